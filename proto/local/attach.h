@@ -1,0 +1,226 @@
+// The attach protocol: what a local client and the broker say on `local.sock`.
+//
+// One SEQPACKET packet = AttachHeader + one fixed-width struct + optional trailing bytes (text).
+// Both ends run on one machine, so integers are in host order. A request carries a `sequence` of
+// the client's choice; the answer repeats it. Answers come in the order of the requests. An event
+// has sequence 0 and may come between any two answers.
+//
+//   client                            broker
+//   HELLO    Hello                    WELCOME  Welcome   fds: session page, doorbell (write end)
+//   OPEN     Open                     OPENED   Opened    fds: the object's memfd
+//   CLOSE    Close                    DONE     Done
+//   DELETE   Delete                   DONE     Done
+//   CALL     Call   + JSON text       RETURN   Return + JSON text
+//   any request                       FAILED   Failed + message text
+//   (not asked for)                   EVENT    Event
+//
+// Rules
+//   - HELLO is the first packet and comes once; anything else before it cuts the connection.
+//   - A packet that is too short, too long, of an unknown type, or whose `length` does not match
+//     is answered by FAILED{INVALID_ARGUMENT}; wrong magic cuts the connection. Reserved fields and
+//     unknown bits must be 0. Text fields in structs end with NUL and are padded with NUL.
+//   - Only the broker sends file descriptors. Whoever receives descriptors that it did not expect,
+//     or with a packet that it refuses, closes them all. Received with MSG_CMSG_CLOEXEC.
+//   - The broker never waits for a client: one that does not read its answers is cut.
+//   - Losing the connection does not end the session (the broker may have been restarted, the
+//     process may have closed all its descriptors): the session ends with the process, or by
+//     BYE. After a lost connection the client connects again and says HELLO with
+//     `resume_session_id`; it keeps its owner number, page and attached objects, and opens again
+//     the objects that it wants events for. SESSION_LOST means: start a new session.
+//   - Versions: the broker answers with the highest version both know, else
+//     FAILED{VERSION_MISMATCH, limit = its highest, actual = the client's highest}.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace heddle::local {
+
+inline constexpr uint32_t kAttachMagic = 0x31445448;  // "HTD1"
+inline constexpr uint16_t kAttachVersionMin = 1;
+inline constexpr uint16_t kAttachVersionMax = 1;
+inline constexpr uint32_t kAttachPacketBytesMax = 64 * 1024;  // header, struct and text together
+inline constexpr uint32_t kAttachFdsMax = 4;                  // in one packet
+inline constexpr uint32_t kAttachNameBytes = 256;             // with the final NUL
+
+enum class AttachType : uint16_t {
+  kHello = 1,
+  kWelcome = 2,
+  kOpen = 3,
+  kOpened = 4,
+  kClose = 5,
+  kDelete = 6,
+  kDone = 7,
+  kCall = 8,
+  kReturn = 9,
+  kFailed = 10,
+  kEvent = 11,
+  kBye = 12,  // no body; the session ends in an orderly way, answered by DONE
+};
+
+enum class ObjectKind : uint8_t { kQueue = 1 };
+
+struct AttachHeader {
+  uint32_t magic;
+  uint16_t version;  // 1 in HELLO; afterwards the agreed version
+  uint16_t type;     // AttachType
+  uint32_t length;   // of the whole packet, this header included
+  uint32_t sequence;
+};
+static_assert(sizeof(AttachHeader) == 16 && std::is_trivially_copyable_v<AttachHeader>);
+
+struct Hello {
+  uint16_t version_min;
+  uint16_t version_max;
+  uint32_t resume_generation;  // with resume_session_id
+  uint64_t resume_session_id;  // 0: a new session
+  char name[64];               // of the program, for people; may be empty
+};
+static_assert(sizeof(Hello) == 80 && offsetof(Hello, name) == 16);
+
+struct Welcome {
+  uint16_t version;
+  uint16_t owner;       // this session's 16-bit number in shared words
+  uint32_t generation;  // of that number
+  uint64_t session_id;
+  uint64_t page_bytes;  // of the session page
+  uint32_t thread_lines;
+  uint32_t resumed;      // 1: the session was found again
+  uint64_t incarnation;  // of the broker; changes when it was restarted
+};
+static_assert(sizeof(Welcome) == 40 && offsetof(Welcome, session_id) == 8);
+
+// Open.flags
+inline constexpr uint8_t kOpenCreate = 1;     // create when it is missing
+inline constexpr uint8_t kOpenExclusive = 2;  // with kOpenCreate: fail when it is there
+inline constexpr uint8_t kOpenAnonymous = 4;  // with kOpenCreate: the broker chooses anon/<id>
+
+// QueueOptionsWire.given; a bit not given takes the default at creation and matches anything
+inline constexpr uint32_t kGivenMaxLen = 1u << 0;
+inline constexpr uint32_t kGivenMaxLeases = 1u << 1;
+inline constexpr uint32_t kGivenMaxBytes = 1u << 2;
+inline constexpr uint32_t kGivenMaxMsgBytes = 1u << 3;
+inline constexpr uint32_t kGivenMaxDeliveries = 1u << 4;
+inline constexpr uint32_t kGivenOverflow = 1u << 5;
+inline constexpr uint32_t kGivenEos = 1u << 6;
+inline constexpr uint32_t kGivenOnProducerDeath = 1u << 7;
+inline constexpr uint32_t kGivenLifetime = 1u << 8;
+inline constexpr uint32_t kGivenMode = 1u << 9;
+inline constexpr uint32_t kGivenGroup = 1u << 10;
+inline constexpr uint32_t kGivenAll = (1u << 11) - 1;
+
+enum class Lifetime : uint8_t { kKept = 0, kAttached = 1, kSession = 2 };
+
+struct QueueOptionsWire {
+  uint32_t given;
+  uint32_t max_len;
+  uint64_t max_bytes;
+  uint64_t max_msg_bytes;
+  uint32_t max_leases;
+  uint32_t max_deliveries;    // 0: no limit
+  uint8_t overflow;           // shm::Overflow
+  uint8_t eos;                // shm::Eos
+  uint8_t on_producer_death;  // shm::OnProducerDeath
+  uint8_t lifetime;           // Lifetime
+  uint32_t mode;              // 0600 style; bits 0666 only
+};
+static_assert(sizeof(QueueOptionsWire) == 40 && offsetof(QueueOptionsWire, overflow) == 32);
+
+struct Open {
+  uint8_t kind;   // ObjectKind
+  uint8_t flags;  // kOpen...
+  uint8_t reserved[6];
+  QueueOptionsWire options;  // in force only with kGiven bits
+  char group[32];            // name or number; with kGivenGroup
+  char name[kAttachNameBytes];
+};
+static_assert(sizeof(Open) == 336 && offsetof(Open, options) == 8 && offsetof(Open, name) == 80);
+
+inline constexpr uint8_t kRightRead = 1;
+inline constexpr uint8_t kRightWrite = 2;
+inline constexpr uint8_t kRightOwner = 4;
+
+struct Opened {
+  uint64_t object_id;  // in CLOSE, events and the segment's header
+  uint64_t bytes;      // of the memfd; map all of it
+  uint8_t rights;      // kRight... of this caller
+  uint8_t created;     // 1: this call created it
+  uint8_t reserved[6];
+  QueueOptionsWire options;      // as they are in force; given = kGivenAll
+  char name[kAttachNameBytes];  // full name (`~/` expanded, anonymous name filled in)
+};
+static_assert(sizeof(Opened) == 320 && offsetof(Opened, options) == 24);
+
+struct Close {
+  uint64_t object_id;
+};
+static_assert(sizeof(Close) == 8);
+
+struct Delete {
+  uint8_t kind;  // ObjectKind
+  uint8_t reserved[7];
+  char name[kAttachNameBytes];
+};
+static_assert(sizeof(Delete) == 264);
+
+struct Done {
+  uint64_t object_id;  // 0 where there is none
+};
+static_assert(sizeof(Done) == 8);
+
+// Methods and their JSON arguments; lists come in pages that fit one packet.
+//   kList      {"kind":"queue","prefix":"","page_size":100,"page_token":""}
+//              -> {"objects":[{...}],"next_page_token":""}
+//   kDescribe  {"kind":"queue","name":"x"} -> {name, kind, owner, group, mode, lifetime, options,
+//              counts, attached, ...}
+//   kSessions  {"page_size":100,"page_token":""} -> {"sessions":[{...}],"next_page_token":""}
+//   kStats     {} -> {...}
+//   kStatus    {} -> {pid, version, incarnation, started, ...}
+//   kWho       {"kind":"queue","name":"x"} -> {"holders":[{id, session, pid, uid, command, age_ms}]}
+enum class CallMethod : uint32_t {
+  kList = 1,
+  kDescribe = 2,
+  kSessions = 3,
+  kStats = 4,
+  kStatus = 5,
+  kWho = 6,
+};
+
+struct Call {
+  uint32_t method;  // CallMethod
+  uint32_t text_bytes;
+};  // then JSON text
+static_assert(sizeof(Call) == 8);
+
+struct Return {
+  uint32_t method;
+  uint32_t text_bytes;
+};  // then JSON text
+static_assert(sizeof(Return) == 8);
+
+struct Failed {
+  uint16_t reason;  // heddle::Reason
+  uint16_t code;    // heddle::Code
+  uint32_t text_bytes;
+  int64_t limit;
+  int64_t actual;
+  char object[kAttachNameBytes];
+};  // then the message text
+static_assert(sizeof(Failed) == 280 && offsetof(Failed, object) == 24);
+
+enum class EventType : uint32_t {
+  kDeleted = 1,      // the object was deleted: operations on it give CLOSED
+  kDraining = 2,     // the daemon is about to stop; value = ms until then
+  kQuarantined = 3,  // the object's memory was found damaged: DATA_LOSS
+};
+
+struct Event {
+  uint32_t event;  // EventType
+  uint32_t reserved;
+  uint64_t object_id;  // or 0
+  int64_t value;
+};
+static_assert(sizeof(Event) == 24);
+
+}  // namespace heddle::local
