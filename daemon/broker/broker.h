@@ -1,0 +1,158 @@
+// The broker: names, rights, quotas and sessions. The gRPC services and the attach server call it.
+//
+// Threads: every method may be called from any thread unless it says "broker thread". None waits
+// for a client; creating, deleting and opening sessions wait for one answer of the supervisor
+// (some 0.1 ms). No callback runs with a lock held. Lock order: daemon/broker/locks.h.
+//
+// Rights: without r the name does not exist (NOT_FOUND); with r but without w, DENIED.
+#pragma once
+
+#include <heddle/status.h>
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "daemon/objects/caller.h"
+#include "daemon/objects/queue.h"
+#include "proto/local/attach.h"
+
+namespace heddle::broker {
+
+using objects::Caller;
+using local::Lifetime;
+using local::ObjectKind;
+using QueueOptions = local::QueueOptionsWire;  // with its `given` bits: local::kGiven...
+
+enum class Need : uint8_t { kRead = 1, kWrite = 2, kOwner = 4 };
+
+struct OpenFlags {
+  bool create = false;
+  bool exclusive = false;  // with create: EXISTS_OTHER_OPTIONS-free refusal when it is there
+  bool anonymous = false;  // with create: name is ignored, becomes anon/<id>
+};
+
+struct QueueRef {
+  std::shared_ptr<objects::Queue> queue;
+  uint64_t object_id = 0;
+  std::string name;       // full
+  uint8_t rights = 0;     // local::kRight...
+  bool created = false;
+  QueueOptions options{};  // in force, all given
+};
+
+struct ObjectInfo {
+  ObjectKind kind = ObjectKind::kQueue;
+  uint64_t object_id = 0;
+  std::string name;
+  uid_t uid = 0;
+  gid_t gid = 0;
+  uint8_t rights = 0;  // of the caller
+  QueueOptions options{};
+  shm::QueueCounts counts{};
+  uint64_t memory_bytes = 0;  // real memory of the segment
+  uint32_t attached = 0;      // sessions
+  uint32_t waiting = 0;       // remote callers that wait
+  bool quarantined = false;
+};
+
+struct ObjectPage {
+  std::vector<ObjectInfo> objects;  // by name
+  std::string next_page_token;      // empty: the last page
+};
+
+struct SessionInfo {
+  uint64_t session_id = 0;
+  uint16_t owner = 0;
+  uint32_t generation = 0;
+  bool remote = false;
+  pid_t pid = 0;
+  uid_t uid = 0;
+  std::string name;     // the client's own, may be empty
+  std::string command;  // of the process, local only
+  int64_t age_ms = 0;
+  int64_t lease_left_ms = 0;  // remote only
+  uint32_t attached = 0;      // objects
+};
+
+struct SessionPage {
+  std::vector<SessionInfo> sessions;
+  std::string next_page_token;
+};
+
+struct Stats {
+  uint64_t objects = 0;
+  uint64_t sessions_local = 0;
+  uint64_t sessions_remote = 0;
+  uint64_t memory_bytes = 0;
+  uint64_t memory_bytes_max = 0;
+  uint64_t sessions_reaped = 0;
+  uint64_t quarantined = 0;
+  uint64_t waiting_callers = 0;
+  uint64_t incarnation = 0;
+  int64_t uptime_ms = 0;
+};
+
+using ResumeToken = std::array<uint8_t, 16>;
+
+struct RemoteSession {
+  uint64_t session_id = 0;
+  uint16_t owner = 0;
+  int64_t lease_ns = 0;  // renew at a third of it
+  ResumeToken token{};
+};
+
+class Broker {
+ public:
+  virtual ~Broker() = default;
+
+  // With create: makes it when missing. Existing with other given options:
+  // EXISTS_OTHER_OPTIONS naming the field and both values. Missing: NOT_FOUND naming the command.
+  virtual Result<QueueRef> open_queue(const Caller& caller, std::string_view name,
+                                      const QueueOptions& options, std::string_view group,
+                                      OpenFlags flags) = 0;
+  // The fast way of every call on an existing queue.
+  virtual Result<QueueRef> find_queue(const Caller& caller, std::string_view name, Need need) = 0;
+  virtual Status delete_queue(const Caller& caller, std::string_view name) = 0;
+
+  virtual Result<ObjectPage> list(const Caller& caller, ObjectKind kind, std::string_view prefix,
+                                  uint32_t page_size, std::string_view page_token) = 0;
+  virtual Result<ObjectInfo> describe(const Caller& caller, ObjectKind kind,
+                                      std::string_view name) = 0;
+  // Sessions of other uids are shown to root and to the daemon's own uid only.
+  virtual Result<SessionPage> sessions(const Caller& caller, uint32_t page_size,
+                                       std::string_view page_token) = 0;
+  virtual Stats stats() = 0;
+
+  // Remote sessions. lease_ns 0 = the default (30 s). `ended` runs once, when the session is
+  // closed or its lease ran out; it may be empty.
+  virtual Result<RemoteSession> open_session(const Caller& caller, int64_t lease_ns,
+                                             std::string_view client_name,
+                                             std::function<void()> ended) = 0;
+  virtual Result<RemoteSession> resume_session(const Caller& caller, const ResumeToken& token,
+                                               std::function<void()> ended) = 0;
+  virtual Status renew_session(const Caller& caller, uint64_t session_id) = 0;
+  virtual Status close_session(const Caller& caller, uint64_t session_id) = 0;
+  // Checks that the session is live and the caller's uid's, and puts it into `caller`.
+  virtual Status enter_session(Caller& caller, uint64_t session_id) = 0;
+
+  // Idempotent puts. Says whether `request_id` (1-64 bytes, per uid and object) was seen: then
+  // `ids` has its message ids and nothing must be put. Otherwise it is recorded, and the service
+  // calls finish_request after the put.
+  struct Request {
+    bool seen = false;
+    std::vector<uint64_t> ids;
+    uint32_t slot = 0;
+  };
+  virtual Result<Request> begin_request(const Caller& caller, const QueueRef& queue,
+                                        std::string_view request_id) = 0;
+  virtual void finish_request(const Request& request, const std::vector<uint64_t>& ids) = 0;
+
+  virtual bool draining() const = 0;
+};
+
+}  // namespace heddle::broker

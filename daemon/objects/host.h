@@ -1,0 +1,43 @@
+// What an object needs from the broker around it. The broker implements it; tests use a plain one.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "daemon/objects/caller.h"
+#include "proto/shm/queue.h"
+
+namespace heddle::objects {
+
+// Who stands behind an owner number, for people.
+struct OwnerInfo {
+  bool known = false;
+  bool remote = false;
+  uint64_t session_id = 0;
+  pid_t pid = 0;
+  uid_t uid = static_cast<uid_t>(-1);
+  std::string command;
+};
+
+// All methods may be called from any thread, with object locks held; they take only locks that
+// stand after the object's in the order of daemon/broker/locks.h.
+class Host {
+ public:
+  virtual ~Host() = default;
+  virtual int64_t now_ns() const = 0;  // CLOCK_MONOTONIC
+  // Calls `run` from the broker thread at or soon after `when_ns`. Cannot be taken back: `run`
+  // checks for itself whether there is anything left to do.
+  virtual void at(int64_t when_ns, std::function<void()> run) = 0;
+  // The broker's own actor in shared words, for the calling thread. `journal` belongs to this
+  // thread alone, so an Actor built from it must not outlive the call.
+  virtual uint16_t own_owner() const = 0;
+  virtual shm::JournalLine* own_journal(uint16_t* thread) = 0;
+  // Leases taken without a session carry this owner; they live by their deadline alone.
+  virtual uint16_t sessionless_owner() const = 0;
+  virtual OwnerInfo describe_owner(uint16_t owner) const = 0;
+};
+
+}  // namespace heddle::objects

@@ -1,0 +1,183 @@
+// A queue for remote callers: the semantics that need somebody who is always there (waiting
+// callers, leases with deadlines) over the same shared-memory ring that local clients use.
+//
+// Threads: every method may be called from any thread. None blocks for longer than a short lock;
+// waiting is by callback. A callback runs exactly once, either inside the call that started it or
+// later on some other thread (the broker thread, or another caller's whose operation made room),
+// never with a lock held; it must not block, and may call any method here.
+//
+// Rights are checked before: whoever holds a QueueRef of the broker has what it asked for.
+// Deadlines are CLOCK_MONOTONIC ns; 0 = do not wait, shm::kForever = for ever.
+// Outcomes (EMPTY, FULL, TIMED_OUT, CLOSED, END_OF_STREAM, PRODUCER_DIED, LEASE_LOST) come as
+// Status values whose outcome() is true.
+#pragma once
+
+#include <heddle/status.h>
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "daemon/objects/caller.h"
+#include "daemon/objects/host.h"
+#include "proto/shm/queue.h"
+
+namespace heddle::objects {
+
+enum class AckMode : uint8_t { kAuto, kManual, kOnNext };
+
+struct Body {
+  uint8_t kind = 0;  // 0 data, 1 text, 2 json, 3 json_text
+  std::string_view bytes;
+};
+
+struct Delivery {
+  uint64_t id = 0;
+  uint8_t kind = 0;
+  uint8_t count = 0;    // 1 at the first delivery
+  bool leased = false;  // true: somebody must ack, nack, or call delivered/undelivered
+  shm::Ticket ticket{};
+  int64_t lease_ends_ns = 0;  // 0: no deadline of its own
+  std::string body;
+};
+
+struct GetParams {
+  AckMode ack = AckMode::kAuto;
+  uint32_t count_max = 1;           // takes what is there, at least one, up to this
+  uint64_t bytes_max = UINT64_MAX;  // stops after the message that passes it
+  int64_t lease_ns = 0;             // 0: 60 s without a session, the session's life with one
+};
+
+struct GetResult {
+  Status status;  // ok when there is at least one message
+  std::vector<Delivery> messages;
+};
+
+struct PutResult {
+  Status status;              // ok when all were put
+  std::vector<uint64_t> ids;  // of those that were put
+};
+
+struct BrowseItem {
+  uint64_t id = 0;
+  const char* state = "";  // "ready", "leased", "returned", "buried"
+  uint8_t kind = 0;
+  uint8_t count = 0;
+  uint64_t length = 0;
+  int64_t age_ms = 0;         // in this state
+  int64_t lease_ends_ms = 0;  // from now; 0 = no deadline
+  OwnerInfo holder;           // of a leased one
+  shm::Ticket ticket{};
+  std::string body;
+};
+
+struct BrowseParams {
+  uint64_t after_id = 0;
+  uint32_t count_max = 100;
+  unsigned states = ~0u;       // shm::kBrowse... bits
+  uint64_t body_bytes_max = 0;  // of each; 0 = no bodies
+};
+
+struct Holder {
+  OwnerInfo owner;
+  uint64_t leases = 0;
+  uint64_t oldest_id = 0;
+};
+
+struct JoinResult {
+  Status status;  // ok: nothing unfinished; TIMED_OUT names who holds what
+  uint64_t unfinished = 0;
+  std::vector<Holder> holders;
+};
+
+using GetDone = std::function<void(GetResult)>;
+using PutDone = std::function<void(PutResult)>;
+using JoinDone = std::function<void(JoinResult)>;
+
+struct Waiter;
+// Handle of a waiting call. cancel() makes the callback run with CANCELLED (unless it already ran
+// or is about to run with its result). Harmless afterwards; may be dropped at any time.
+using Wait = std::shared_ptr<Waiter>;
+
+class Queue : public std::enable_shared_from_this<Queue> {
+ public:
+  // `base` stays mapped for as long as the Queue lives (`mapping` keeps it so).
+  static Result<std::shared_ptr<Queue>> adopt(Host& host, std::string name, uint64_t object_id,
+                                              void* base, uint64_t bytes, int fd,
+                                              std::shared_ptr<void> mapping);
+  ~Queue();
+
+  // A put of several is in order; the callback tells how many went in. Bodies must stay valid
+  // until the callback has run. deadline 0: FULL at once (overflow drop_oldest never waits).
+  Wait put_async(const Caller& caller, std::vector<Body> bodies, int64_t deadline_ns, PutDone done);
+  // kAuto here means: leased to the broker until the service says delivered() (reply written) or
+  // undelivered() (caller gone: back to its place, uncounted).
+  Wait get_async(const Caller& caller, const GetParams& params, int64_t deadline_ns, GetDone done);
+  Wait join_async(const Caller& caller, int64_t deadline_ns, JoinDone done);
+  void cancel(const Wait& wait);
+
+  void delivered(const Delivery& delivery);
+  void undelivered(const Delivery& delivery);
+
+  // LEASE_LOST when the lease expired, was acked before, or never was. With a session the lease
+  // must be that session's; without one it must be of the same uid.
+  Status ack(const Caller& caller, const shm::Ticket& ticket);
+  Status nack(const Caller& caller, const shm::Ticket& ticket, bool counted);
+  Status bury(const Caller& caller, const shm::Ticket& ticket);
+  // A new term from now; lease_ns 0 = the default one. Gives the new end.
+  Result<int64_t> extend(const Caller& caller, const shm::Ticket& ticket, int64_t lease_ns);
+
+  Status shutdown(bool immediate);
+  Status reopen();
+  Status register_producer(const Caller& caller);    // a session only; again = no change
+  Status unregister_producer(const Caller& caller);  // clean; the last one may end the stream
+  Result<uint32_t> purge(unsigned states);
+  Result<uint32_t> kick(uint32_t max);
+
+  std::vector<BrowseItem> browse(const BrowseParams& params);
+  std::vector<Holder> holders();
+  shm::QueueCounts counts();
+  shm::QueueLimits limits() const;
+  const std::string& name() const { return name_; }
+  uint64_t object_id() const { return object_id_; }
+  uint32_t waiting_callers();
+
+  // --- for the broker ---
+  // Serves waiting callers: after the doorbell, every 50 ms, and when a timer says so.
+  void poll();
+  // A local or remote session, or an earlier incarnation of the broker, died.
+  void reap(uint16_t dead_owner, shm::JournalLine* lines, size_t n, const shm::DeathInfo& info);
+  // Leases of these owners that an earlier incarnation granted get a full new term.
+  void restore_leases(std::span<const uint16_t> remote_owners);
+  // The name is gone: all waiting callers get NOT_FOUND-like CLOSED, local ones CLOSED.
+  void end_of_object();
+  bool quarantined() const;
+  shm::Queue& ring() { return ring_; }
+
+ private:
+  struct Lease;
+  struct Done;
+  Queue(Host& host, std::string name, uint64_t object_id, std::shared_ptr<void> mapping);
+
+  shm::Actor& actor_locked(uint16_t as_owner);
+
+  Host& host_;
+  const std::string name_;
+  const uint64_t object_id_;
+  std::shared_ptr<void> mapping_;
+  shm::Queue ring_;
+  mutable std::mutex mutex_;
+};
+
+// The lease name that travels over gRPC and in the shell: 32 characters, URL-safe.
+std::string lease_name(const shm::Ticket& ticket);
+bool parse_lease_name(std::string_view text, shm::Ticket* out);
+
+}  // namespace heddle::objects
