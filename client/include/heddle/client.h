@@ -1,0 +1,98 @@
+// The connection to a broker. One call picks the plane; everything after it is the same on both.
+#ifndef HEDDLE_CLIENT_H_
+#define HEDDLE_CLIENT_H_
+
+#include <heddle/options.h>
+#include <heddle/queue.h>
+#include <heddle/result.h>
+#include <heddle/status.h>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace heddle {
+
+namespace detail {
+class Channel;
+}  // namespace detail
+
+struct ConnectionInfo {
+  Plane plane = Plane::kShm;   // Never kAuto.
+  std::string address;         // Socket path, or host:port.
+  std::uint16_t owner = 0;     // This session's number; 0 without a session.
+  std::uint32_t generation = 0;
+  std::string broker_version;
+};
+
+struct BrokerStatus {
+  std::string version;
+  std::int32_t pid = 0;
+  std::int32_t supervisor_pid = 0;
+  std::uint32_t incarnation = 0;  // 1, then one more after each restart of the broker.
+  std::chrono::milliseconds uptime{};
+  std::uint64_t queues = 0;
+  std::uint64_t sessions = 0;
+  std::uint64_t memory_bytes = 0;         // Granted to objects.
+  std::uint64_t memory_budget_bytes = 0;
+};
+
+struct SessionInfo {
+  std::uint16_t owner = 0;
+  std::uint32_t generation = 0;
+  Plane plane = Plane::kShm;
+  std::int32_t pid = 0;        // 0 for peers that are not on this machine.
+  std::uint32_t uid = 0;
+  std::string name;            // As the client gave it.
+  std::string command;
+  std::uint32_t attached = 0;  // Objects it has open.
+  std::chrono::milliseconds age{};
+};
+
+// Threads: all methods may be called from any number of threads at once; copies are the same
+// connection. It closes when the last copy and the last handle made from it are gone; what this
+// process still holds then goes back uncounted.
+// Fork: a child may go on using it; its first call opens a session of its own.
+// Broker away: handles go on working on the shared-memory plane. What needs the broker waits up to
+// ConnectOptions::timeout for it, then fails with BROKER_AWAY.
+class HEDDLE_API Client {
+ public:
+  Client() noexcept = default;  // Not connected: every method fails with DAEMON_UNREACHABLE.
+
+  // DAEMON_UNREACHABLE lists every place that was tried; VERSION_MISMATCH; DENIED.
+  static Result<Client> connect(const ConnectOptions& options = {});
+
+  explicit operator bool() const noexcept { return channel_ != nullptr; }
+  ConnectionInfo describe() const;
+
+  // EXISTS_OTHER_OPTIONS if the name is taken (with open_existing: only if a given option differs,
+  // naming the first one and both values); INVALID_NAME; QUOTA; MEMORY_EXHAUSTED.
+  Result<Queue> create_queue(std::string_view name, const QueueOptions& options = {});
+  // Opens. NOT_FOUND names the command that creates one.
+  Result<Queue> queue(std::string_view name);
+  // Opens, and fails with EXISTS_OTHER_OPTIONS if an option that is given differs.
+  Result<Queue> open_queue(std::string_view name, const QueueOptions& options);
+  // Everybody's handles on it end with NOT_FOUND. Owner or root only: DENIED.
+  Status delete_queue(std::string_view name, const DeleteOptions& options = {});
+  // Those this user may see, by name, that start with `prefix`.
+  Result<std::vector<QueueInfo>> list(std::string_view prefix = {});
+
+  // The time of one round trip to the broker.
+  Result<std::chrono::nanoseconds> ping();
+  Result<BrokerStatus> status();
+  Result<std::vector<SessionInfo>> sessions();
+
+ private:
+  explicit Client(std::shared_ptr<detail::Channel> channel) : channel_(std::move(channel)) {}
+  std::shared_ptr<detail::Channel> channel_;
+};
+
+// The library's version, "1.2.3".
+HEDDLE_API const char* version() noexcept;
+
+}  // namespace heddle
+
+#endif  // HEDDLE_CLIENT_H_
