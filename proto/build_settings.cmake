@@ -35,7 +35,7 @@ if(HEDDLE_SANITIZE STREQUAL "address")
 elseif(HEDDLE_SANITIZE STREQUAL "thread")
   add_compile_options(-fsanitize=thread -fno-omit-frame-pointer -Wno-tsan)
   add_link_options(-fsanitize=thread)
-elseif(NOT HEDDLE_SANITIZE STREQUAL "")
+elseif(HEDDLE_SANITIZE)
   message(FATAL_ERROR "HEDDLE_SANITIZE is '${HEDDLE_SANITIZE}'; use address, thread or nothing")
 endif()
 
