@@ -16,6 +16,7 @@
 #include <heddle/result.h>
 #include <heddle/status.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -72,6 +73,7 @@ class HEDDLE_API QueueChannel : public std::enable_shared_from_this<QueueChannel
   virtual Status join(std::int64_t deadline_ns) = 0;
 
   virtual Result<QueueCounts> counts() = 0;
+  virtual Result<bool> full() = 0;
   virtual Result<QueueInfo> info() = 0;
   virtual Result<std::vector<BrowseRow>> browse(const BrowseOptions& options) = 0;
   virtual Result<std::uint64_t> kick(std::uint64_t max) = 0;
@@ -111,6 +113,8 @@ struct HEDDLE_API MessageAccess {
     message.kind_ = kind;
     message.delivery_count_ = count;
   }
+  // Gives a lease back and forgets the body; keeps the buffer.
+  static void clear(Message& message) noexcept;
   // From here on the message must be settled through `queue`.
   static void lease(Message& message, const Lease& lease, std::shared_ptr<QueueChannel> queue) {
     message.lease_ = lease;

@@ -1,0 +1,149 @@
+#include <heddle/message.h>
+
+#include <charconv>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "client/src/channel.h"
+
+namespace heddle {
+
+std::string Lease::to_string() const {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  text.reserve(48);
+  for (std::uint64_t word : words) {
+    for (int shift = 60; shift >= 0; shift -= 4) text.push_back(kDigits[(word >> shift) & 15]);
+  }
+  return text;
+}
+
+Result<Lease> Lease::parse(std::string_view text) {
+  Lease lease;
+  bool good = text.size() == 48;
+  for (std::size_t i = 0; good && i < 3; ++i) {
+    const char* first = text.data() + i * 16;
+    auto [end, error] = std::from_chars(first, first + 16, lease.words[i], 16);
+    good = error == std::errc() && end == first + 16;
+  }
+  if (!good) {
+    return Status(Reason::kInvalidArgument,
+                  "a lease is the 48 hexadecimal digits that get printed, not '" +
+                      std::string(text.substr(0, 60)) + "'");
+  }
+  return lease;
+}
+
+void Message::take_from(Message& other) noexcept {
+  length_ = other.length_;
+  id_ = other.id_;
+  delivery_count_ = other.delivery_count_;
+  kind_ = other.kind_;
+  lease_ = other.lease_;
+  queue_ = std::move(other.queue_);
+  if (other.data_ == other.inline_.data()) {
+    std::memcpy(inline_.data(), other.inline_.data(), length_);
+    data_ = inline_.data();
+  } else {
+    data_ = other.data_;
+    buffer_ = std::move(other.buffer_);
+    buffer_bytes_ = std::exchange(other.buffer_bytes_, 0);
+  }
+  other.data_ = nullptr;
+  other.length_ = 0;
+}
+
+void Message::release() noexcept {
+  if (!queue_) return;
+  // Nobody is there to hear about a failure; a lease that was lost meanwhile needs nothing.
+  (void)queue_->nack(lease_, false);
+  queue_.reset();
+}
+
+Message::Message(Message&& other) noexcept { take_from(other); }
+
+Message& Message::operator=(Message&& other) noexcept {
+  if (this != &other) {
+    release();
+    take_from(other);
+  }
+  return *this;
+}
+
+Message::~Message() { release(); }
+
+namespace {
+
+Status not_leased() {
+  return Status(Reason::kInvalidArgument,
+                "this message holds no lease: it was got with Ack::kAuto, or is settled already");
+}
+
+}  // namespace
+
+Status Message::ack() {
+  if (!queue_) return not_leased();
+  return std::exchange(queue_, nullptr)->ack(lease_);
+}
+
+Status Message::nack(bool counted) {
+  if (!queue_) return not_leased();
+  return std::exchange(queue_, nullptr)->nack(lease_, counted);
+}
+
+Status Message::bury() {
+  if (!queue_) return not_leased();
+  return std::exchange(queue_, nullptr)->bury(lease_);
+}
+
+Status Message::extend(std::chrono::milliseconds lease) {
+  if (!queue_) return not_leased();
+  return queue_->extend(lease_, lease.count());
+}
+
+Lease Message::detach() {
+  const bool in_place = data_ != nullptr && data_ != inline_.data() && data_ != buffer_.get();
+  if (in_place) {
+    const std::byte* body = data_;
+    std::byte* copy = detail::MessageAccess::own_bytes(*this, length_);
+    if (copy != nullptr) {
+      std::memcpy(copy, body, length_);
+    } else {
+      length_ = 0;  // data() must not outlive the lease
+    }
+  }
+  return detail::MessageAccess::unlease(*this);
+}
+
+namespace detail {
+
+std::byte* MessageAccess::own_bytes(Message& message, std::size_t length) {
+  if (length <= Message::kInlineBytes) {
+    message.data_ = message.inline_.data();
+  } else {
+    if (message.buffer_bytes_ < length) {
+      message.buffer_.reset(new (std::nothrow) std::byte[length]);
+      message.buffer_bytes_ = message.buffer_ ? length : 0;
+    }
+    message.data_ = message.buffer_.get();
+  }
+  message.length_ = message.data_ != nullptr ? length : 0;
+  return const_cast<std::byte*>(message.data_);
+}
+
+void MessageAccess::view_bytes(Message& message, const std::byte* data, std::size_t length) {
+  message.data_ = data;
+  message.length_ = length;
+}
+
+void MessageAccess::clear(Message& message) noexcept {
+  message.release();
+  message.data_ = nullptr;
+  message.length_ = 0;
+  message.id_ = 0;
+  message.delivery_count_ = 0;
+}
+
+}  // namespace detail
+}  // namespace heddle
