@@ -1,0 +1,90 @@
+// The catalog: what the broker knows for certain and what its next incarnation takes over.
+// Layout and crash story: catalog_layout.h.
+#pragma once
+
+#include <heddle/status.h>
+#include <heddle/result.h>
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "daemon/broker/catalog_layout.h"
+
+namespace heddle::broker {
+
+struct CatalogSizes {
+  uint32_t objects_max = 65'536;
+  uint32_t sessions_max = 65'536;
+  uint32_t requests_max = 16'384;
+};
+
+// Threads: every method may be called from any thread. None blocks. `base` must stay mapped.
+class Catalog {
+ public:
+  static uint64_t bytes(const CatalogSizes& sizes);
+  // Fresh zeroed memory becomes an empty catalog; the magic is stored last.
+  static void format(void* base, const CatalogSizes& sizes);
+  // CORRUPT, naming what was found, when magic, version or sizes do not fit. Repairs what a
+  // killed writer left: of two records of one object the older goes.
+  static Result<std::unique_ptr<Catalog>> attach(void* base, uint64_t bytes);
+
+  uint64_t begin_incarnation();  // its number, from 1
+  uint64_t new_object_id();      // never given twice
+  // Ids that are in use elsewhere are never given again.
+  void reserve_object_id(uint64_t id);
+
+  // Slots name records until the next update of that object. QUOTA when the catalog is full.
+  Result<uint32_t> add_object(const ObjectEntry& entry);
+  Result<uint32_t> update_object(uint32_t slot, const ObjectEntry& entry);
+  void set_object_state(uint32_t slot, ObjectState state);
+  void remove_object(uint32_t slot);
+  using EachObject = std::function<void(uint32_t slot, ObjectState, const ObjectEntry&)>;
+  void each_object(const EachObject& each) const;
+
+  // The generation that the next session with this number must use.
+  uint32_t next_generation(uint16_t owner);
+  void add_session(uint16_t owner, uint32_t generation, const SessionEntry& entry);
+  void set_session_reaping(uint16_t owner);
+  void remove_session(uint16_t owner);
+  using EachSession = std::function<void(uint16_t owner, SessionState, uint32_t generation,
+                                         const SessionEntry&)>;
+  void each_session(const EachSession& each) const;
+
+  struct Request {
+    RequestState state = RequestState::kFree;  // kFree: was not known, is now recorded
+    uint32_t slot = 0;
+    uint64_t number = 0;
+    std::vector<uint64_t> ids;
+  };
+  Request begin_request(uint64_t object_id, uint32_t uid, std::string_view id);
+  void finish_request(uint32_t slot, uint64_t number, const std::vector<uint64_t>& ids);
+  void abandon_request(uint32_t slot, uint64_t number);  // nothing was put
+
+  const CatalogHeader& header() const { return *header_; }
+
+ private:
+  explicit Catalog(void* base);
+  void repair_objects();
+  void index_requests();
+  void fill_object(uint32_t slot, const ObjectEntry& entry, uint64_t version);
+  static std::string request_key(const RequestEntry& entry);
+  void forget_request(uint32_t slot);
+
+  mutable std::mutex mutex_;
+  CatalogHeader* header_;
+  ObjectRecord* objects_;
+  SessionRecord* sessions_;
+  RequestRecord* requests_;
+  std::vector<uint32_t> free_objects_;
+  std::unordered_map<std::string, uint32_t> request_slots_;
+};
+
+constexpr uint64_t commit_word(uint64_t number, uint8_t state) { return number << 8 | state; }
+constexpr uint64_t commit_number(uint64_t word) { return word >> 8; }
+constexpr uint8_t commit_state(uint64_t word) { return static_cast<uint8_t>(word); }
+
+}  // namespace heddle::broker

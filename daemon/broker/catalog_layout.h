@@ -1,0 +1,117 @@
+// Layout of the catalog: the memory of the broker that outlives it. One memfd, kept by the
+// supervisor, mapped by one broker at a time and never given to a client.
+//
+//   offset        what
+//   0             CatalogHeader              4 KiB
+//   objects_at    ObjectRecord[objects_max]
+//   sessions_at   SessionRecord[sessions_max]   indexed by owner number
+//   requests_at   RequestRecord[requests_max]   a ring
+//
+// Crash story. Every record begins with its commit word; 0 = the rest counts for nothing.
+//   write   fill a record whose commit word is 0, then store the word: killed before that store,
+//           the record is still free and its half-written bytes are ignored and overwritten.
+//   change  one field of one word in place; or a second record of the same object with a higher
+//           version, then 0 into the older one: killed between, two records are found, and the
+//           higher version wins.
+//   remove  0 into the commit word.
+// The process may be killed at any instruction; the machine's power may not fail: memory is gone
+// then anyway. So the order of the stores is all that matters.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "proto/local/attach.h"
+
+namespace heddle::broker {
+
+inline constexpr uint64_t kCatalogMagic = 0x31544143444c4448;  // "HDLDCAT1"
+inline constexpr uint32_t kCatalogVersion = 1;
+
+struct CatalogHeader {
+  uint64_t magic;
+  uint32_t version;
+  uint32_t objects_max;
+  uint32_t sessions_max;
+  uint32_t requests_max;
+  uint64_t bytes;
+  std::atomic<uint64_t> next_object_id;
+  std::atomic<uint64_t> incarnation;       // of the broker, counts its starts
+  std::atomic<uint64_t> token_high_water;  // reserved: fencing tokens continue over delete
+  std::atomic<uint64_t> next_request;
+  std::atomic<uint64_t> owners_used;  // owner numbers below this were ever issued
+  uint8_t reserved[4096 - 72];
+};
+static_assert(sizeof(CatalogHeader) == 4096 && offsetof(CatalogHeader, next_object_id) == 32);
+
+// commit word of objects: version << 8 | state; of sessions: generation << 8 | state
+enum class ObjectState : uint8_t { kFree = 0, kLive = 1, kDeleting = 2, kQuarantined = 3 };
+enum class SessionState : uint8_t { kFree = 0, kLive = 1, kReaping = 2 };
+enum class SessionKind : uint8_t { kLocal = 0, kRemote = 1, kBroker = 2, kSessionless = 3 };
+
+struct ObjectEntry {
+  uint64_t object_id;
+  uint64_t bytes;            // of the segment
+  uint64_t creator_session;  // for Lifetime::kSession
+  uint64_t token_high;       // reserved
+  local::QueueOptionsWire options;
+  uint32_t uid;
+  uint32_t gid;
+  uint8_t kind;  // local::ObjectKind
+  uint8_t reserved[7];
+  char name[local::kAttachNameBytes];
+};
+static_assert(sizeof(ObjectEntry) == 344);
+
+struct alignas(64) ObjectRecord {
+  std::atomic<uint64_t> commit;
+  ObjectEntry entry;
+};
+static_assert(sizeof(ObjectRecord) == 384);
+
+struct SessionEntry {
+  uint64_t session_id;  // generation << 16 | owner
+  int64_t lease_ns;     // remote
+  int32_t pid;          // local
+  uint32_t uid;
+  uint32_t gid;
+  uint8_t kind;  // SessionKind
+  uint8_t reserved[3];
+  uint8_t resume_token[16];
+  char name[64];
+};
+static_assert(sizeof(SessionEntry) == 112);
+
+struct alignas(64) SessionRecord {
+  std::atomic<uint64_t> commit;
+  std::atomic<uint32_t> generation;  // of the last session with this number; never goes back
+  uint32_t reserved;
+  SessionEntry entry;
+};
+static_assert(sizeof(SessionRecord) == 128);
+
+enum class RequestState : uint8_t { kFree = 0, kStarted = 1, kDone = 2 };
+inline constexpr uint32_t kRequestIdBytesMax = 64;
+inline constexpr uint32_t kRequestMessagesMax = 8;
+
+struct RequestEntry {
+  uint64_t object_id;
+  uint32_t uid;
+  uint8_t id_bytes;
+  uint8_t reserved[3];
+  char id[kRequestIdBytesMax];
+};
+static_assert(sizeof(RequestEntry) == 80);
+
+struct alignas(64) RequestRecord {
+  std::atomic<uint64_t> commit;  // number << 8 | RequestState
+  RequestEntry entry;
+  std::atomic<uint32_t> ids_count;  // written before the state becomes kDone
+  uint32_t reserved0;
+  std::atomic<uint64_t> ids[kRequestMessagesMax];
+  uint8_t reserved1[32];
+};
+static_assert(sizeof(RequestRecord) == 192);
+
+}  // namespace heddle::broker

@@ -1,0 +1,17 @@
+// The locks of the broker, in the order in which one thread may take them. Taking one that stands
+// before a held one is a defect. Callbacks (of waiting callers, timers, ended sessions) and calls
+// to clients run with none of them held.
+//
+//   1  Core::registry_       names, objects, attachments, quotas; create and delete hold it while
+//                            they wait for the supervisor's answer
+//   2  objects::Queue::mutex_   one object: its waiting callers and leases
+//   3  SessionTable::mutex_  owner numbers, sessions
+//   4  Catalog::mutex_       the catalog's records
+//   5  Keeper::mutex_        one request to the supervisor at a time
+//   6  Loop::mutex_          timers and posted work
+//
+// Threads
+//   broker thread  Loop::run: attach socket, pidfds, doorbell, timers, reaper. Owns the attach
+//                  connections and the watch lists, which have no lock.
+//   gRPC threads   call Broker and objects::Queue; what touches a watch list is posted to the loop.
+#pragma once
