@@ -94,7 +94,7 @@ class HEDDLE_API Channel {
   virtual Result<std::shared_ptr<QueueChannel>> open_queue(std::string_view name,
                                                            const QueueOptions& options,
                                                            bool create) = 0;
-  virtual Status delete_queue(std::string_view name, const DeleteOptions& options) = 0;
+  virtual Status delete_queue(std::string_view name) = 0;
   virtual Result<std::vector<QueueInfo>> list(std::string_view prefix) = 0;
   virtual Status ping() = 0;
   virtual Result<BrokerStatus> status() = 0;

@@ -20,6 +20,11 @@ Status not_connected() {
   return Status(Reason::kDaemonUnreachable, "this client is not connected; use Client::connect");
 }
 
+// `~/` is expanded by the broker, which knows for sure who asks.
+Status check_name(std::string_view name) {
+  return check_object_name(name.starts_with("~/") ? name.substr(2) : name);
+}
+
 }  // namespace
 
 const char* version() noexcept { return HEDDLE_VERSION; }
@@ -36,7 +41,7 @@ ConnectionInfo Client::describe() const {
 
 Result<Queue> Client::create_queue(std::string_view name, const QueueOptions& options) {
   if (!channel_) return not_connected();
-  if (Status bad = check_object_name(name); !bad.ok()) return bad;
+  if (Status bad = check_name(name); !bad.ok()) return bad;
   auto queue = channel_->open_queue(name, options, true);
   if (!queue) return queue.status();
   return Queue(std::make_shared<detail::QueueHandle>(std::move(*queue)));
@@ -44,7 +49,7 @@ Result<Queue> Client::create_queue(std::string_view name, const QueueOptions& op
 
 Result<Queue> Client::open_queue(std::string_view name, const QueueOptions& options) {
   if (!channel_) return not_connected();
-  if (Status bad = check_object_name(name); !bad.ok()) return bad;
+  if (Status bad = check_name(name); !bad.ok()) return bad;
   auto queue = channel_->open_queue(name, options, false);
   if (!queue) return queue.status();
   return Queue(std::make_shared<detail::QueueHandle>(std::move(*queue)));
@@ -52,10 +57,10 @@ Result<Queue> Client::open_queue(std::string_view name, const QueueOptions& opti
 
 Result<Queue> Client::queue(std::string_view name) { return open_queue(name, {}); }
 
-Status Client::delete_queue(std::string_view name, const DeleteOptions& options) {
+Status Client::delete_queue(std::string_view name) {
   if (!channel_) return not_connected();
-  if (Status bad = check_object_name(name); !bad.ok()) return bad;
-  return channel_->delete_queue(name, options);
+  if (Status bad = check_name(name); !bad.ok()) return bad;
+  return channel_->delete_queue(name);
 }
 
 Result<std::vector<QueueInfo>> Client::list(std::string_view prefix) {

@@ -68,7 +68,7 @@ class HEDDLE_API Client {
   explicit operator bool() const noexcept { return channel_ != nullptr; }
   ConnectionInfo describe() const;
 
-  // EXISTS_OTHER_OPTIONS if the name is taken (with open_existing: only if a given option differs,
+  // Names: see name.h; `~/x` is the caller's own. EXISTS_OTHER_OPTIONS if the name is taken (with open_existing: only if a given option differs,
   // naming the first one and both values); INVALID_NAME; QUOTA; MEMORY_EXHAUSTED.
   Result<Queue> create_queue(std::string_view name, const QueueOptions& options = {});
   // Opens. NOT_FOUND names the command that creates one.
@@ -76,7 +76,7 @@ class HEDDLE_API Client {
   // Opens, and fails with EXISTS_OTHER_OPTIONS if an option that is given differs.
   Result<Queue> open_queue(std::string_view name, const QueueOptions& options);
   // Everybody's handles on it end with NOT_FOUND. Owner or root only: DENIED.
-  Status delete_queue(std::string_view name, const DeleteOptions& options = {});
+  Status delete_queue(std::string_view name);
   // Those this user may see, by name, that start with `prefix`.
   Result<std::vector<QueueInfo>> list(std::string_view prefix = {});
 

@@ -81,11 +81,6 @@ struct QueueOptions {
   bool open_existing = false;
 };
 
-struct DeleteOptions {
-  bool if_empty = false;   // Refuse while messages are in it (ready, returned or leased).
-  bool if_unused = false;  // Refuse while sessions have it open.
-};
-
 struct GetOptions {
   Ack ack = Ack::kAuto;
   // How long a message may stay unsettled. Zero: on the shared-memory plane as long as this process
