@@ -1,0 +1,34 @@
+// The pid file: its lock says that a daemon runs here, its text says which.
+#ifndef HEDDLE_DAEMON_OS_PIDFILE_H_
+#define HEDDLE_DAEMON_OS_PIDFILE_H_
+
+#include <sys/types.h>
+
+#include <string>
+
+#include "proto/local/fd.h"
+
+namespace heddle::os {
+
+using local::Fd;
+
+// Holds an OFD lock for as long as it lives. The lock belongs to the open file, so it passes
+// through fork() and dies with the last process that has it, however that dies: nothing stale can
+// be left behind. The file itself stays.
+class PidFile {
+ public:
+  enum class Outcome { kHeld, kTaken, kFailed };
+
+  // kTaken: `holder` is the pid in the file (0 when it cannot be read). kFailed: `why`.
+  Outcome acquire(const std::string& path, pid_t* holder, std::string* why);
+  bool write(pid_t pid, std::string* why);  // after the last fork
+  void clear();                             // empties the file; call at a clean end
+
+ private:
+  std::string path_;
+  Fd fd_;
+};
+
+}  // namespace heddle::os
+
+#endif  // HEDDLE_DAEMON_OS_PIDFILE_H_
