@@ -7,7 +7,7 @@
 // Rights: without r the name does not exist (NOT_FOUND); with r but without w, DENIED.
 #pragma once
 
-#include <heddle/status.h>
+#include <heddle/result.h>
 
 #include <array>
 #include <cstdint>

@@ -38,6 +38,8 @@ class Host {
   // Leases taken without a session carry this owner; they live by their deadline alone.
   virtual uint16_t sessionless_owner() const = 0;
   virtual OwnerInfo describe_owner(uint16_t owner) const = 0;
+  // Whether remote callers wait for this object: then its doorbell is listened to.
+  virtual void set_waiting(uint64_t object_id, bool waiting) = 0;
 };
 
 }  // namespace heddle::objects

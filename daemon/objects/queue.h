@@ -12,17 +12,19 @@
 // Status values whose outcome() is true.
 #pragma once
 
-#include <heddle/status.h>
+#include <heddle/result.h>
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <list>
-#include <map>
 #include <memory>
 #include <mutex>
-#include <span>
+#include <set>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "daemon/objects/caller.h"
@@ -41,7 +43,7 @@ struct Body {
 struct Delivery {
   uint64_t id = 0;
   uint8_t kind = 0;
-  uint8_t count = 0;    // 1 at the first delivery
+  uint8_t count = 0;    // failed deliveries before this one
   bool leased = false;  // true: somebody must ack, nack, or call delivered/undelivered
   shm::Ticket ticket{};
   int64_t lease_ends_ns = 0;  // 0: no deadline of its own
@@ -71,7 +73,7 @@ struct BrowseItem {
   uint8_t kind = 0;
   uint8_t count = 0;
   uint64_t length = 0;
-  int64_t age_ms = 0;         // in this state
+  int64_t age_ms = 0;         // of a lease
   int64_t lease_ends_ms = 0;  // from now; 0 = no deadline
   OwnerInfo holder;           // of a leased one
   shm::Ticket ticket{};
@@ -81,8 +83,8 @@ struct BrowseItem {
 struct BrowseParams {
   uint64_t after_id = 0;
   uint32_t count_max = 100;
-  unsigned states = ~0u;       // shm::kBrowse... bits
-  uint64_t body_bytes_max = 0;  // of each; 0 = no bodies
+  unsigned states = shm::kAllMask;
+  uint64_t body_bytes_max = 0;  // of each; 0 = no bodies; a longer body is cut
 };
 
 struct Holder {
@@ -138,7 +140,7 @@ class Queue : public std::enable_shared_from_this<Queue> {
   Status reopen();
   Status register_producer(const Caller& caller);    // a session only; again = no change
   Status unregister_producer(const Caller& caller);  // clean; the last one may end the stream
-  Result<uint32_t> purge(unsigned states);
+  Result<uint64_t> purge(unsigned states);  // shm::StateMask bits
   Result<uint32_t> kick(uint32_t max);
 
   std::vector<BrowseItem> browse(const BrowseParams& params);
@@ -147,33 +149,78 @@ class Queue : public std::enable_shared_from_this<Queue> {
   shm::QueueLimits limits() const;
   const std::string& name() const { return name_; }
   uint64_t object_id() const { return object_id_; }
-  uint32_t waiting_callers();
+  uint32_t waiting_callers() const { return waiting_.load(std::memory_order_relaxed); }
 
   // --- for the broker ---
-  // Serves waiting callers: after the doorbell, every 50 ms, and when a timer says so.
+  // Serves waiting callers and ends what is due: after the doorbell, and when a timer says so.
   void poll();
-  // A local or remote session, or an earlier incarnation of the broker, died.
+  // The 50 ms net: wakes and hints that a stopped process owes, then poll().
+  void rescan();
+  // A local or remote session, or an earlier incarnation of the broker, died. Again = no change.
   void reap(uint16_t dead_owner, shm::JournalLine* lines, size_t n, const shm::DeathInfo& info);
-  // Leases of these owners that an earlier incarnation granted get a full new term.
-  void restore_leases(std::span<const uint16_t> remote_owners);
-  // The name is gone: all waiting callers get NOT_FOUND-like CLOSED, local ones CLOSED.
+  // Leases of these owners that an earlier incarnation granted get a full new term each:
+  // `lease_ns` 0 = for as long as the session lives.
+  void restore_leases(uint16_t owner, int64_t lease_ns);
+  // The name is gone: operations and waiting callers, local and remote, end with CLOSED.
   void end_of_object();
-  bool quarantined() const;
-  shm::Queue& ring() { return ring_; }
+  bool quarantined() const { return quarantined_.load(std::memory_order_relaxed); }
+  void quarantine() { quarantined_.store(true); }
+  bool has_waiting() const { return waiting_.load(std::memory_order_relaxed) != 0; }
+  void set_limits(const shm::QueueLimits& limits);
 
  private:
-  struct Lease;
-  struct Done;
+  struct Lease {
+    shm::Ticket ticket;
+    uid_t uid = static_cast<uid_t>(-1);  // -1: from an earlier incarnation, not known
+    uint16_t owner = kNoOwner;           // the session's, or the sessionless one
+    int64_t ends_ns = 0;                 // 0: with the session
+  };
+  using Finished = std::vector<Wait>;
+
   Queue(Host& host, std::string name, uint64_t object_id, std::shared_ptr<void> mapping);
 
-  shm::Actor& actor_locked(uint16_t as_owner);
+  // All with mutex_ held.
+  shm::Actor& actor(uint16_t as_owner);
+  Status status_of(shm::Outcome outcome, uint64_t body_bytes = 0);
+  bool dead_to(Status* why);  // deleted, damaged, or no row free for the broker
+  void enlist(const Wait& wait, std::list<Wait>& list, Finished* finished);
+  void finish(const Wait& wait, Status status, Finished* finished);
+  void serve(Finished* finished);
+  bool serve_getters(Finished* finished);
+  bool serve_putters(Finished* finished);
+  void serve_joiners(Finished* finished);
+  shm::Outcome take_one(Waiter& wait);
+  bool others_hold(const Caller& caller) const;
+  void end_due(std::list<Wait>& list, int64_t now_ns, Finished* finished);
+  void expire_leases(int64_t now_ns);
+  void settle(Finished* finished);
+  void schedule(int64_t when_ns);
+  void add_lease(const Lease& lease);
+  void drop_lease(uint64_t id);
+  Result<Lease> lease_for(const Caller& caller, const shm::Ticket& ticket);
+  void ack_previous(const Caller& caller);
+  std::vector<Holder> holders_locked();
+  static void run(Finished& finished);
 
   Host& host_;
   const std::string name_;
   const uint64_t object_id_;
   std::shared_ptr<void> mapping_;
   shm::Queue ring_;
+  std::atomic<bool> quarantined_{false};
+  std::atomic<uint32_t> waiting_{0};
+
   mutable std::mutex mutex_;
+  shm::Actor actor_{};
+  bool entered_ = false;
+  bool ended_ = false;  // deleted
+  std::list<Wait> getters_, putters_, joiners_;
+  std::unordered_map<uint64_t, Lease> leases_;  // explicit ones, by message id
+  std::set<std::pair<int64_t, uint64_t>> lease_ends_;
+  uint32_t auto_pending_ = 0;  // taken for auto callers whose reply is not written yet
+  std::unordered_map<uint16_t, std::vector<shm::Ticket>> on_next_;  // by session
+  std::unordered_map<uint16_t, uint32_t> producers_;                // by session: the cell
+  int64_t scheduled_ns_ = INT64_MAX;
 };
 
 // The lease name that travels over gRPC and in the shell: 32 characters, URL-safe.

@@ -1,0 +1,139 @@
+// What a person sees inside, and the names of leases.
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "daemon/objects/queue.h"
+
+namespace heddle::objects {
+namespace {
+
+constexpr size_t kRowsAtOnce = 128;
+
+const char* state_name(shm::SlotState state) {
+  switch (state) {
+    case shm::SlotState::kReady: return "ready";
+    case shm::SlotState::kLeased: return "leased";
+    case shm::SlotState::kReturned: return "returned";
+    case shm::SlotState::kBuried: return "buried";
+    default: return "other";
+  }
+}
+
+}  // namespace
+
+std::vector<BrowseItem> Queue::browse(const BrowseParams& params) {
+  std::vector<BrowseItem> items;
+  std::lock_guard lock(mutex_);
+  if (quarantined()) return items;
+  const int64_t now = host_.now_ns();
+  shm::BrowseRow rows[kRowsAtOnce];
+  uint64_t after = params.after_id;
+  while (items.size() < params.count_max) {
+    const size_t want = std::min<size_t>(kRowsAtOnce, params.count_max - items.size());
+    const size_t n = ring_.browse(rows, want, after, params.states);
+    for (size_t i = 0; i < n; ++i) {
+      const shm::BrowseRow& row = rows[i];
+      BrowseItem item;
+      item.id = after = row.id;
+      item.state = state_name(row.state);
+      item.kind = row.kind;
+      item.count = row.count;
+      item.length = row.length;
+      item.ticket = row.ticket;
+      if (row.state == shm::SlotState::kLeased) {
+        item.holder = host_.describe_owner(row.owner);
+        item.age_ms = static_cast<uint32_t>(now / 1'000'000) - row.leased_ms;
+      }
+      const auto lease = leases_.find(row.id);
+      if (lease != leases_.end() && lease->second.ends_ns != 0) {
+        item.lease_ends_ms = std::max<int64_t>(1, (lease->second.ends_ns - now) / 1'000'000);
+      }
+      if (params.body_bytes_max > 0) {
+        item.body.resize(std::min<uint64_t>(row.length, params.body_bytes_max));
+        if (!ring_.read_body(row, item.body.data(), item.body.size())) item.body.clear();
+      }
+      items.push_back(std::move(item));
+    }
+    if (n < want) break;
+  }
+  return items;
+}
+
+std::vector<Holder> Queue::holders() {
+  std::lock_guard lock(mutex_);
+  return holders_locked();
+}
+
+std::vector<Holder> Queue::holders_locked() {
+  std::vector<Holder> out;
+  if (quarantined()) return out;
+  std::map<uint16_t, size_t> index;
+  shm::BrowseRow rows[kRowsAtOnce];
+  uint64_t after = 0;
+  for (size_t n = kRowsAtOnce; n == kRowsAtOnce;) {
+    n = ring_.browse(rows, kRowsAtOnce, after, shm::kLeasedMask);
+    for (size_t i = 0; i < n; ++i) {
+      after = rows[i].id;
+      const auto [it, fresh] = index.emplace(rows[i].owner, out.size());
+      if (fresh) out.push_back({host_.describe_owner(rows[i].owner), 0, rows[i].id});
+      ++out[it->second].leases;
+    }
+  }
+  return out;
+}
+
+void Queue::restore_leases(uint16_t owner, int64_t lease_ns) {
+  std::lock_guard lock(mutex_);
+  if (quarantined()) return;
+  const int64_t ends = lease_ns == 0 ? 0 : host_.now_ns() + lease_ns;
+  shm::BrowseRow rows[kRowsAtOnce];
+  uint64_t after = 0;
+  for (size_t n = kRowsAtOnce; n == kRowsAtOnce;) {
+    n = ring_.browse(rows, kRowsAtOnce, after, shm::kLeasedMask);
+    for (size_t i = 0; i < n; ++i) {
+      after = rows[i].id;
+      if (rows[i].owner == owner) {
+        add_lease({rows[i].ticket, static_cast<uid_t>(-1), owner, ends});
+      }
+    }
+  }
+}
+
+namespace {
+
+constexpr char kAlphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+}  // namespace
+
+std::string lease_name(const shm::Ticket& ticket) {
+  static_assert(sizeof(shm::Ticket) == 24);
+  unsigned char bytes[24];
+  std::memcpy(bytes, &ticket, sizeof bytes);
+  std::string text;
+  for (size_t i = 0; i < sizeof bytes; i += 3) {
+    const uint32_t word = uint32_t{bytes[i]} << 16 | uint32_t{bytes[i + 1]} << 8 | bytes[i + 2];
+    for (int shift = 18; shift >= 0; shift -= 6) text.push_back(kAlphabet[word >> shift & 63]);
+  }
+  return text;
+}
+
+bool parse_lease_name(std::string_view text, shm::Ticket* out) {
+  if (text.size() != 32) return false;
+  unsigned char bytes[24];
+  for (size_t i = 0; i < 8; ++i) {
+    uint32_t word = 0;
+    for (size_t j = 0; j < 4; ++j) {
+      const char* at = std::strchr(kAlphabet, text[4 * i + j]);
+      if (!at || *at == 0) return false;
+      word = word << 6 | static_cast<uint32_t>(at - kAlphabet);
+    }
+    bytes[3 * i] = static_cast<unsigned char>(word >> 16);
+    bytes[3 * i + 1] = static_cast<unsigned char>(word >> 8);
+    bytes[3 * i + 2] = static_cast<unsigned char>(word);
+  }
+  std::memcpy(out, bytes, sizeof bytes);
+  return true;
+}
+
+}  // namespace heddle::objects

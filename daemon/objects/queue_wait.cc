@@ -1,0 +1,246 @@
+// Waiting callers: who stands in line, who is served, who gives up.
+#include <algorithm>
+
+#include "daemon/objects/queue.h"
+#include "daemon/objects/waiter.h"
+
+namespace heddle::objects {
+
+Wait Queue::get_async(const Caller& caller, const GetParams& params, int64_t deadline_ns,
+                      GetDone done) {
+  auto wait = std::make_shared<Waiter>();
+  wait->caller = caller;
+  wait->deadline_ns = deadline_ns;
+  wait->get = params;
+  wait->get.count_max = std::max(1u, params.count_max);
+  wait->on_get = std::move(done);
+  Finished finished;
+  {
+    std::lock_guard lock(mutex_);
+    if (params.ack == AckMode::kOnNext && caller.owner == kNoOwner) {
+      finish(wait,
+             Status(Reason::kInvalidArgument, "ack mode on_next needs a session; open one, or "
+                                              "use manual"),
+             &finished);
+    } else {
+      if (params.ack == AckMode::kOnNext) ack_previous(caller);
+      enlist(wait, getters_, &finished);
+    }
+  }
+  run(finished);
+  return wait;
+}
+
+Wait Queue::put_async(const Caller& caller, std::vector<Body> bodies, int64_t deadline_ns,
+                      PutDone done) {
+  auto wait = std::make_shared<Waiter>();
+  wait->caller = caller;
+  wait->deadline_ns = deadline_ns;
+  wait->bodies = std::move(bodies);
+  wait->put.ids.reserve(wait->bodies.size());
+  wait->on_put = std::move(done);
+  Finished finished;
+  {
+    std::lock_guard lock(mutex_);
+    enlist(wait, putters_, &finished);
+  }
+  run(finished);
+  return wait;
+}
+
+Wait Queue::join_async(const Caller& caller, int64_t deadline_ns, JoinDone done) {
+  auto wait = std::make_shared<Waiter>();
+  wait->caller = caller;
+  wait->deadline_ns = deadline_ns;
+  wait->on_join = std::move(done);
+  Finished finished;
+  {
+    std::lock_guard lock(mutex_);
+    enlist(wait, joiners_, &finished);
+  }
+  run(finished);
+  return wait;
+}
+
+void Queue::cancel(const Wait& wait) {
+  Finished finished;
+  {
+    std::lock_guard lock(mutex_);
+    if (!wait || wait->finished) return;
+    finish(wait, Status(Reason::kInterrupted, "the caller gave up"), &finished);
+    settle(&finished);  // whoever stood behind it may be served now
+  }
+  run(finished);
+}
+
+void Queue::poll() {
+  Finished finished;
+  {
+    std::lock_guard lock(mutex_);
+    settle(&finished);
+  }
+  run(finished);
+}
+
+void Queue::rescan() {
+  Finished finished;
+  {
+    std::lock_guard lock(mutex_);
+    if (quarantined()) return;
+    ring_.rescan(actor(host_.own_owner()));
+    settle(&finished);
+  }
+  run(finished);
+}
+
+void Queue::run(Finished& finished) {
+  for (const Wait& wait : finished) wait->run();
+}
+
+// A new caller joins the line and everybody is served in order. Only when it then still stands
+// there is the doorbell armed, and served again: what came in between rang no bell.
+void Queue::enlist(const Wait& wait, std::list<Wait>& list, Finished* finished) {
+  Status why;
+  if (dead_to(&why)) return finish(wait, std::move(why), finished);
+  wait->list = &list;
+  wait->at = list.insert(list.end(), wait);
+  if (waiting_.fetch_add(1) == 0) host_.set_waiting(object_id_, true);
+  serve(finished);
+  if (wait->finished) return;
+  if (wait->deadline_ns <= host_.now_ns()) {
+    end_due(list, host_.now_ns(), finished);
+    return;
+  }
+  ring_.arm(shm::kDirtyReady | shm::kDirtyRoom | shm::kDirtyIdle);
+  serve(finished);
+  if (!wait->finished) schedule(wait->deadline_ns);
+}
+
+void Queue::finish(const Wait& wait, Status status, Finished* finished) {
+  wait->set_status(std::move(status));
+  wait->finished = true;
+  finished->push_back(wait);
+  if (!wait->list) return;
+  wait->list->erase(wait->at);
+  wait->list = nullptr;
+  if (waiting_.fetch_sub(1) != 1) return;
+  ring_.arm(0);
+  host_.set_waiting(object_id_, false);
+}
+
+void Queue::settle(Finished* finished) {
+  const int64_t now = host_.now_ns();
+  (void)ring_.take_dirty();
+  expire_leases(now);
+  Status why;
+  if (dead_to(&why)) {
+    for (auto* list : {&getters_, &putters_, &joiners_}) {
+      while (!list->empty()) finish(Wait(list->front()), why, finished);
+    }
+    return;
+  }
+  serve(finished);
+  for (auto* list : {&getters_, &putters_, &joiners_}) end_due(*list, now, finished);
+  if (scheduled_ns_ > now) return;
+  scheduled_ns_ = INT64_MAX;
+  int64_t next = lease_ends_.empty() ? INT64_MAX : lease_ends_.begin()->first;
+  for (auto* list : {&getters_, &putters_, &joiners_}) {
+    for (const Wait& wait : *list) next = std::min(next, wait->deadline_ns);
+  }
+  schedule(next);
+}
+
+void Queue::schedule(int64_t when_ns) {
+  if (when_ns >= scheduled_ns_) return;
+  scheduled_ns_ = when_ns;
+  host_.at(when_ns, [weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->poll();
+  });
+}
+
+// A get makes room for a put, and a put gives a get something to take.
+void Queue::serve(Finished* finished) {
+  bool progress = true;
+  while (progress) {
+    progress = serve_getters(finished);
+    progress |= serve_putters(finished);
+    progress &= !getters_.empty() || !putters_.empty();
+  }
+  serve_joiners(finished);
+}
+
+bool Queue::serve_getters(Finished* finished) {
+  bool progress = false;
+  for (auto it = getters_.begin(); it != getters_.end();) {
+    const Wait wait = *it++;
+    auto& messages = wait->got.messages;
+    uint64_t bytes = 0;
+    shm::Outcome outcome = shm::Outcome::kOk;
+    while (outcome == shm::Outcome::kOk && messages.size() < wait->get.count_max &&
+           bytes <= wait->get.bytes_max) {
+      outcome = take_one(*wait);
+      if (outcome == shm::Outcome::kOk) bytes += messages.back().body.size();
+    }
+    if (!messages.empty()) {
+      progress = true;
+      finish(wait, Status(), finished);
+    } else if (outcome == shm::Outcome::kEmpty) {
+      return progress;  // for those behind as well
+    } else if (outcome != shm::Outcome::kEndOfStream || !others_hold(wait->caller)) {
+      finish(wait, status_of(outcome), finished);
+    }
+  }
+  return progress;
+}
+
+bool Queue::serve_putters(Finished* finished) {
+  bool progress = false;
+  while (!putters_.empty()) {
+    const Wait wait = putters_.front();
+    shm::Outcome outcome = shm::Outcome::kOk;
+    uint64_t body_bytes = 0;
+    while (outcome == shm::Outcome::kOk && wait->next_body < wait->bodies.size()) {
+      const Body& body = wait->bodies[wait->next_body];
+      body_bytes = body.bytes.size();
+      uint64_t id = 0;
+      outcome = ring_.put(actor(host_.own_owner()),
+                          {body.bytes.data(), body.bytes.size(), body.kind}, shm::kTry, &id);
+      if (outcome != shm::Outcome::kOk) break;
+      wait->put.ids.push_back(id);
+      ++wait->next_body;
+      progress = true;
+    }
+    const bool may_wait = ring_.limits().overflow == shm::Overflow::kBlock &&
+                          wait->deadline_ns > 0;
+    if (outcome == shm::Outcome::kFull && may_wait) return progress;
+    finish(wait, status_of(outcome, body_bytes), finished);
+  }
+  return progress;
+}
+
+void Queue::serve_joiners(Finished* finished) {
+  if (joiners_.empty() || ring_.counts().unfinished() != 0) return;
+  while (!joiners_.empty()) finish(Wait(joiners_.front()), Status(), finished);
+}
+
+void Queue::end_due(std::list<Wait>& list, int64_t now_ns, Finished* finished) {
+  for (auto it = list.begin(); it != list.end();) {
+    const Wait wait = *it++;
+    if (wait->deadline_ns > now_ns) continue;
+    const bool waited = wait->deadline_ns > 0;
+    if (wait->on_get) {
+      finish(wait, status_of(waited ? shm::Outcome::kTimedOut : shm::Outcome::kEmpty), finished);
+    } else if (wait->on_put) {
+      const Body& body = wait->bodies[wait->next_body];
+      finish(wait, status_of(waited ? shm::Outcome::kTimedOut : shm::Outcome::kFull,
+                             body.bytes.size()),
+             finished);
+    } else {
+      wait->joined.unfinished = ring_.counts().unfinished();
+      wait->joined.holders = holders_locked();
+      finish(wait, status_of(shm::Outcome::kTimedOut), finished);
+    }
+  }
+}
+
+}  // namespace heddle::objects
