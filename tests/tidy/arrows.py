@@ -4,10 +4,11 @@ import re
 
 # Of ours; each part may always include itself.
 VOCAB = {"proto/include"}
+LOCAL = {"proto/local", "proto/local/fd.h"}  # fd.h: a descriptor that closes itself
 API = VOCAB | {"client/include"}
-FOUNDATION = VOCAB | {"daemon/os", "daemon/config"}
-OBJECTS = FOUNDATION | {"proto/shm"}
-BROKER = OBJECTS | {"proto/local", "daemon/objects"}
+FOUNDATION = VOCAB | {"daemon/os", "daemon/config", "proto/local/fd.h"}
+OBJECTS = FOUNDATION | {"proto/shm", "proto/local/outcome_status"}
+BROKER = OBJECTS | LOCAL | {"daemon/objects"}
 SERVICES = FOUNDATION | {"proto/heddle", "daemon/broker", "daemon/objects"}
 SERVER = BROKER | SERVICES | {"daemon/services"}
 ANYTHING = None
@@ -18,17 +19,19 @@ ARROWS = {
     "proto": (VOCAB, set()),
     "proto/heddle": (set(), set()),
     "proto/shm": (VOCAB, set()),
-    "proto/local": (VOCAB, set()),
+    "proto/local": (VOCAB | LOCAL, set()),
+    "proto/local/fd.h": (set(), set()),
+    "proto/local/outcome_status": (VOCAB | {"proto/shm"}, set()),
     "client/include": (VOCAB, set()),
-    "client/src": (API | {"proto/shm", "proto/local"}, {"json", "boost"}),
+    "client/src": (API | LOCAL | {"proto/shm", "proto/local/outcome_status"}, {"json", "boost"}),
     "client/src/grpc": (API | {"client/src", "proto/heddle"}, {"grpc", "json"}),
     "client/cli": (API, {"cli", "json"}),
     "client/python": (API, {"python"}),
     "client/examples": (API, set()),
-    "daemon/os": (VOCAB, set()),
-    "daemon/config": (VOCAB | {"daemon/os"}, {"json", "cli"}),
-    "daemon/supervisor": (FOUNDATION | {"proto/local"}, set()),
-    "daemon/spawner": (FOUNDATION | {"proto/local"}, set()),
+    "daemon/os": (VOCAB | {"proto/local/fd.h"}, set()),
+    "daemon/config": (FOUNDATION, {"json", "cli"}),
+    "daemon/supervisor": (FOUNDATION | LOCAL, set()),
+    "daemon/spawner": (FOUNDATION | LOCAL, set()),
     "daemon/objects": (OBJECTS, {"json", "boost"}),
     "daemon/broker": (BROKER, {"json", "boost", "spdlog", "sqlite"}),
     "daemon/broker/main": (SERVER | {"daemon/server"}, {"grpc", "json", "spdlog", "cli"}),

@@ -1,0 +1,66 @@
+#!/usr/bin/python3
+"""Counts one ctest run by its cases. Usage: summary.py NAME JUNIT RESULTS_DIR
+
+JUNIT is what `ctest --output-junit` wrote; RESULTS_DIR holds NAME.xml of each GoogleTest program
+of this run. A program counts by its cases, anything else as one. Prints a line
+"SKIPPED what: reason" per skip and "FAILED what" per failure, then "passed failed skipped".
+"""
+
+import os
+import re
+import sys
+import xml.etree.ElementTree as xml
+
+
+def first_line(text):
+    lines = [line.strip() for line in (text or "").split("\n") if line.strip()]
+    lines = [line for line in lines if not re.match(r"^[^ ]+\.(cc|h):\d+$", line)]
+    return lines[0] if lines else "no reason given"
+
+
+def cases(path):
+    """(name, "passed" | "failed" | "skipped", reason) of each case of a GoogleTest program."""
+    for case in xml.parse(path).getroot().iter("testcase"):
+        name = f"{case.get('classname')}.{case.get('name')}"
+        if case.find("failure") is not None:
+            yield name, "failed", ""
+        elif case.find("skipped") is not None:
+            skipped = case.find("skipped")
+            yield name, "skipped", first_line(skipped.get("message") or skipped.text)
+        elif case.get("status") != "notrun":
+            yield name, "passed", ""
+
+
+def tests(junit, results):
+    for test in xml.parse(junit).getroot().iter("testcase"):
+        name, status = test.get("name"), test.get("status")
+        verdict = {"run": "passed", "notrun": "skipped", "disabled": "skipped"}.get(status, "failed")
+        output = (test.findtext("system-out") or "").strip().split("\n")
+        report = os.path.join(results, name + ".xml")
+        try:
+            found = list(cases(report)) if os.path.exists(report) else []
+        except xml.ParseError:
+            found = []  # it died while it wrote
+        yield from found
+        if not found:
+            skipped = test.find("skipped")
+            missing = skipped is not None and "not found" in (skipped.get("message") or "").lower()
+            yield name, "failed" if missing else verdict, first_line(output[-1])
+        elif verdict == "failed" and not any(state == "failed" for _, state, _ in found):
+            yield name + " (the program itself)", "failed", ""
+
+
+def main():
+    run, junit, results = sys.argv[1:]
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    for name, state, reason in tests(junit, results):
+        counts[state] += 1
+        if state == "skipped":
+            print(f"SKIPPED {name} ({run}): {reason}")
+        elif state == "failed":
+            print(f"FAILED {name} ({run})")
+    print(*counts.values())
+
+
+if __name__ == "__main__":
+    main()
