@@ -36,7 +36,7 @@ endfunction()
 
 function(heddle_script_test)
   cmake_parse_arguments(T "RUN_SERIAL;DAEMON" "NAME;TIMEOUT" "COMMAND;LABELS" ${ARGN})
-  if(T_UNPARSED_ARGUMENTS OR NOT T_NAME OR NOT T_COMMAND)
+  if(T_UNPARSED_ARGUMENTS OR NOT DEFINED T_NAME OR NOT DEFINED T_COMMAND)
     message(FATAL_ERROR "heddle_script_test: NAME and COMMAND are needed; got ${ARGN}")
   endif()
   add_test(NAME ${T_NAME} COMMAND ${T_COMMAND} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
