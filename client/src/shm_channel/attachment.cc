@@ -1,0 +1,165 @@
+#include "client/src/shm_channel/attachment.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <utility>
+
+namespace heddle::detail {
+
+thread_local constinit Hands t_hands[kHandsCached];
+
+namespace {
+
+std::uint64_t next_key() {
+  static std::atomic<std::uint64_t> last{0};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
+// A claimed line of a session page: the bell is held from here to the end of the thread.
+struct Line {
+  std::shared_ptr<SessionPage> page;
+  std::uint32_t index = 0;
+
+  void release() {
+    if (!page->mapping.here()) return;
+    shm::ThreadLine& line = page->line(index);
+    ::pthread_mutex_unlock(&line.bell);
+    line.claimed.store(0, std::memory_order_release);
+  }
+};
+
+struct Entry {
+  std::uint64_t key = 0;
+  std::weak_ptr<Attachment> attachment;
+  shm::Actor* actor = nullptr;
+};
+
+// Everything one thread holds.
+struct ThreadState {
+  const std::uint64_t generation = process_generation();
+  std::vector<Line> lines;
+  std::vector<Entry> entries;
+
+  ~ThreadState() {
+    // In a child these are the parent's; nothing of it is mapped here.
+    if (generation != process_generation()) return;
+    for (Entry& entry : entries) leave(entry);
+    for (Line& line : lines) line.release();
+  }
+
+  static void leave(const Entry& entry) {
+    const auto attachment = entry.attachment.lock();
+    if (!attachment) return;
+    std::lock_guard lock(attachment->mutex);
+    attachment->queue.leave(*entry.actor);
+    std::erase_if(attachment->actors, [&](const auto& a) { return a.get() == entry.actor; });
+  }
+
+  // Lets go of what has been closed meanwhile.
+  void prune() {
+    std::erase_if(entries, [](const Entry& entry) { return entry.attachment.expired(); });
+    std::erase_if(lines, [](Line& line) {
+      if (!line.page->closed.load()) return false;
+      line.release();
+      return true;
+    });
+  }
+};
+
+thread_local constinit ThreadState* t_state = nullptr;
+
+struct StateGuard {
+  ~StateGuard() {
+    for (Hands& hands : t_hands) hands = Hands();
+    delete std::exchange(t_state, nullptr);
+  }
+};
+
+// A thread that works on after its thread-local destructors (static objects of the main thread)
+// gets a new state that nobody deletes; the process is about to end.
+ThreadState& thread_state() {
+  thread_local StateGuard guard;
+  (void)&guard;
+  if (t_state != nullptr && t_state->generation != process_generation()) {
+    delete std::exchange(t_state, nullptr);
+  }
+  if (t_state == nullptr) t_state = new ThreadState;
+  return *t_state;
+}
+
+// A line whose last thread ended without a word stays out of use: its journal is the broker's to read.
+bool take_bell(shm::ThreadLine& line) {
+  const int error = ::pthread_mutex_trylock(&line.bell);
+  if (error == EOWNERDEAD) {
+    ::pthread_mutex_consistent(&line.bell);
+    ::pthread_mutex_unlock(&line.bell);
+  }
+  return error == 0;
+}
+
+const Line* line_of(ThreadState& state, const std::shared_ptr<SessionPage>& page) {
+  for (const Line& line : state.lines) {
+    if (line.page == page) return &line;
+  }
+  for (std::uint32_t i = 0; i < page->thread_lines; ++i) {
+    shm::ThreadLine& line = page->line(i);
+    std::uint32_t free = 0;
+    if (!line.claimed.compare_exchange_strong(free, 1)) continue;
+    if (!take_bell(line)) continue;
+    state.lines.push_back({page, i});
+    return &state.lines.back();
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+Attachment::Attachment() : key(next_key()), generation(process_generation()) {}
+
+Attachment::~Attachment() {
+  if (!mapping.here()) return;
+  for (auto& actor : actors) queue.leave(*actor);
+}
+
+Status make_hands(Attachment& attachment, Hands** out) {
+  ThreadState& state = thread_state();
+  state.prune();
+  Hands& hands = t_hands[attachment.key % kHandsCached];
+  auto known = std::find_if(state.entries.begin(), state.entries.end(),
+                            [&](const Entry& entry) { return entry.key == attachment.key; });
+  if (known == state.entries.end()) {
+    const Line* line = line_of(state, attachment.session->page());
+    if (line == nullptr) {
+      const std::uint64_t lines = attachment.session->page()->thread_lines;
+      return Status(Reason::kTooManyThreads, "every line of the session page belongs to a thread")
+          .with_object("queue " + attachment.name)
+          .with_limit(lines, lines + 1);
+    }
+    auto actor = std::make_unique<shm::Actor>();
+    actor->owner = attachment.session->owner();
+    actor->thread = static_cast<std::uint16_t>(line->index);
+    actor->journal = &line->page->line(line->index).journal;
+    actor->doorbell_fd = attachment.session->doorbell();
+    if (attachment.queue.enter(*actor) != shm::Outcome::kOk) {
+      return Status(Reason::kTooManyThreads, "too many threads have the queue open")
+          .with_object("queue " + attachment.name)
+          .with_limit(shm::kRowsMax, shm::kRowsMax + 1);
+    }
+    state.entries.push_back({attachment.key, attachment.weak_from_this(), actor.get()});
+    known = std::prev(state.entries.end());
+    std::lock_guard lock(attachment.mutex);
+    attachment.actors.push_back(std::move(actor));
+  }
+  hands = {.key = attachment.key,
+           .generation = attachment.generation,
+           .at = &attachment,
+           .actor = known->actor,
+           .uses = 0};
+  *out = &hands;
+  return {};
+}
+
+}  // namespace heddle::detail

@@ -1,0 +1,70 @@
+// One queue mapped by one session of one process, and the hands that this process's threads have on
+// it. A thread's way in is one compare of a thread-local entry; the slow way claims a line in the
+// session page (journal and bell) and a row in the queue.
+//
+// Lines are given back when the thread ends, rows when the thread ends or the queue is closed.
+#ifndef HEDDLE_CLIENT_SRC_SHM_CHANNEL_ATTACHMENT_H_
+#define HEDDLE_CLIENT_SRC_SHM_CHANNEL_ATTACHMENT_H_
+
+#include <heddle/options.h>
+#include <heddle/status.h>
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "client/src/shm_channel/mapping.h"
+#include "client/src/shm_channel/process_generation.h"
+#include "client/src/shm_channel/session.h"
+#include "proto/local/fd.h"
+#include "proto/shm/queue.h"
+
+namespace heddle::detail {
+
+struct Attachment : std::enable_shared_from_this<Attachment> {
+  Attachment();
+  ~Attachment();
+
+  const std::uint64_t key;         // Unique in this process and its children; never 0.
+  const std::uint64_t generation;  // Of the process.
+  std::shared_ptr<Session> session;
+  Mapping mapping;
+  local::Fd fd;  // Kept to reserve memory of the segment.
+  shm::Queue queue;
+  std::uint64_t object_id = 0;
+  std::uint8_t rights = 0;
+  std::string name;  // Full.
+  QueueOptions options;
+
+  // Of other threads too: whoever closes the queue lets go for all.
+  std::mutex mutex;
+  std::vector<std::unique_ptr<shm::Actor>> actors;
+};
+
+// A thread's hands on a queue.
+struct Hands {
+  std::uint64_t key = 0;
+  std::uint64_t generation = 0;
+  Attachment* at = nullptr;
+  shm::Actor* actor = nullptr;
+  std::uint32_t uses = 0;
+};
+
+inline constexpr std::size_t kHandsCached = 8;
+extern thread_local constinit Hands t_hands[kHandsCached];
+
+// The hands of the calling thread on attachment `key`, or null: take the slow way.
+inline Hands* cached_hands(std::uint64_t key) {
+  Hands& hands = t_hands[key % kHandsCached];
+  if (hands.key == key && hands.generation == process_generation()) [[likely]] return &hands;
+  return nullptr;
+}
+
+// The slow way. TOO_MANY_THREADS when the session page or the queue has no more room.
+Status make_hands(Attachment& attachment, Hands** out);
+
+}  // namespace heddle::detail
+
+#endif  // HEDDLE_CLIENT_SRC_SHM_CHANNEL_ATTACHMENT_H_

@@ -1,0 +1,243 @@
+#include "client/src/shm_channel/shm_channel.h"
+
+#include <errno.h>
+
+#include <algorithm>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "client/src/shm_channel/admin_json.h"
+#include "client/src/shm_channel/shm_queue.h"
+
+namespace heddle::detail {
+
+using local::AttachType;
+
+namespace {
+
+constexpr std::uint32_t kPageRows = 100;
+
+// A limit that does not fit its wire field is the largest one; the broker refuses it by name.
+std::uint32_t narrow(std::uint64_t value) {
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(value, UINT32_MAX));
+}
+
+template <typename From, typename To>
+void give(local::QueueOptionsWire& wire, const std::optional<From>& value, To& field,
+          std::uint32_t bit) {
+  if (!value) return;
+  field = static_cast<To>(*value);
+  wire.given |= bit;
+}
+
+local::QueueOptionsWire wire_of(const QueueOptions& options) {
+  local::QueueOptionsWire wire{};
+  if (options.max_len) {
+    wire.max_len = narrow(*options.max_len);
+    wire.given |= local::kGivenMaxLen;
+  }
+  give(wire, options.max_bytes, wire.max_bytes, local::kGivenMaxBytes);
+  give(wire, options.max_msg_bytes, wire.max_msg_bytes, local::kGivenMaxMsgBytes);
+  give(wire, options.max_leases, wire.max_leases, local::kGivenMaxLeases);
+  give(wire, options.max_deliveries, wire.max_deliveries, local::kGivenMaxDeliveries);
+  give(wire, options.overflow, wire.overflow, local::kGivenOverflow);
+  give(wire, options.eos, wire.eos, local::kGivenEos);
+  give(wire, options.on_producer_death, wire.on_producer_death, local::kGivenOnProducerDeath);
+  give(wire, options.mode, wire.mode, local::kGivenMode);
+  if (!options.group.empty()) wire.given |= local::kGivenGroup;
+  return wire;
+}
+
+QueueOptions options_of(const local::QueueOptionsWire& wire) {
+  QueueOptions options;
+  options.max_len = wire.max_len;
+  options.max_bytes = wire.max_bytes;
+  options.max_msg_bytes = wire.max_msg_bytes;
+  options.max_leases = wire.max_leases;
+  options.max_deliveries = wire.max_deliveries;
+  options.overflow = static_cast<Overflow>(wire.overflow);
+  options.eos = static_cast<Eos>(wire.eos);
+  options.on_producer_death = static_cast<OnProducerDeath>(wire.on_producer_death);
+  options.mode = wire.mode;
+  return options;
+}
+
+// False if the text does not fit its field with the final NUL.
+template <std::size_t N>
+bool copy_text(char (&to)[N], std::string_view from) {
+  if (from.size() >= N) return false;
+  std::memcpy(to, from.data(), from.size());
+  return true;
+}
+
+std::string queue_arguments(std::string_view name) {
+  return nlohmann::json{{"kind", "queue"}, {"name", name}}.dump();
+}
+
+}  // namespace
+
+Result<std::shared_ptr<Channel>> connect_shm(const std::string& runtime_dir,
+                                             const ConnectOptions& options) {
+  Session::Where where{.socket = runtime_dir + "/local.sock",
+                       .name = options.name.empty() ? program_invocation_short_name : options.name,
+                       .timeout = options.timeout};
+  auto channel = std::make_shared<ShmChannel>(std::move(where));
+  Status status = channel->open();
+  if (!status.ok()) return status;
+  return std::shared_ptr<Channel>(std::move(channel));
+}
+
+Status ShmChannel::open() {
+  auto first = session();
+  if (!first) return first.status();
+  auto broker = status();
+  if (broker) broker_version_ = broker->version;
+  return {};
+}
+
+Result<std::shared_ptr<Session>> ShmChannel::session() {
+  std::lock_guard lock(mutex_);
+  if (!session_ || session_->ended()) {
+    auto fresh = Session::open(where_);
+    if (!fresh) return fresh.status();
+    session_ = std::move(*fresh);
+  }
+  return session_;
+}
+
+ConnectionInfo ShmChannel::describe() const {
+  std::lock_guard lock(mutex_);
+  return {.plane = Plane::kShm,
+          .address = where_.socket,
+          .owner = session_ ? session_->owner() : std::uint16_t{0},
+          .generation = session_ ? session_->generation() : 0,
+          .broker_version = broker_version_};
+}
+
+Result<std::shared_ptr<Attachment>> ShmChannel::attach(std::string_view name,
+                                                       const QueueOptions& options, bool create) {
+  local::Open open{};
+  open.kind = static_cast<std::uint8_t>(local::ObjectKind::kQueue);
+  if (create) open.flags = local::kOpenCreate | (options.open_existing ? 0 : local::kOpenExclusive);
+  open.options = wire_of(options);
+  if (!copy_text(open.group, options.group) || !copy_text(open.name, name)) {
+    return Status(Reason::kInvalidArgument, "the name or the group is too long");
+  }
+  auto session = this->session();
+  if (!session) return session.status();
+  local::Packet answer;
+  Status status = (*session)->request(AttachType::kOpen, local::bytes_of(open), {},
+                                      AttachType::kOpened, &answer);
+  if (!status.ok()) return status;
+  local::Opened opened{};
+  local::Fd fd = answer.take_fd(0);
+  if (!answer.read(&opened) || !fd) {
+    return Status(Reason::kInternal, "the broker opened it without handing over its memory");
+  }
+  auto mapping = Mapping::map(fd.get(), opened.bytes);
+  if (!mapping) return mapping.status();
+  auto attachment = std::make_shared<Attachment>();
+  attachment->session = std::move(*session);
+  attachment->mapping = std::move(*mapping);
+  attachment->fd = std::move(fd);
+  attachment->object_id = opened.object_id;
+  attachment->rights = opened.rights;
+  opened.name[sizeof opened.name - 1] = '\0';
+  attachment->name = opened.name;
+  attachment->options = options_of(opened.options);
+  const auto attached =
+      shm::Queue::attach(attachment->mapping.base(), attachment->mapping.bytes(),
+                         attachment->fd.get(), &attachment->queue);
+  if (attached != shm::Outcome::kOk) {
+    return Status(Reason::kVersionMismatch,
+                  "its memory has another layout than this library knows, or is damaged")
+        .with_object("queue " + attachment->name);
+  }
+  return attachment;
+}
+
+Result<std::shared_ptr<QueueChannel>> ShmChannel::open_queue(std::string_view name,
+                                                             const QueueOptions& options,
+                                                             bool create) {
+  auto attachment = attach(name, options, create);
+  if (!attachment) return attachment.status();
+  return std::shared_ptr<QueueChannel>(
+      std::make_shared<ShmQueue>(shared_from_this(), std::move(*attachment)));
+}
+
+Status ShmChannel::delete_queue(std::string_view name) {
+  local::Delete request{};
+  request.kind = static_cast<std::uint8_t>(local::ObjectKind::kQueue);
+  if (!copy_text(request.name, name)) {
+    return Status(Reason::kInvalidArgument, "the name is too long");
+  }
+  auto session = this->session();
+  if (!session) return session.status();
+  local::Packet answer;
+  return (*session)->request(AttachType::kDelete, local::bytes_of(request), {}, AttachType::kDone,
+                             &answer);
+}
+
+Result<std::string> ShmChannel::call(local::CallMethod method, const std::string& arguments) {
+  auto session = this->session();
+  if (!session) return session.status();
+  const local::Call call{.method = static_cast<std::uint32_t>(method),
+                         .text_bytes = static_cast<std::uint32_t>(arguments.size())};
+  local::Packet answer;
+  Status status = (*session)->request(AttachType::kCall, local::bytes_of(call),
+                                      std::as_bytes(std::span(arguments)), AttachType::kReturn,
+                                      &answer);
+  if (!status.ok()) return status;
+  local::Return head{};
+  if (!answer.read(&head) || answer.body().size() - sizeof head < head.text_bytes) {
+    return Status(Reason::kInternal, "the broker's answer is cut off");
+  }
+  const auto text = answer.body().subspan(sizeof head, head.text_bytes);
+  return std::string(reinterpret_cast<const char*>(text.data()), text.size());
+}
+
+Result<QueueInfo> ShmChannel::describe_queue(std::string_view name) {
+  auto text = call(local::CallMethod::kDescribe, queue_arguments(name));
+  if (!text) return text.status();
+  return parse_queue_info(*text);
+}
+
+Result<std::vector<QueueInfo>> ShmChannel::list(std::string_view prefix) {
+  std::vector<QueueInfo> rows;
+  std::string token;
+  do {
+    const nlohmann::json arguments{
+        {"kind", "queue"}, {"prefix", prefix}, {"page_size", kPageRows}, {"page_token", token}};
+    auto text = call(local::CallMethod::kList, arguments.dump());
+    if (!text) return text.status();
+    auto next = parse_list(*text, &rows);
+    if (!next) return next.status();
+    token = std::move(*next);
+  } while (!token.empty());
+  return rows;
+}
+
+Status ShmChannel::ping() { return call(local::CallMethod::kStatus, "{}").status(); }
+
+Result<BrokerStatus> ShmChannel::status() {
+  auto text = call(local::CallMethod::kStatus, "{}");
+  if (!text) return text.status();
+  return parse_status(*text);
+}
+
+Result<std::vector<SessionInfo>> ShmChannel::sessions() {
+  std::vector<SessionInfo> rows;
+  std::string token;
+  do {
+    const nlohmann::json arguments{{"page_size", kPageRows}, {"page_token", token}};
+    auto text = call(local::CallMethod::kSessions, arguments.dump());
+    if (!text) return text.status();
+    auto next = parse_sessions(*text, &rows);
+    if (!next) return next.status();
+    token = std::move(*next);
+  } while (!token.empty());
+  return rows;
+}
+
+}  // namespace heddle::detail

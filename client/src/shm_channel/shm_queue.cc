@@ -1,0 +1,369 @@
+#include "client/src/shm_channel/shm_queue.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <utility>
+
+#include "client/src/shm_channel/shm_channel.h"
+
+namespace heddle::detail {
+
+using shm::Outcome;
+
+namespace {
+
+constexpr std::int64_t kSliceNs = 1'000'000'000;
+
+static_assert(sizeof(shm::Ticket) == sizeof(Lease));
+static_assert(shm::kTry == kTry && shm::kForever == kNever);
+
+shm::Ticket ticket_of(const Lease& lease) { return std::bit_cast<shm::Ticket>(lease.words); }
+Lease lease_of(const shm::Ticket& ticket) {
+  return Lease{std::bit_cast<std::array<std::uint64_t, 3>>(ticket)};
+}
+
+// What a LoanRoom's state holds.
+struct LoanState {
+  std::uint64_t key;
+  shm::Loan loan;
+};
+static_assert(sizeof(LoanState) <= sizeof(LoanRoom::state));
+
+LoanState loan_state(const LoanRoom& room) {
+  LoanState state{};
+  std::memcpy(&state, room.state.data(), sizeof state);
+  return state;
+}
+
+void keep(LoanRoom& room, const LoanState& state) {
+  std::memcpy(room.state.data(), &state, sizeof state);
+}
+
+// Producer cells carry the attachment they belong to.
+constexpr std::uint64_t kCellBits = 24;
+
+}  // namespace
+
+ShmQueue::ShmQueue(std::shared_ptr<ShmChannel> channel, std::shared_ptr<Attachment> attachment)
+    : channel_(std::move(channel)),
+      key_(attachment->key),
+      attachment_(std::move(attachment)),
+      name_(attachment_->name) {}
+
+ShmQueue::~ShmQueue() {
+  if (attachment_->generation != process_generation() || attachment_->session->ended()) return;
+  const local::Close close{.object_id = attachment_->object_id};
+  attachment_->session->post(local::AttachType::kClose, local::bytes_of(close));
+}
+
+Hands* ShmQueue::hands_slow(Status* status) {
+  std::lock_guard lock(mutex_);
+  if (attachment_->generation == process_generation()) {
+    // A lost session is said once; the call after that attaches anew.
+    if (!attachment_->session->ended() || !std::exchange(loss_told_, true)) {
+      *status = look(*attachment_);
+      if (!status->ok()) return nullptr;
+    }
+  }
+  if (attachment_->session->ended()) {
+    auto fresh = channel_->attach(name_, {}, false);
+    if (!fresh) {
+      *status = fresh.status();
+      return nullptr;
+    }
+    // In a child nobody else can be using the old one.
+    auto old = std::exchange(attachment_, std::move(*fresh));
+    if (old->generation == process_generation()) retired_.push_back(std::move(old));
+    loss_told_ = false;
+  }
+  key_.store(attachment_->key);
+  Hands* hands = nullptr;
+  *status = make_hands(*attachment_, &hands);
+  return hands;
+}
+
+Hands* ShmQueue::hands_here(Status* status) {
+  if (Hands* hands = cached_hands(key_.load(std::memory_order_relaxed))) [[likely]] return hands;
+  std::lock_guard lock(mutex_);
+  if (attachment_->session->ended()) return nullptr;
+  Hands* hands = nullptr;
+  *status = make_hands(*attachment_, &hands);
+  return hands;
+}
+
+Hands* ShmQueue::hands_of_owner(std::uint16_t owner, Status* status) {
+  Hands* hands = hands_here(status);
+  if (hands != nullptr && hands->actor->owner == owner) [[likely]] return hands;
+  if (status->ok()) {
+    *status = Status(Reason::kSessionLost,
+                     "this delivery belongs to another session: of another process, from before "
+                     "a fork, or one that the broker has ended")
+                  .with_object("queue " + name_);
+  }
+  return nullptr;
+}
+
+Hands* ShmQueue::hands_of_key(std::uint64_t key, Status* status) {
+  Hands* hands = hands_here(status);
+  if (hands != nullptr && hands->key == key) [[likely]] return hands;
+  if (status->ok()) {
+    *status = Status(Reason::kSessionLost,
+                     "this belongs to another session: from before a fork, or one that the "
+                     "broker has ended")
+                  .with_object("queue " + name_);
+  }
+  return nullptr;
+}
+
+Status ShmQueue::look(Attachment& attachment) {
+  Status status = attachment.session->look();
+  if (!status.ok()) {
+    key_.store(0);  // The next operation attaches anew.
+    return std::move(status).with_object("queue " + name_);
+  }
+  return status;
+}
+
+template <class Attempt>
+Outcome ShmQueue::wait(Hands& hands, std::int64_t deadline_ns, Status* status, Attempt attempt) {
+  Outcome outcome = attempt(kTry);
+  if (deadline_ns == kTry) return outcome;
+  while (outcome == Outcome::kEmpty || outcome == Outcome::kFull || outcome == Outcome::kTimedOut) {
+    const std::int64_t slice_end = monotonic_ns() + kSliceNs;
+    const std::int64_t until = std::min(deadline_ns, slice_end);
+    outcome = attempt(until);
+    if (outcome != Outcome::kTimedOut || until == deadline_ns) break;
+    *status = look(*hands.at);
+    if (!status->ok()) break;
+  }
+  return outcome;
+}
+
+Status ShmQueue::put(const Body& body, std::int64_t deadline_ns, std::uint64_t* id) {
+  Status status;
+  Hands* hands = this->hands(&status);
+  if (hands == nullptr) return status;
+  const shm::MessageIn in{body.data, body.length, static_cast<std::uint8_t>(body.kind)};
+  const Outcome outcome = wait(*hands, deadline_ns, &status, [&](std::int64_t until) {
+    return hands->at->queue.put(*hands->actor, in, until, id);
+  });
+  if (outcome == Outcome::kOk || !status.ok()) return status;
+  return explain(outcome, *hands->at, body.length);
+}
+
+Status ShmQueue::put_many(std::span<const Body> bodies, std::int64_t deadline_ns,
+                          std::size_t* done, std::uint64_t* ids) {
+  *done = 0;
+  Status status;
+  Hands* hands = this->hands(&status);
+  if (hands == nullptr) return status;
+  constexpr std::size_t kStep = 64;
+  shm::MessageIn in[kStep];
+  while (*done < bodies.size()) {
+    const auto step = bodies.subspan(*done, std::min(kStep, bodies.size() - *done));
+    for (std::size_t i = 0; i < step.size(); ++i) {
+      in[i] = {step[i].data, step[i].length, static_cast<std::uint8_t>(step[i].kind)};
+    }
+    std::size_t put = 0;
+    const Outcome outcome = wait(*hands, deadline_ns, &status, [&](std::int64_t until) {
+      std::size_t now = 0;
+      const Outcome one =
+          hands->at->queue.put_many(*hands->actor, in + put, step.size() - put, until, &now,
+                                    ids != nullptr ? ids + *done + put : nullptr);
+      put += now;
+      return one;
+    });
+    *done += put;
+    if (!status.ok()) return status;
+    if (outcome != Outcome::kOk) {
+      return explain(outcome, *hands->at, put < step.size() ? step[put].length : 0);
+    }
+  }
+  return status;
+}
+
+Status ShmQueue::loan(std::size_t bytes, LoanRoom* room) {
+  Status status;
+  Hands* hands = this->hands(&status);
+  if (hands == nullptr) return status;
+  LoanState state{.key = hands->key, .loan = {}};
+  const Outcome outcome = hands->at->queue.loan(*hands->actor, bytes, &state.loan);
+  if (outcome != Outcome::kOk) return explain(outcome, *hands->at, bytes);
+  room->data = state.loan.data;
+  room->capacity = state.loan.capacity;
+  keep(*room, state);
+  return status;
+}
+
+Status ShmQueue::commit(LoanRoom& room, std::size_t length, BodyKind kind,
+                        std::int64_t deadline_ns, std::uint64_t* id) {
+  LoanState state = loan_state(room);
+  Status status;
+  Hands* hands = hands_of_key(state.key, &status);
+  if (hands == nullptr) return status;
+  const Outcome outcome = wait(*hands, deadline_ns, &status, [&](std::int64_t until) {
+    return hands->at->queue.commit(*hands->actor, state.loan, length,
+                                   static_cast<std::uint8_t>(kind), until, id);
+  });
+  keep(room, state);
+  if (outcome == Outcome::kOk || !status.ok()) return status;
+  return explain(outcome, *hands->at, length);
+}
+
+void ShmQueue::discard(LoanRoom& room) noexcept {
+  LoanState state = loan_state(room);
+  Status status;
+  Hands* hands = hands_of_key(state.key, &status);
+  if (hands != nullptr) hands->at->queue.discard(*hands->actor, state.loan);
+}
+
+Status ShmQueue::take(const TakeOptions& options, Message* out) {
+  Status status;
+  Hands* hands = this->hands(&status);
+  if (hands == nullptr) return status;
+  const auto mode = options.leased ? shm::TakeMode::kLease : shm::TakeMode::kAuto;
+  shm::Taken taken;
+  const Outcome outcome = wait(*hands, options.deadline_ns, &status, [&](std::int64_t until) {
+    return hands->at->queue.take(*hands->actor, mode, &taken, until);
+  });
+  if (outcome == Outcome::kOk) [[likely]] return deliver(*hands, options, taken, out);
+  if (!status.ok()) return status;
+  return explain(outcome, *hands->at);
+}
+
+Status ShmQueue::deliver(Hands& hands, const TakeOptions& options, const shm::Taken& taken,
+                         Message* out) {
+  MessageAccess::describe(*out, taken.id, static_cast<BodyKind>(taken.kind), taken.count + 1u);
+  const bool in_place = options.leased && taken.data != taken.inline_copy;
+  if (in_place) {
+    MessageAccess::view_bytes(*out, taken.data, taken.length);
+  } else {
+    std::byte* copy = MessageAccess::own_bytes(*out, taken.length);
+    if (copy == nullptr) {
+      if (taken.leased) hands.at->queue.nack(*hands.actor, taken.ticket, false);
+      return Status(Reason::kMemoryExhausted, "no memory for the body; it went back to its place")
+          .with_object("queue " + name_);
+    }
+    std::memcpy(copy, taken.data, taken.length);
+  }
+  if (options.leased) {
+    MessageAccess::lease(*out, lease_of(taken.ticket), shared_from_this());
+  } else if (taken.leased) {
+    // Purged between taking and settling: the copy is whole, but it is nobody's any more.
+    const Outcome settled = hands.at->queue.ack(*hands.actor, taken.ticket);
+    if (settled != Outcome::kOk) {
+      MessageAccess::clear(*out);
+      return explain(settled, *hands.at);
+    }
+  }
+  return {};
+}
+
+Status ShmQueue::take_many(const TakeOptions& options, std::size_t max, std::uint64_t max_bytes,
+                           std::vector<Message>* out) {
+  std::uint64_t bytes = 0;
+  TakeOptions one = options;
+  while (out->size() < max) {
+    Message& message = out->emplace_back();
+    Status status = take(one, &message);
+    if (!status.ok()) {
+      out->pop_back();
+      // What was taken is the answer; the next call says what stopped this one.
+      return out->empty() ? std::move(status) : Status();
+    }
+    bytes += message.size();
+    if (max_bytes != 0 && bytes >= max_bytes) break;
+    one.deadline_ns = kTry;
+  }
+  return {};
+}
+
+Status ShmQueue::ack(const Lease& lease) {
+  const shm::Ticket ticket = ticket_of(lease);
+  Status status;
+  Hands* hands = hands_of_owner(ticket.owner, &status);
+  if (hands == nullptr) return status;
+  const Outcome outcome = hands->at->queue.ack(*hands->actor, ticket);
+  return outcome == Outcome::kOk ? status : explain(outcome, *hands->at);
+}
+
+Status ShmQueue::nack(const Lease& lease, bool counted) {
+  const shm::Ticket ticket = ticket_of(lease);
+  Status status;
+  Hands* hands = hands_of_owner(ticket.owner, &status);
+  if (hands == nullptr) return status;
+  const Outcome outcome = hands->at->queue.nack(*hands->actor, ticket, counted);
+  return outcome == Outcome::kOk ? status : explain(outcome, *hands->at);
+}
+
+Status ShmQueue::bury(const Lease& lease) {
+  const shm::Ticket ticket = ticket_of(lease);
+  Status status;
+  Hands* hands = hands_of_owner(ticket.owner, &status);
+  if (hands == nullptr) return status;
+  const Outcome outcome = hands->at->queue.bury(*hands->actor, ticket);
+  return outcome == Outcome::kOk ? status : explain(outcome, *hands->at);
+}
+
+Status ShmQueue::extend(const Lease& lease, std::int64_t) {
+  // A local lease has no deadline to move; what can be answered is whether it still holds.
+  const shm::Ticket ticket = ticket_of(lease);
+  Status status;
+  Hands* hands = hands_of_owner(ticket.owner, &status);
+  if (hands == nullptr) return status;
+  shm::BrowseRow row;
+  const bool held = hands->at->queue.browse(&row, 1, ticket.id - 1, shm::kLeasedMask) == 1 &&
+                    row.ticket.id == ticket.id && row.owner == ticket.owner;
+  return held ? status : explain(Outcome::kLeaseLost, *hands->at);
+}
+
+Status ShmQueue::join(std::int64_t deadline_ns) {
+  Status status;
+  Hands* hands = this->hands(&status);
+  if (hands == nullptr) return status;
+  const Outcome outcome = wait(*hands, deadline_ns, &status, [&](std::int64_t until) {
+    return hands->at->queue.join(*hands->actor, until);
+  });
+  if (outcome == Outcome::kOk || !status.ok()) return status;
+  return explain(outcome, *hands->at);
+}
+
+Status ShmQueue::shutdown(bool immediate) {
+  Status status;
+  Hands* hands = this->hands(&status);
+  if (hands == nullptr) return status;
+  const Outcome outcome = hands->at->queue.shutdown(*hands->actor, immediate);
+  if (outcome == Outcome::kOk || outcome == Outcome::kClosed) return status;
+  return explain(outcome, *hands->at);
+}
+
+Status ShmQueue::reopen() {
+  Status status;
+  Hands* hands = this->hands(&status);
+  if (hands == nullptr) return status;
+  const Outcome outcome = hands->at->queue.reopen(*hands->actor);
+  return outcome == Outcome::kOk ? status : explain(outcome, *hands->at);
+}
+
+Status ShmQueue::open_producer(std::uint64_t* cell) {
+  Status status;
+  Hands* hands = this->hands(&status);
+  if (hands == nullptr) return status;
+  std::uint32_t row = 0;
+  const Outcome outcome = hands->at->queue.register_producer(*hands->actor, &row);
+  if (outcome != Outcome::kOk) return explain(outcome, *hands->at);
+  *cell = (hands->key << kCellBits) | row;
+  return status;
+}
+
+Status ShmQueue::close_producer(std::uint64_t cell) {
+  Status status;
+  Hands* hands = hands_of_key(cell >> kCellBits, &status);
+  if (hands == nullptr) return status;
+  const auto row = static_cast<std::uint32_t>(cell & ((std::uint64_t{1} << kCellBits) - 1));
+  hands->at->queue.unregister_producer(*hands->actor, row);
+  return status;
+}
+
+}  // namespace heddle::detail
