@@ -142,11 +142,12 @@ class Broker {
 
   // Idempotent puts. Says whether `request_id` (1-64 bytes, per uid and object) was seen: then
   // `ids` has its message ids and nothing must be put. Otherwise it is recorded, and the service
-  // calls finish_request after the put.
+  // calls finish_request after the put (without ids when nothing was put).
   struct Request {
     bool seen = false;
     std::vector<uint64_t> ids;
     uint32_t slot = 0;
+    uint64_t number = 0;
   };
   virtual Result<Request> begin_request(const Caller& caller, const QueueRef& queue,
                                         std::string_view request_id) = 0;

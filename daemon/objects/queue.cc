@@ -26,6 +26,14 @@ Result<std::shared_ptr<Queue>> Queue::adopt(Host& host, std::string name, uint64
   return queue;
 }
 
+bool Queue::matches(uint64_t object_id, const shm::QueueLimits& created) const {
+  // Other limits may have been changed since; these never do.
+  const shm::QueueLimits found = ring_.limits();
+  return ring_.object_id() == object_id && found.max_msg_bytes == created.max_msg_bytes &&
+         found.overflow == created.overflow && found.eos == created.eos &&
+         found.on_producer_death == created.on_producer_death;
+}
+
 // One row of the queue's accounts serves the whole broker, because mutex_ lets one thread in at a
 // time; the journal line is the calling thread's. The owner changes with whom a lease is for.
 shm::Actor& Queue::actor(uint16_t as_owner) {
@@ -160,6 +168,11 @@ shm::QueueLimits Queue::limits() const {
 void Queue::set_limits(const shm::QueueLimits& limits) {
   std::lock_guard lock(mutex_);
   ring_.set_limits(limits);
+}
+
+uint64_t Queue::trim() {
+  std::lock_guard lock(mutex_);
+  return quarantined() ? 0 : ring_.trim(actor(host_.own_owner()));
 }
 
 void Queue::end_of_object() {

@@ -152,15 +152,19 @@ class Queue : public std::enable_shared_from_this<Queue> {
   uint32_t waiting_callers() const { return waiting_.load(std::memory_order_relaxed); }
 
   // --- for the broker ---
+  // Whether the memory's first lines say the same as the catalog.
+  bool matches(uint64_t object_id, const shm::QueueLimits& created) const;
   // Serves waiting callers and ends what is due: after the doorbell, and when a timer says so.
   void poll();
   // The 50 ms net: wakes and hints that a stopped process owes, then poll().
   void rescan();
   // A local or remote session, or an earlier incarnation of the broker, died. Again = no change.
   void reap(uint16_t dead_owner, shm::JournalLine* lines, size_t n, const shm::DeathInfo& info);
-  // Leases of these owners that an earlier incarnation granted get a full new term each:
-  // `lease_ns` 0 = for as long as the session lives.
-  void restore_leases(uint16_t owner, int64_t lease_ns);
+  // Leases of these owners that an earlier incarnation granted get a full new term each
+  // (0 = for as long as the session lives).
+  void restore_leases(const std::unordered_map<uint16_t, int64_t>& term_ns_by_owner);
+  // Gives memory of free bodies back to the machine; bytes.
+  uint64_t trim();
   // The name is gone: operations and waiting callers, local and remote, end with CLOSED.
   void end_of_object();
   bool quarantined() const { return quarantined_.load(std::memory_order_relaxed); }

@@ -83,19 +83,20 @@ std::vector<Holder> Queue::holders_locked() {
   return out;
 }
 
-void Queue::restore_leases(uint16_t owner, int64_t lease_ns) {
+void Queue::restore_leases(const std::unordered_map<uint16_t, int64_t>& term_ns_by_owner) {
   std::lock_guard lock(mutex_);
   if (quarantined()) return;
-  const int64_t ends = lease_ns == 0 ? 0 : host_.now_ns() + lease_ns;
+  const int64_t now = host_.now_ns();
   shm::BrowseRow rows[kRowsAtOnce];
   uint64_t after = 0;
   for (size_t n = kRowsAtOnce; n == kRowsAtOnce;) {
     n = ring_.browse(rows, kRowsAtOnce, after, shm::kLeasedMask);
     for (size_t i = 0; i < n; ++i) {
       after = rows[i].id;
-      if (rows[i].owner == owner) {
-        add_lease({rows[i].ticket, static_cast<uid_t>(-1), owner, ends});
-      }
+      const auto term = term_ns_by_owner.find(rows[i].owner);
+      if (term == term_ns_by_owner.end()) continue;
+      const int64_t ends = term->second == 0 ? 0 : now + term->second;
+      add_lease({rows[i].ticket, static_cast<uid_t>(-1), rows[i].owner, ends});
     }
   }
 }

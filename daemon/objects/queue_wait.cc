@@ -83,10 +83,10 @@ void Queue::poll() {
 }
 
 void Queue::rescan() {
+  if (quarantined() || (!has_waiting() && !ring_.has_sleepers())) return;
   Finished finished;
   {
     std::lock_guard lock(mutex_);
-    if (quarantined()) return;
     ring_.rescan(actor(host_.own_owner()));
     settle(&finished);
   }

@@ -1,0 +1,194 @@
+// The broker itself: one instance per process, behind the interface in broker.h.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "daemon/broker/broker.h"
+#include "daemon/broker/catalog.h"
+#include "daemon/broker/loop.h"
+#include "daemon/broker/options.h"
+#include "daemon/broker/segment.h"
+#include "daemon/broker/sessions.h"
+#include "daemon/objects/host.h"
+#include "proto/local/keeper.h"
+
+namespace heddle::broker {
+
+struct Object {
+  uint64_t id = 0;
+  uint32_t slot = 0;  // in the catalog
+  ObjectEntry entry{};
+  std::string name;
+  std::shared_ptr<Segment> segment;      // empty when the memory did not come back
+  std::shared_ptr<objects::Queue> queue;  // empty when quarantined at start
+  uint32_t attached = 0;                 // opens by sessions
+
+  bool damaged() const { return !queue || queue->quarantined(); }
+};
+using ObjectRef = std::shared_ptr<Object>;
+
+// What the attach server gets for OPEN.
+struct Attachment {
+  QueueRef ref;
+  std::shared_ptr<Segment> segment;
+};
+
+class Core final : public Broker, public objects::Host {
+ public:
+  // Takes over what the supervisor kept, repairs it, and is ready to serve. `loop` must not run
+  // yet; it and `keeper` outlive the Core.
+  static Result<std::unique_ptr<Core>> start(Loop& loop, local::Keeper& keeper,
+                                             const Options& options);
+  ~Core() override;
+
+  // --- Broker ---
+  Result<QueueRef> open_queue(const Caller& caller, std::string_view name,
+                              const QueueOptions& options, std::string_view group,
+                              OpenFlags flags) override;
+  Result<QueueRef> find_queue(const Caller& caller, std::string_view name, Need need) override;
+  Status delete_queue(const Caller& caller, std::string_view name) override;
+  Result<ObjectPage> list(const Caller& caller, ObjectKind kind, std::string_view prefix,
+                          uint32_t page_size, std::string_view page_token) override;
+  Result<ObjectInfo> describe(const Caller& caller, ObjectKind kind,
+                              std::string_view name) override;
+  Result<SessionPage> sessions(const Caller& caller, uint32_t page_size,
+                               std::string_view page_token) override;
+  Stats stats() override;
+  Result<RemoteSession> open_session(const Caller& caller, int64_t lease_ns,
+                                     std::string_view client_name,
+                                     std::function<void()> ended) override;
+  Result<RemoteSession> resume_session(const Caller& caller, const ResumeToken& token,
+                                       std::function<void()> ended) override;
+  Status renew_session(const Caller& caller, uint64_t session_id) override;
+  Status close_session(const Caller& caller, uint64_t session_id) override;
+  Status enter_session(Caller& caller, uint64_t session_id) override;
+  Result<Request> begin_request(const Caller& caller, const QueueRef& queue,
+                                std::string_view request_id) override;
+  void finish_request(const Request& request, const std::vector<uint64_t>& ids) override;
+  bool draining() const override { return draining_.load(); }
+
+  // --- objects::Host ---
+  int64_t now_ns() const override { return monotonic_ns(); }
+  void at(int64_t when_ns, std::function<void()> run) override;
+  uint16_t own_owner() const override { return self_->owner; }
+  shm::JournalLine* own_journal(uint16_t* thread) override;
+  uint16_t sessionless_owner() const override { return sessionless_->owner; }
+  objects::OwnerInfo describe_owner(uint16_t owner) const override;
+  void set_waiting(uint64_t object_id, bool waiting) override;
+
+  // --- local sessions; broker thread ---
+  Result<SessionRef> open_local(const Caller& caller, local::Fd pidfd, std::string_view name);
+  // SESSION_LOST unless it is live and of this very process.
+  Result<SessionRef> resume_local(const Caller& caller, uint64_t id, uint32_t generation);
+  Result<Attachment> attach_queue(const SessionRef& session, const Caller& caller,
+                                  std::string_view name, const QueueOptions& options,
+                                  std::string_view group, OpenFlags flags);
+  Status detach(const SessionRef& session, uint64_t object_id);
+  void end_local(const SessionRef& session);  // an orderly end
+  // The connection is gone: the session ends when its bells or its pidfd say so.
+  void hung_up(const SessionRef& session);
+  int doorbell_write_fd() const { return doorbell_write_.get(); }
+  uint64_t incarnation() const { return incarnation_; }
+  int64_t started_ns() const { return started_ns_; }
+  Result<ObjectRef> object_for(const Caller& caller, std::string_view name, uint8_t rights);
+
+  // Called in the broker thread for every live session that has the object attached.
+  using ObjectEvent = std::function<void(uint64_t session_id, uint64_t object_id,
+                                         local::EventType event)>;
+  void on_object_event(ObjectEvent each) { object_event_ = std::move(each); }
+
+  void set_options(const Options& options);
+  void drain() { draining_.store(true); }
+
+ private:
+  Core(Loop& loop, local::Keeper& keeper, const Options& options);
+
+  // core_start.cc
+  struct Kept;
+  Status take_over();
+  Status take_catalog(Kept& kept);
+  Status take_doorbell(Kept& kept);
+  Status take_sessions(Kept& kept);
+  Status make_own_sessions();
+  void take_objects(Kept& kept);
+  void take_object(Kept& kept, uint32_t slot, const ObjectEntry& entry);
+  void quarantine(const ObjectRef& object, const std::string& why);
+  void drop_strays(Kept& kept);
+  void reap_the_dead();
+  void restore_leases();
+
+  // core_objects.cc
+  Result<std::string> full_name(const Caller& caller, std::string_view name) const;
+  ObjectRef find_locked(std::string_view name) const;
+  Result<ObjectRef> allowed_locked(const Caller& caller, std::string_view name,
+                                   uint8_t rights) const;
+  Result<ObjectRef> open_locked(const Caller& caller, std::string_view name,
+                                const QueueOptions& options, std::string_view group,
+                                OpenFlags flags, bool* created);
+  Result<ObjectRef> create_locked(const Caller& caller, const std::string& name,
+                                  const QueueOptions& options, std::string_view group);
+  Status may_create_locked(const Caller& caller, uint64_t bytes) const;
+  Result<QueueRef> ref_to(const Caller& caller, const ObjectRef& object, bool created) const;
+  ObjectInfo info_of(const Caller& caller, const Object& object) const;
+  void erase_locked(const ObjectRef& object);
+  void after_delete(const ObjectRef& object, local::EventType event);
+  void note_use_locked(const Caller& caller, const ObjectRef& object);
+  void detach_locked(const SessionRef& session, uint64_t object_id, bool all,
+                     std::vector<ObjectRef>* doomed);
+
+  // core_sessions.cc
+  struct SessionPlan;
+  Result<SessionRef> issue(SessionPlan plan);
+  void watch_session(const SessionRef& session);
+  Result<RemoteSession> describe_remote(const SessionRef& session) const;
+  Result<SessionRef> remote_of(const Caller& caller, uint64_t session_id) const;
+
+  // reaper.cc
+  void end_session(const SessionRef& session, const shm::DeathInfo& info);
+  void reap(const Session& session, const shm::DeathInfo& info);
+  std::vector<ObjectRef> used_by(const Session& session);
+  void forget_session(const SessionRef& session);
+  void tick();
+  void slow_tick();
+  void serve_waiting();
+
+  Loop& loop_;
+  local::Keeper& keeper_;
+  Options options_;
+  const int64_t started_ns_ = monotonic_ns();
+  uint64_t incarnation_ = 0;
+  std::shared_ptr<Segment> catalog_memory_;
+  std::unique_ptr<Catalog> catalog_;
+  SessionTable sessions_;
+  SessionRef self_;
+  SessionRef sessionless_;
+  local::Fd doorbell_read_, doorbell_write_;
+  std::atomic<bool> draining_{false};
+  std::atomic<uint64_t> memory_used_{0};
+  std::atomic<uint64_t> memory_max_{0};
+  std::atomic<uint64_t> reaped_{0};
+  std::atomic<uint64_t> inherited_{0};  // live sessions from before
+  ObjectEvent object_event_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for work left in the loop
+  int64_t next_slow_tick_ns_ = 0;
+  std::vector<std::pair<SessionRef, shm::DeathInfo>> dead_at_start_;
+  std::unordered_set<uint64_t> hung_up_;  // sessions without a connection; broker thread
+
+  mutable std::mutex registry_;
+  std::map<std::string, ObjectRef, std::less<>> names_;
+  std::unordered_map<uint64_t, ObjectRef> objects_;
+  std::unordered_map<uid_t, uint32_t> objects_per_uid_;
+
+  mutable std::mutex waiting_mutex_;  // beside Loop::mutex_: a leaf
+  std::unordered_set<uint64_t> waiting_;
+};
+
+}  // namespace heddle::broker

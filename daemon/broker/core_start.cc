@@ -1,0 +1,268 @@
+// Start: take back what the supervisor kept, believe only what the catalog confirms, repair, serve.
+#include <fcntl.h>
+#include <heddle/name.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "daemon/broker/core.h"
+#include "daemon/broker/queue_options.h"
+#include "daemon/os/log.h"
+#include "daemon/os/memory.h"
+#include "daemon/os/process.h"
+
+namespace heddle::broker {
+namespace {
+
+using local::Fd;
+using local::KeptKind;
+
+constexpr uint64_t kOnlyKey = 0;  // of what there is one of
+
+Status keeper_failed(const char* what) {
+  return Status(Reason::kBrokerAway, std::string("the supervisor does not answer: ") + what);
+}
+
+}  // namespace
+
+struct Core::Kept {
+  std::map<std::pair<char, uint64_t>, Fd> fds;
+
+  Fd take(KeptKind kind, uint64_t key) {
+    const auto at = fds.find({static_cast<char>(kind), key});
+    if (at == fds.end()) return Fd();
+    Fd fd = std::move(at->second);
+    fds.erase(at);
+    return fd;
+  }
+};
+
+Core::Core(Loop& loop, local::Keeper& keeper, const Options& options)
+    : loop_(loop), keeper_(keeper) {
+  set_options(options);
+}
+
+void Core::set_options(const Options& options) {
+  options_ = options;
+  const uint64_t free_bytes = os::memory_available_bytes();
+  memory_max_.store(options.memory_bytes_max != 0 ? options.memory_bytes_max : free_bytes / 4 * 3);
+}
+
+Core::~Core() {
+  alive_.reset();
+  for (const SessionRef& session : sessions_.all()) {
+    if (session->pidfd) loop_.unwatch(session->pidfd.get());
+  }
+  loop_.unwatch(doorbell_read_.get());
+}
+
+Result<std::unique_ptr<Core>> Core::start(Loop& loop, local::Keeper& keeper,
+                                          const Options& options) {
+  std::unique_ptr<Core> core(new Core(loop, keeper, options));
+  Status status = core->take_over();
+  if (!status.ok()) return status;
+  return core;
+}
+
+Status Core::take_over() {
+  Kept kept;
+  const auto returned = keeper_.return_all([&kept](local::Kept one) {
+    kept.fds[{one.kind, one.key}] = std::move(one.fd);
+  });
+  if (!returned.ok()) return keeper_failed("return of what it kept");
+  if (Status status = take_catalog(kept); !status.ok()) return status;
+  incarnation_ = catalog_->begin_incarnation();
+  if (Status status = take_doorbell(kept); !status.ok()) return status;
+  if (Status status = take_sessions(kept); !status.ok()) return status;
+  if (Status status = make_own_sessions(); !status.ok()) return status;
+  take_objects(kept);
+  drop_strays(kept);
+  reap_the_dead();
+  restore_leases();
+  loop_.watch(doorbell_read_.get(), EPOLLIN, [this](uint32_t) { serve_waiting(); });
+  for (const SessionRef& session : sessions_.all()) {
+    if (session->kind != SessionKind::kLocal) continue;
+    watch_session(session);
+    hung_up_.insert(session->id);  // until it connects again
+  }
+  slow_tick();
+  at(now_ns(), [this] { tick(); });
+  return Status();
+}
+
+Status Core::take_catalog(Kept& kept) {
+  if (Fd fd = kept.take(KeptKind::kCatalog, kOnlyKey)) {
+    auto memory = Segment::adopt(std::move(fd), 0);
+    if (memory.ok()) {
+      auto catalog = Catalog::attach((*memory)->base(), (*memory)->bytes());
+      if (catalog.ok()) {
+        catalog_memory_ = *memory;
+        catalog_ = *std::move(catalog);
+        return Status();
+      }
+      os::log(os::LogLevel::kError, "starting empty: %s", catalog.status().to_string().c_str());
+    } else {
+      os::log(os::LogLevel::kError, "starting empty: %s", memory.status().to_string().c_str());
+    }
+  }
+  const CatalogSizes sizes;
+  auto memory = Segment::create("catalog", Catalog::bytes(sizes), sizeof(CatalogHeader));
+  if (!memory.ok()) return memory.status();
+  catalog_memory_ = *memory;
+  Catalog::format(catalog_memory_->base(), sizes);
+  if (!keeper_.keep(KeptKind::kCatalog, kOnlyKey, catalog_memory_->fd(), "catalog").ok()) {
+    return keeper_failed("keeping the catalog");
+  }
+  auto catalog = Catalog::attach(catalog_memory_->base(), catalog_memory_->bytes());
+  if (!catalog.ok()) return catalog.status();
+  catalog_ = *std::move(catalog);
+  return Status();
+}
+
+// Both ends are kept, so that a client that rings while no broker runs gets no SIGPIPE, and the
+// next one finds the ring.
+Status Core::take_doorbell(Kept& kept) {
+  doorbell_read_ = kept.take(KeptKind::kDoorbell, kOnlyKey);
+  doorbell_write_ = kept.take(KeptKind::kDoorbellWrite, kOnlyKey);
+  if (doorbell_read_ && doorbell_write_) return Status();
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
+    return Status::from_errno(errno, "making the doorbell");
+  }
+  doorbell_read_.reset(ends[0]);
+  doorbell_write_.reset(ends[1]);
+  const bool both =
+      keeper_.keep(KeptKind::kDoorbell, kOnlyKey, ends[0], "doorbell").ok() &&
+      keeper_.keep(KeptKind::kDoorbellWrite, kOnlyKey, ends[1], "doorbell").ok();
+  return both ? Status() : keeper_failed("keeping the doorbell");
+}
+
+Status Core::take_sessions(Kept& kept) {
+  catalog_->each_session([&](uint16_t owner, SessionState state, uint32_t generation,
+                             const SessionEntry& entry) {
+    auto session = std::make_shared<Session>();
+    session->owner = owner;
+    session->generation = generation;
+    session->id = uint64_t{generation} << 16 | owner;
+    session->kind = static_cast<SessionKind>(entry.kind);
+    session->pid = entry.pid;
+    session->uid = entry.uid;
+    session->gid = entry.gid;
+    session->name = entry.name;
+    session->opened_ns = now_ns();
+    session->lease_ns = entry.lease_ns;
+    session->lease_ends_ns = now_ns() + entry.lease_ns;  // a full new term
+    session->inherited = true;
+    std::memcpy(session->token.data(), entry.resume_token, session->token.size());
+    session->pidfd = kept.take(KeptKind::kPidfd, session->id);
+    if (Fd page = kept.take(KeptKind::kPage, session->id)) {
+      auto memory = Segment::adopt(std::move(page), 0);
+      if (memory.ok() && (*memory)->bytes() >= sizeof(shm::SessionHeader)) session->page = *memory;
+    }
+    sessions_.take_owner(owner);
+    sessions_.insert(session);
+    const bool local = session->kind == SessionKind::kLocal;
+    if (local) inherited_.fetch_add(1);
+    os::ProcessFacts facts;
+    if (local && os::process_facts(session->pid, &facts)) session->command = facts.comm;
+    const bool dead = state == SessionState::kReaping || session->kind == SessionKind::kBroker ||
+                      (local && (!session->pidfd || os::pidfd_exited(session->pidfd.get())));
+    if (dead) {
+      session->ending = true;
+      dead_at_start_.emplace_back(session,
+                                  shm::DeathInfo{static_cast<uint32_t>(session->pid), 0});
+    } else if (session->kind == SessionKind::kSessionless) {
+      sessionless_ = session;
+    }
+  });
+  return Status();
+}
+
+void Core::quarantine(const ObjectRef& object, const std::string& why) {
+  if (object->entry.reserved[0] == 0) {
+    os::log(os::LogLevel::kError, "queue %s is out of service: %s", object->name.c_str(),
+            why.c_str());
+    object->entry.reserved[0] = 1;  // said once
+  }
+  catalog_->set_object_state(object->slot, ObjectState::kQuarantined);
+}
+
+void Core::take_object(Kept& kept, uint32_t slot, const ObjectEntry& entry) {
+  auto object = std::make_shared<Object>();
+  object->id = entry.object_id;
+  object->slot = slot;
+  object->entry = entry;
+  object->name = entry.name;
+  names_[object->name] = object;
+  objects_[object->id] = object;
+  ++objects_per_uid_[entry.uid];
+  auto memory = Segment::adopt(kept.take(KeptKind::kMemory, object->id), entry.bytes);
+  if (!memory.ok()) return quarantine(object, memory.status().to_string());
+  object->segment = *memory;
+  const shm::QueueLimits limits = limits_of(entry.options);
+  if (shm::queue_segment_bytes(limits) != entry.bytes) {
+    return quarantine(object, "its size does not follow from its limits");
+  }
+  auto queue = objects::Queue::adopt(*this, object->name, object->id, object->segment->base(),
+                                     object->segment->bytes(), object->segment->fd(),
+                                     object->segment);
+  if (!queue.ok()) return quarantine(object, queue.status().to_string());
+  if (!(*queue)->matches(object->id, limits)) {
+    return quarantine(object, "its first lines contradict the catalog");
+  }
+  object->queue = *queue;
+}
+
+void Core::take_objects(Kept& kept) {
+  std::vector<uint32_t> unfinished;
+  std::lock_guard lock(registry_);
+  catalog_->each_object([&](uint32_t slot, ObjectState state, const ObjectEntry& entry) {
+    const bool usable = state != ObjectState::kDeleting && check_object_name(entry.name).ok() &&
+                        !names_.contains(entry.name);
+    if (!usable) {
+      unfinished.push_back(slot);
+      return;
+    }
+    catalog_->reserve_object_id(entry.object_id);
+    take_object(kept, slot, entry);
+    if (state == ObjectState::kQuarantined) objects_.at(entry.object_id)->queue.reset();
+  });
+  for (const uint32_t slot : unfinished) catalog_->remove_object(slot);
+}
+
+// Kept, but in no record: the broker died between the two steps of a create or a delete.
+void Core::drop_strays(Kept& kept) {
+  for (const auto& [key, fd] : kept.fds) {
+    (void)keeper_.drop(static_cast<KeptKind>(key.first), key.second);
+    if (key.first == static_cast<char>(KeptKind::kMemory)) catalog_->reserve_object_id(key.second);
+  }
+}
+
+void Core::reap_the_dead() {
+  // Brokers first: a half-done repair of theirs may stand in the way of the others.
+  std::stable_sort(dead_at_start_.begin(), dead_at_start_.end(), [](const auto& a, const auto& b) {
+    return (a.first->kind == SessionKind::kBroker) > (b.first->kind == SessionKind::kBroker);
+  });
+  for (const auto& [session, info] : dead_at_start_) {
+    reap(*session, info);
+    forget_session(session);
+    if (session->kind != SessionKind::kBroker) reaped_.fetch_add(1);
+  }
+  dead_at_start_.clear();
+}
+
+void Core::restore_leases() {
+  std::unordered_map<uint16_t, int64_t> terms;
+  for (const SessionRef& session : sessions_.all()) {
+    if (session->remote()) terms[session->owner] = 0;
+  }
+  terms[sessionless_->owner] = 60'000'000'000;
+  for (const auto& [id, object] : objects_) {
+    if (object->queue && !object->damaged()) object->queue->restore_leases(terms);
+  }
+}
+
+}  // namespace heddle::broker

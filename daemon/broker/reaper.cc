@@ -1,0 +1,195 @@
+// Deaths, and what is done 20 times a second so that nobody needs a stopped process.
+//
+// A local session is dead when its pidfd is readable, or when its connection is gone and every
+// bell of its page has fired (exec leaves the pidfd silent). A remote one is dead when its lease
+// has run out. Time alone never ends a local one.
+//
+// Every step can be done again: a broker that dies in here leaves the session REAPING in the
+// catalog, and the next incarnation starts over. The number is given back at the very end.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "daemon/broker/core.h"
+#include "daemon/os/log.h"
+#include "daemon/os/memory.h"
+
+namespace heddle::broker {
+namespace {
+
+constexpr int64_t kTickNs = 50'000'000;
+constexpr int64_t kSlowTickNs = 1'000'000'000;
+
+}  // namespace
+
+void Core::at(int64_t when_ns, std::function<void()> run) {
+  loop_.at(when_ns, [alive = std::weak_ptr(alive_), run = std::move(run)] {
+    if (!alive.expired()) run();
+  });
+}
+
+void Core::set_waiting(uint64_t object_id, bool waiting) {
+  std::lock_guard lock(waiting_mutex_);
+  if (waiting) waiting_.insert(object_id);
+  else waiting_.erase(object_id);
+}
+
+// The doorbell says that something changed, not where: all that remote callers wait for is looked
+// at. Only objects with waiting callers are armed, so the list is as long as it must be.
+void Core::serve_waiting() {
+  char drain[512];
+  while (::read(doorbell_read_.get(), drain, sizeof drain) == sizeof drain) {
+  }
+  std::vector<std::shared_ptr<objects::Queue>> queues;
+  {
+    std::lock_guard registry(registry_);
+    std::lock_guard lock(waiting_mutex_);
+    for (const uint64_t id : waiting_) {
+      const auto at = objects_.find(id);
+      if (at != objects_.end() && at->second->queue) queues.push_back(at->second->queue);
+    }
+  }
+  for (const auto& queue : queues) queue->poll();
+}
+
+std::vector<ObjectRef> Core::used_by(const Session& session) {
+  std::vector<ObjectRef> used;
+  std::lock_guard lock(registry_);
+  for (const auto& [id, object] : objects_) {
+    const bool uses = session.inherited || session.attached.contains(id);
+    if (uses && object->queue) used.push_back(object);
+  }
+  return used;
+}
+
+void Core::reap(const Session& session, const shm::DeathInfo& info) {
+  shm::JournalLine* lines = nullptr;
+  size_t count = 0;
+  std::vector<shm::JournalLine> copies;
+  if (session.page) {
+    // The lines of a page are 256 bytes apart; the reaper wants them side by side. Only lines
+    // that say something are handed on, and what they say is checked against the objects.
+    std::vector<uint32_t> busy;
+    for (uint32_t i = 0; i < session.lines(); ++i) {
+      if (session.journal(i)->op.load(std::memory_order_acquire) != 0) busy.push_back(i);
+    }
+    copies = std::vector<shm::JournalLine>(busy.size());
+    for (size_t i = 0; i < busy.size(); ++i) {
+      const shm::JournalLine& from = *session.journal(busy[i]);
+      shm::JournalLine& to = copies[i];
+      to.op = from.op.load();
+      to.phase = from.phase.load();
+      to.object = from.object.load();
+      to.row = from.row.load();
+      to.place = from.place.load();
+      to.id = from.id.load();
+      to.length = from.length.load();
+      to.row_bytes = from.row_bytes.load();
+      to.row_count = from.row_count.load();
+      to.chunk = from.chunk.load();
+    }
+    lines = copies.data();
+    count = copies.size();
+  }
+  for (const ObjectRef& object : used_by(session)) {
+    object->queue->reap(session.owner, lines, count, info);
+  }
+}
+
+void Core::forget_session(const SessionRef& session) {
+  catalog_->remove_session(session->owner);
+  if (session->pidfd) (void)keeper_.drop(local::KeptKind::kPidfd, session->id);
+  if (session->page) (void)keeper_.drop(local::KeptKind::kPage, session->id);
+  sessions_.remove(*session);
+  if (session->inherited && session->kind == SessionKind::kLocal) inherited_.fetch_sub(1);
+  sessions_.give_back(session->owner);
+}
+
+void Core::end_session(const SessionRef& session, const shm::DeathInfo& info) {
+  if (session->ending.exchange(true)) return;
+  if (session->kind == SessionKind::kLocal) {
+    if (session->pidfd) loop_.unwatch(session->pidfd.get());
+    hung_up_.erase(session->id);
+  }
+  catalog_->set_session_reaping(session->owner);
+  reap(*session, info);
+  forget_session(session);
+  reaped_.fetch_add(1);
+  std::vector<ObjectRef> doomed;
+  {
+    std::lock_guard lock(registry_);
+    std::vector<uint64_t> ids;
+    for (const auto& [id, uses] : session->attached) ids.push_back(id);
+    for (const uint64_t id : ids) detach_locked(session, id, true, &doomed);
+    std::vector<ObjectRef> own;
+    for (const auto& [id, object] : objects_) {
+      const bool with_session =
+          object->entry.options.lifetime == static_cast<uint8_t>(Lifetime::kSession);
+      if (with_session && object->entry.creator_session == session->id) own.push_back(object);
+    }
+    for (const ObjectRef& object : own) {
+      erase_locked(object);
+      doomed.push_back(object);
+    }
+  }
+  for (const ObjectRef& object : doomed) after_delete(object, local::EventType::kDeleted);
+  if (info.pid != 0) {
+    os::log(os::LogLevel::kInfo, "session %llu (%s, pid %d, uid %u) died; repaired",
+            static_cast<unsigned long long>(session->id), session->command.c_str(),
+            static_cast<int>(session->pid), session->uid);
+  }
+  if (const auto ended = sessions_.take_ended(*session)) ended();
+}
+
+void Core::tick() {
+  std::vector<SessionRef> gone;
+  for (const uint64_t id : hung_up_) {
+    const SessionRef session = sessions_.find(id);
+    if (!session || session->every_bell_fired()) gone.push_back(session);
+  }
+  std::erase_if(hung_up_, [this](uint64_t id) { return sessions_.find(id) == nullptr; });
+  for (const SessionRef& session : gone) {
+    if (session) end_session(session, {static_cast<uint32_t>(session->pid), 0});
+  }
+  std::vector<std::shared_ptr<objects::Queue>> queues;
+  {
+    std::lock_guard lock(registry_);
+    for (const auto& [id, object] : objects_) {
+      const bool used = object->attached > 0 || inherited_.load() > 0;
+      if (object->queue && (used || object->queue->has_waiting())) queues.push_back(object->queue);
+    }
+  }
+  for (const auto& queue : queues) queue->rescan();
+  const int64_t now = now_ns();
+  if (now >= next_slow_tick_ns_) {
+    next_slow_tick_ns_ = now + kSlowTickNs;
+    slow_tick();
+  }
+  at(now_ns() + kTickNs, [this] { tick(); });
+}
+
+void Core::slow_tick() {
+  const int64_t now = now_ns();
+  for (const SessionRef& session : sessions_.all()) {
+    if (session->remote() && session->lease_ends_ns.load() <= now) {
+      end_session(session, {static_cast<uint32_t>(session->pid), 0});
+    }
+  }
+  std::vector<ObjectRef> objects;
+  {
+    std::lock_guard lock(registry_);
+    for (const auto& [id, object] : objects_) objects.push_back(object);
+  }
+  uint64_t used = 0;
+  for (const ObjectRef& object : objects) {
+    if (object->queue && object->queue->quarantined()) {
+      quarantine(object, "its memory failed a check while in use");
+    }
+    if (object->queue && !object->damaged()) object->queue->trim();
+    if (object->segment) used += object->segment->real_bytes();
+  }
+  memory_used_.store(used);
+}
+
+}  // namespace heddle::broker
