@@ -1,0 +1,341 @@
+// A queue in shared memory: what every client on the machine and the broker call.
+//
+// Queue is a view over a mapped segment. It allocates nothing, throws nothing, logs nothing. All functions are
+// thread-safe as long as every thread brings its own Actor. Blocking functions take a deadline on
+// CLOCK_MONOTONIC in nanoseconds (kTry: never wait, kForever) and sleep on futexes of the segment, at most one
+// second at a time.
+//
+// Layout: queue_layout.h. Slots: queue_ring.h. Bodies: chunk_pool.h. The accounts:
+//
+//   Every thread has a Row with counters that only it writes; sums over all rows are the queue's totals. A put
+//   journals its row's counters, does its one CAS, then stores the new counters; the reaper sets the counters
+//   of a dead thread to what the slot word proves. A row that changes hands keeps its counters.
+//   max_len is checked by position: a claim at p is allowed while p - head - skipped + returned < max_len, and head
+//   only grows, so two producers cannot both pass. max_bytes and max_leases are checked against the sums: a
+//   thread announces in its row what it is about to use, then adds up all rows; so two may refuse where one
+//   would fit, but never exceed. It announces up to 1/64 of the room (64 KiB at most) ahead, which an idle
+//   thread therefore can hold back; a thread that waits or finds no room gives it back.
+//
+// Crash story above the ring: the journal line names the slot, the chunk and the counters before the CAS.
+//   put      chunk QUEUED(id) before the publish. Dead: claimed and no longer WRITING/TOMB(dead) = put; otherwise
+//            the claim is withdrawn and the chunk freed.
+//   take     auto, small: copy, then one CAS. Dead after it: the message is gone, as auto promises.
+//            lease: LEASED(dead) -> RETURNED(count + 1), or BURIED.
+//   ack      slot first, then the chunk. Dead between: the chunk still says QUEUED(id) and no slot holds id.
+//   wakes    a dead waker's wakes are repeated for every object it had open; a frozen one's by the taker of the
+//            next message and by the broker's rescan.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "proto/shm/chunk_pool.h"
+#include "proto/shm/journal.h"
+#include "proto/shm/queue_layout.h"
+#include "proto/shm/queue_ring.h"
+
+namespace heddle::shm {
+
+enum class Outcome : uint8_t {
+  kOk,
+  kEmpty,            // nothing there now
+  kFull,             // max_len or max_bytes reached
+  kTimedOut,         // the deadline passed while waiting
+  kClosed,           // put after shutdown
+  kEndOfStream,      // drained after a clean shutdown
+  kProducerDied,     // drained after a producer died without closing
+  kLeaseLost,        // the message is no longer this holder's
+  kTooLarge,         // body over max_msg_bytes, or over max_bytes
+  kMemoryExhausted,  // the granted memory or the system's is used up
+  kTooManyLeases,    // max_leases reached
+  kTooManyThreads,   // all rows are taken
+  kInterrupted,      // a signal handler ran while waiting
+  kCorrupt,          // the segment contradicts itself
+};
+
+inline constexpr int64_t kTry = 0;
+inline constexpr int64_t kForever = INT64_MAX;
+inline constexpr uint32_t kRowNone = 0xffffffff;
+
+enum class MessageKind : uint8_t { kData = 0, kText = 1, kJson = 2, kJsonText = 3 };
+
+struct MessageIn {
+  const void* data;
+  uint64_t length;  // bytes
+  uint8_t kind;     // MessageKind
+};
+
+/// One thread's hands on one queue. Fill in the first five, then enter().
+struct Actor {
+  uint16_t owner = 0;              // the session's number
+  uint16_t thread = 0;             // line in the session page
+  JournalLine* journal = nullptr;  // that line
+  int doorbell_fd = -1;            // write end of the broker's pipe; -1 in the broker itself
+  bool interruptible = false;      // return kInterrupted on EINTR instead of waiting on
+  uint32_t row = kRowNone;
+  // Private caches.
+  uint64_t head_seen = 0;
+  uint64_t bytes_allowed = 0;
+  uint64_t leases_allowed = 0;
+  uint32_t spins_failed = 0;
+  ChunkCursors cursors;
+};
+
+/// What identifies one delivery.
+struct Ticket {
+  uint64_t id = 0;
+  uint64_t place = 0;
+  uint32_t chunk = kChunkNone;
+  uint16_t owner = 0;
+  uint16_t reserved = 0;
+  friend bool operator==(const Ticket&, const Ticket&) = default;
+};
+static_assert(sizeof(Ticket) == 24);
+
+enum class TakeMode : uint8_t { kAuto, kLease };
+
+struct Taken {
+  Ticket ticket;
+  uint64_t id;
+  const std::byte* data;  // in inline_copy, or in shared memory until ack/nack
+  uint64_t length;
+  uint8_t kind;
+  uint8_t count;   // failed deliveries before this one
+  bool leased;     // ack() or nack() must follow
+  alignas(8) std::byte inline_copy[kInlineBytes];
+};
+
+struct Loan {
+  std::byte* data = nullptr;
+  uint64_t capacity = 0;
+  uint32_t chunk = kChunkNone;
+};
+
+/// Selects messages by state; bits may be combined.
+enum StateMask : unsigned { kReadyMask = 1, kLeasedMask = 2, kReturnedMask = 4, kBuriedMask = 8, kAllMask = 15 };
+
+struct BrowseRow {
+  Ticket ticket;
+  uint64_t id;
+  uint64_t length;
+  SlotState state;
+  uint8_t kind;
+  uint8_t count;
+  uint16_t owner;      // holder of a leased message
+  uint32_t leased_ms;  // low half of CLOCK_MONOTONIC_COARSE in ms at the lease
+};
+
+struct QueueCounts {
+  uint64_t ready, leased, returned, buried, revoked;
+  uint64_t bytes;  // of all messages that are not acknowledged
+  uint64_t puts, takes, drops;
+  uint32_t producers;
+  bool closed;
+  uint64_t size() const { return ready + returned; }
+  uint64_t unfinished() const { return ready + leased + returned; }
+};
+
+struct DeathInfo {
+  uint32_t pid = 0;
+  uint32_t status = 0;  // wait status if known
+};
+
+/// The words of a queue segment, as the ring wants them.
+class QueueMemory {
+ public:
+  static constexpr uint32_t kSlots = kSlotsPerSegment;
+  QueueMemory() = default;
+  /// The geometry is a private copy: what a peer writes into the header later moves nothing.
+  QueueMemory(std::byte* base, const QueueGeometry& geometry, int fd)
+      : base_(base), geometry_(geometry), fd_(fd) {}
+
+  QueueHeader& header() const { return *reinterpret_cast<QueueHeader*>(base_); }
+  Slot& slot(uint32_t segment, uint32_t index) const {
+    return reinterpret_cast<Slot*>(base_ + geometry_.slots_at)[segment * kSlots + index];
+  }
+  SegmentControl& control(uint32_t segment) const {
+    return reinterpret_cast<SegmentControl*>(base_ + geometry_.segments_at)[segment];
+  }
+  Row& row(uint32_t i) const {
+    return reinterpret_cast<Row*>(base_ + geometry_.rows_at)[i];
+  }
+  uint32_t segments() const { return geometry_.segments; }
+  uint32_t steps_max() const { return 4 * kSlots * segments(); }
+  auto& tail_hint() const { return header().tail.place; }
+  auto& head_hint() const { return header().head.place; }
+  auto& returned(uint32_t segment, uint32_t half) const { return control(segment).returned[half]; }
+  auto& returned_summary() const { return header().returned_summary; }
+  auto& skips_at() const { return header().skips_at; }
+  auto& segment_skips(uint32_t segment) const { return control(segment).skips_at; }
+  auto& segment_word(uint32_t segment) const { return control(segment).word; }
+  auto& next(uint32_t segment) const { return control(segment).next; }
+  uint32_t segment_hint() const;
+  void segment_became_free(uint32_t segment);
+  void segment_was_claimed(uint32_t segment);
+  bool crowded(uint32_t segment, uint64_t sequence) const {
+    return sequence != 0 && control(segment).crowded_at.load(std::memory_order_relaxed) == sequence;
+  }
+  void mark_crowded(uint32_t segment, uint64_t sequence) {
+    control(segment).crowded_at.store(sequence, std::memory_order_relaxed);
+  }
+  bool back_segment(uint32_t segment);
+  /// Waits up to 2 us for a producer to finish. True if the word changed.
+  bool wait_for_publish(std::atomic<uint64_t>& word, uint64_t raw);
+
+ private:
+  std::byte* base_ = nullptr;
+  QueueGeometry geometry_{};
+  int fd_ = -1;
+};
+
+/// Bytes of the memfd for these limits.
+uint64_t queue_segment_bytes(const QueueLimits& limits);
+/// Leading bytes that must be backed before queue_format().
+uint64_t queue_control_bytes(const QueueLimits& limits);
+/// Null if the limits are usable, else which one is not ("max_len", ...).
+const char* queue_limits_invalid(const QueueLimits& limits);
+/// Broker: lays out a queue in a fresh zeroed memfd.
+void queue_format(void* base, const QueueLimits& limits, uint64_t object_id);
+
+class Queue {
+ public:
+  Queue() = default;
+
+  /// Checks magic, version and geometry against the size. `fd` is kept (not owned) to reserve memory; -1 in
+  /// tests over anonymous memory. kCorrupt if they disagree.
+  static Outcome attach(void* base, uint64_t bytes, int fd, Queue* out);
+
+  QueueLimits limits() const;  // created limits with the live ones filled in
+  uint64_t object_id() const { return header().segment.object_id; }
+  /// Broker: changes max_len, max_bytes (both within what was created), max_leases, max_deliveries.
+  void set_limits(const QueueLimits& limits);
+
+  /// Claims a row for the actor's thread. kTooManyThreads when all are taken.
+  Outcome enter(Actor& a);
+  void leave(Actor& a);
+
+  Outcome put(Actor& a, const MessageIn& m, int64_t deadline_ns, uint64_t* id);
+  /// Puts messages in order until one fails; *done tells how many are in. One wake at the end.
+  Outcome put_many(Actor& a, const MessageIn* m, size_t n, int64_t deadline_ns, size_t* done,
+                   uint64_t* ids);
+  /// Memory to write a body into; commit() publishes it, discard() gives it up.
+  Outcome loan(Actor& a, uint64_t bytes, Loan* out);
+  Outcome commit(Actor& a, Loan& loan, uint64_t length, uint8_t kind, int64_t deadline_ns,
+                 uint64_t* id);
+  void discard(Actor& a, Loan& loan);
+
+  Outcome take(Actor& a, TakeMode mode, Taken* out, int64_t deadline_ns);
+  Outcome ack(Actor& a, const Ticket& t);
+  /// Back to its original position. A counted return that reaches max_deliveries buries the message.
+  Outcome nack(Actor& a, const Ticket& t, bool counted);
+  Outcome bury(Actor& a, const Ticket& t);
+
+  Outcome shutdown(Actor& a, bool immediate);
+  Outcome reopen(Actor& a);
+  /// A producer registration of the actor's session; `cell` names it.
+  Outcome register_producer(Actor& a, uint32_t* cell);
+  void unregister_producer(Actor& a, uint32_t cell);
+  /// Waits until nothing is ready, leased or returned.
+  Outcome join(Actor& a, int64_t deadline_ns);
+
+  uint64_t size() const;        // ready + returned; exact when nothing is in flight
+  uint64_t unfinished() const;  // ready + returned + leased
+  bool closed() const;
+  QueueCounts counts() const;
+  /// Rows of messages with id > after_id in id order, at most n. Touches nothing.
+  size_t browse(BrowseRow* rows, size_t n, uint64_t after_id, unsigned states) const;
+  /// Copies up to `capacity` bytes of a browsed body; false if the message moved on meanwhile.
+  bool read_body(const BrowseRow& row, void* to, uint64_t capacity) const;
+  /// BURIED -> RETURNED with count 0, oldest first.
+  Outcome kick(Actor& a, uint32_t max, uint32_t* kicked);
+  /// Removes messages in these states; holders of leased ones get kLeaseLost.
+  Outcome purge(Actor& a, unsigned states, uint64_t* purged);
+  Outcome purge_one(Actor& a, uint64_t id);
+
+  // ---- broker only ----
+  /// Repairs every word that names `dead`. `lines` are its journal lines. Idempotent; a reaper that dies is
+  /// repaired like any other actor. Ends by waking everybody.
+  void reap(Actor& reaper, uint16_t dead, JournalLine* lines, size_t line_count,
+            const DeathInfo& info);
+  /// The net under lost wakes and late hints; call every 50 ms while somebody waits.
+  void rescan(Actor& reaper);
+  /// When nothing is in the queue and nobody is at work, totals that a death left behind are set right. Call it
+  /// only after the queue has been idle for a while.
+  void settle(Actor& reaper);
+  /// Gives memory of free extents back; returns bytes.
+  uint64_t trim(Actor& reaper) { return pool_.trim(reaper.owner); }
+  /// Remote callers wait (bits of DirtyBits): clients then set dirty and ring the doorbell.
+  void arm(uint32_t bits);
+  uint32_t take_dirty() { return header().dirty.exchange(0); }
+  bool has_sleepers() const;
+  ChunkPool::Usage usage() const { return pool_.usage(); }
+  /// Full check of the invariants while nobody else is active; null, or what is wrong.
+  const char* audit() const;
+
+ private:
+  using QRing = Ring<QueueMemory>;
+  QueueHeader& header() const { return memory_.header(); }
+  QRing ring() const { return QRing(const_cast<QueueMemory*>(&memory_)); }
+
+  // queue_put.cc
+  Outcome put_body(Actor& a, const MessageIn& m, uint32_t chunk, int64_t deadline_ns, uint64_t* id);
+  Outcome try_put(Actor& a, const MessageIn& m, uint32_t chunk, uint64_t* id);
+  Outcome claim_publish(Actor& a, const MessageIn& m, uint32_t chunk, uint64_t* id);
+  Outcome put_dropping(Actor& a, const MessageIn& m, uint32_t chunk, uint64_t* id);
+  Outcome with_chunk(Actor& a, const MessageIn& m, uint32_t* chunk);
+  bool room_at(Actor& a, Place at);
+  void fill(Place p, const MessageIn& m, uint32_t chunk);
+  // queue_account.cc
+  bool bytes_allow(Actor& a, uint64_t length);
+  bool leases_allow(Actor& a);
+  void give_back_reserved(Actor& a);
+  struct Sums {
+    uint64_t bytes, leases, puts, takes, drops, threads;
+  };
+  Sums sums(bool with_reserved) const;
+  // queue_take.cc
+  Outcome try_take(Actor& a, TakeMode mode, Taken* out);
+  Outcome try_take_returned(Actor& a, TakeMode mode, Taken* out, bool* lost);
+  Outcome take_found(Actor& a, TakeMode mode, const Found& at, Taken* out, bool* lost);
+  Outcome end_of_stream(Actor& a, const Found& at);
+  void describe(Place p, uint64_t raw, Taken* out) const;
+  void copy_inline(Place p, uint64_t length, void* to) const;
+  bool find_returned(Found* at) const;
+  void drop_stale_bit(Place p, SlotState state) const;
+  bool others_hold(uint16_t owner) const;
+  // queue_lease.cc
+  Outcome check_lease(Actor& a, const Ticket& t, Place* p, uint64_t* raw);
+  Outcome finish(Actor& a, Place p, uint64_t raw, uint64_t id, bool dropped);
+  void release_revoked(Actor& a, Place p, uint64_t raw, uint64_t id);
+  bool give_back(Actor& a, Place p, uint64_t raw, uint64_t id, bool counted);
+  bool drop(Actor& a, Place p, uint64_t raw);
+  bool revoke(Actor& a, Place p, uint64_t raw);
+  void after_removal(Actor& a);
+  // queue_wait.cc
+  template <class Attempt>
+  Outcome wait(Actor& a, WakeWord& word, int64_t deadline_ns, Attempt attempt);
+  void wake(Actor& a, WakeWord& word, uint32_t dirty_bit);
+  void wake_all(Actor& a, WakeWord& word, uint32_t dirty_bit);
+  void wake_everyone(Actor& a);
+  // queue_reap.cc
+  void reap_line(Actor& reaper, uint16_t dead, JournalLine& line);
+  void reap_put(Actor& reaper, uint16_t dead, JournalLine& line);
+  void reap_delivery(uint16_t dead, JournalOp op, JournalLine& line);
+  void reap_words(Actor& reaper, uint16_t dead, const uint64_t* asides, size_t aside_count);
+  void reap_slot(Actor& reaper, uint16_t dead, Place p, bool counted);
+  void reap_rows(Actor& reaper, uint16_t dead, const DeathInfo& info);
+  void free_orphan_chunk(uint32_t chunk, uint64_t id, Place at);
+  void after_producer_left(Actor& a, bool one_left_cleanly);
+  Outcome place_end(Actor& a, EndCause cause);
+  uint32_t free_row(RowState state, uint16_t owner, uint16_t thread);
+  // queue_inspect.cc
+  template <class Visit>
+  void each_slot(Visit visit) const;
+  uint64_t returned_count() const;
+  const char* audit_slot(Place p, uint64_t raw) const;
+
+  mutable QueueMemory memory_;
+  ChunkPool pool_;
+};
+
+}  // namespace heddle::shm

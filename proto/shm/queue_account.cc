@@ -1,0 +1,95 @@
+// Limits that no single word can hold: bytes and leases, summed over the rows.
+#include "proto/shm/queue.h"
+
+namespace heddle::shm {
+namespace {
+
+constexpr uint64_t kAheadBytesMax = 64 * 1024;
+constexpr uint64_t kAheadShare = 64;
+
+}  // namespace
+
+Queue::Sums Queue::sums(bool with_reserved) const {
+  Sums sum{};
+  const uint32_t used = header().rows_used.load(std::memory_order_acquire);
+  uint64_t in = 0, out = 0, begun = 0, ended = 0;
+  for (uint32_t i = 0; i < used && i < kRowsMax; ++i) {
+    const Row& row = memory_.row(i);
+    // What ended is read before what began, so that a sum is never less than the truth.
+    out += row.bytes_out.load(std::memory_order_acquire);
+    ended += row.ends.load(std::memory_order_acquire);
+    sum.takes += row.takes.load(std::memory_order_relaxed);
+    sum.drops += row.drops.load(std::memory_order_relaxed);
+  }
+  for (uint32_t i = 0; i < used && i < kRowsMax; ++i) {
+    const Row& row = memory_.row(i);
+    in += row.bytes_in.load(std::memory_order_acquire);
+    begun += row.leases.load(std::memory_order_acquire);
+    if (with_reserved) {
+      in += row.bytes_reserved.load(std::memory_order_seq_cst);
+      begun += row.leases_reserved.load(std::memory_order_seq_cst);
+    }
+    sum.puts += row.puts.load(std::memory_order_relaxed);
+    sum.threads += row_state(row.word.load(std::memory_order_relaxed)) == RowState::kThread;
+  }
+  // A dead thread's last step may be in one sum and not yet in the other; the reaper settles it.
+  sum.bytes = in > out ? in - out : 0;
+  sum.leases = begun > ended ? begun - ended : 0;
+  return sum;
+}
+
+namespace {
+
+/// Announce, then add up. `used` must count what all rows announce. Returns what was granted, 0 = no room.
+template <class Used>
+uint64_t reserve(std::atomic<uint64_t>& announced, uint64_t need, uint64_t max, uint64_t threads,
+                 uint64_t ahead_max, Used used) {
+  announced.store(0, std::memory_order_seq_cst);
+  const uint64_t before = used();
+  if (before > max || need > max - before) return 0;
+  uint64_t ahead = (max - before - need) / (kAheadShare * (threads + 1));
+  if (ahead > ahead_max) ahead = ahead_max;
+  announced.store(need + ahead, std::memory_order_seq_cst);
+  if (used() <= max) return need + ahead;
+  announced.store(need, std::memory_order_seq_cst);
+  if (used() <= max) return need;
+  announced.store(0, std::memory_order_seq_cst);
+  return 0;
+}
+
+}  // namespace
+
+bool Queue::bytes_allow(Actor& a, uint64_t length) {
+  if (a.bytes_allowed >= length) {
+    a.bytes_allowed -= length;
+    return true;
+  }
+  const uint64_t max = header().max_bytes.load(std::memory_order_relaxed);
+  const uint64_t granted =
+      reserve(memory_.row(a.row).bytes_reserved, length, max, sums(false).threads, kAheadBytesMax,
+              [this] { return sums(true).bytes; });
+  a.bytes_allowed = granted > length ? granted - length : 0;
+  return granted >= length && (granted > 0 || length == 0);
+}
+
+bool Queue::leases_allow(Actor& a) {
+  if (a.leases_allowed > 0) {
+    --a.leases_allowed;
+    return true;
+  }
+  const uint64_t max = header().max_leases.load(std::memory_order_relaxed);
+  const uint64_t granted = reserve(memory_.row(a.row).leases_reserved, 1, max, sums(false).threads,
+                                   64, [this] { return sums(true).leases; });
+  a.leases_allowed = granted > 0 ? granted - 1 : 0;
+  return granted > 0;
+}
+
+void Queue::give_back_reserved(Actor& a) {
+  Row& row = memory_.row(a.row);
+  a.bytes_allowed = 0;
+  a.leases_allowed = 0;
+  if (row.bytes_reserved.load(std::memory_order_relaxed) != 0) row.bytes_reserved.store(0);
+  if (row.leases_reserved.load(std::memory_order_relaxed) != 0) row.leases_reserved.store(0);
+}
+
+}  // namespace heddle::shm

@@ -1,0 +1,423 @@
+// The ring of slots: claim, publish, take, give back. Bodies, accounts and waiting live above it.
+//
+// Invariants (s = sequence of a segment, i = index; positions run in order over the chain of segments)
+//   R1  A slot is claimed at (s, i) only after every position before it has been claimed or stepped over;
+//       so a slot that was ever the tail at s carries lap >= s before the tail moves past it.
+//   R2  Consumers move on from (s, i) only when it is consumed (lap > s) or pinned at lap s; so the passed
+//       positions are a prefix, and what is passed stays passed.
+//   R3  A segment goes LINKED -> PASSED only after its successor is LINKED and all its positions are passed;
+//       only FREE, PASSED and UNBACKED segments are claimed for a later sequence.
+//   R4  A pinned slot is never reused: the producer that reaches it one lap later carries the word over to its
+//       own lap by CAS and steps over only if that CAS succeeded.
+//   R5  head, tail and the bitmaps are hints. They are stored by whoever did the work, may lag by any
+//       amount, and never lead: they come from positions that the storer itself saw claimed or passed.
+//
+// Why a stale walker is harmless: by R1 and R2 every slot of a segment that was claimed again carries
+// lap > s, or is pinned; the walker steps over all of them, finds at the end that `next` names another
+// sequence, and starts again from the truth. It never meets a word that its CAS could match.
+//
+// Memory order: every transition is a seq_cst CAS (a locked instruction on x86; it is what orders the check of the
+// wake words after it), every decision is taken on an acquire load. Hints are relaxed.
+//
+// Crash and freeze story, per operation, when the thread stops after step k
+//   claim    before the CAS: nothing. After it: WRITING(me). A consumer that sees something claimed behind it
+//            waits 2 us and turns it into TOMB: the late publish fails. The reaper frees either.
+//   publish  one CAS. After it the message is there; hints and wakes are redone by anybody.
+//   take     one CAS. Before it nothing; after it LEASED(me) or consumed.
+//   return   the bitmap bit is set before the CAS, so no RETURNED word is ever without its bit, but for a taker
+//            that is frozen between its CAS and clearing the bit; it looks again after clearing.
+//   append   CLAIMED(me) segment -> its `next` -> CAS of the predecessor's `next` (the commit) -> LINKED. Whoever
+//            follows the link completes the last step first. A dead claimer's segment is freed by the reaper if no
+//            link names it. A frozen one pins one segment, and others claim another.
+//   bump     one CAS, repeatable.
+//
+// `Memory` supplies the words; the model checker instantiates the same code with 2 slots a segment.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "proto/shm/slot_word.h"
+
+namespace heddle::shm {
+
+constexpr uint64_t ring_next_word(uint64_t sequence, uint32_t successor) {
+  return (sequence << 21) | successor;
+}
+
+enum class Walk : uint8_t { kFound, kEmpty, kEnd, kNoMemory, kCorrupt };
+
+struct Found {
+  Walk walk;
+  Place place;
+  uint64_t word;  // as loaded; the expected value of the CAS that follows
+};
+
+template <class Memory>
+class Ring {
+ public:
+  static constexpr uint32_t kSlots = Memory::kSlots;
+
+  explicit Ring(Memory* memory) : m_(*memory) {}
+
+  static constexpr uint64_t sequence_of(Place p) { return p.position / kSlots; }
+  static constexpr uint32_t index_of(Place p) { return static_cast<uint32_t>(p.position % kSlots); }
+  /// Message ids start at 1 and grow with the position.
+  static constexpr uint64_t message_id(Place p) { return p.position - kSlots + 1; }
+
+  auto& slot(Place p) { return m_.slot(p.segment, index_of(p)); }
+
+  /// The first claimable slot, linking a new segment when the last one is used up.
+  Found find_tail(uint16_t owner) {
+    Place p = hint(m_.tail_hint());
+    uint32_t pinned = 0;
+    for (uint32_t steps = 0; steps < m_.steps_max(); ++steps) {
+      const uint64_t raw = slot(p).word.load(std::memory_order_acquire);
+      const SlotWord w = SlotWord::decode(raw);
+      const uint64_t seq = sequence_of(p);
+      if (w.state == SlotState::kFree && w.lap <= seq) return {Walk::kFound, p, raw};
+      if (w.state == SlotState::kEnd && w.lap == seq) return {Walk::kEnd, p, raw};
+      if (w.lap < seq && !bump(p, raw)) continue;
+      pinned += is_pinned(w.state);
+      if (index_of(p) + 1 < kSlots) {
+        ++p.position;
+        continue;
+      }
+      if (pinned > kSlots / 4 * 3) m_.mark_crowded(p.segment, seq);
+      pinned = 0;
+      const Walk step = next_or_append(&p, owner);
+      if (step == Walk::kEmpty) {
+        if (!search(&p, true)) return {Walk::kCorrupt, p, 0};
+      } else if (step != Walk::kFound) {
+        return {step, p, 0};
+      }
+    }
+    return {Walk::kCorrupt, p, 0};
+  }
+
+  /// The oldest message that was never taken. kEmpty also when only an unfinished claim stands there.
+  Found find_head() {
+    Place p = hint(m_.head_hint());
+    for (uint32_t steps = 0; steps < m_.steps_max(); ++steps) {
+      uint64_t raw = slot(p).word.load(std::memory_order_acquire);
+      const SlotWord w = SlotWord::decode(raw);
+      const uint64_t seq = sequence_of(p);
+      if (w.lap < seq) return {is_old(w.state) ? Walk::kEmpty : Walk::kCorrupt, p, raw};
+      if (w.lap == seq) {
+        if (w.state == SlotState::kReady) return {Walk::kFound, p, raw};
+        if (w.state == SlotState::kEnd) return {Walk::kEnd, p, raw};
+        if (w.state == SlotState::kWriting) {
+          if (!claimed_behind(p)) return {Walk::kEmpty, p, raw};
+          if (m_.wait_for_publish(slot(p).word, raw)) continue;
+          entomb(p, raw);
+          continue;
+        }
+        if (!is_pinned(w.state)) return {Walk::kEmpty, p, raw};
+      }
+      if (index_of(p) + 1 < kSlots) {
+        ++p.position;
+        continue;
+      }
+      const Walk step = next_passing(&p);
+      if (step == Walk::kEmpty) return {Walk::kEmpty, p, raw};
+      if (step == Walk::kEnd && !search(&p, false)) return {Walk::kCorrupt, p, 0};
+    }
+    return {Walk::kCorrupt, p, 0};
+  }
+
+  bool claim(const Found& at, uint16_t owner) {
+    return cas(slot(at.place).word, at.word,
+               slot_word(sequence_of(at.place), SlotState::kWriting, owner));
+  }
+
+  /// The end of the stream: no claim can follow it unseen.
+  bool claim_end(const Found& at, uint16_t owner, uint8_t cause) {
+    return cas(slot(at.place).word, at.word,
+               slot_word(sequence_of(at.place), SlotState::kEnd, owner, cause));
+  }
+  /// END -> a position that everybody steps over.
+  bool remove_end(Place p, uint64_t raw, uint16_t owner) {
+    note_skip(p.segment, sequence_of(p));
+    return cas(slot(p).word, raw, slot_word(sequence_of(p) + 1, SlotState::kFree, owner));
+  }
+
+  /// False: the claim was taken away; the slot is a tomb that withdraw() must free.
+  bool publish(Place p, uint16_t owner, SlotState state = SlotState::kReady) {
+    const uint64_t seq = sequence_of(p);
+    return cas(slot(p).word, slot_word(seq, SlotState::kWriting, owner), slot_word(seq, state, owner));
+  }
+
+  /// Gives up an own claim, entombed or not. The tomb may have been carried to a later lap.
+  void withdraw(Place p, uint16_t owner) {
+    note_skip(p.segment, sequence_of(p));
+    for (;;) {
+      const uint64_t raw = slot(p).word.load(std::memory_order_acquire);
+      const SlotWord w = SlotWord::decode(raw);
+      if (w.owner != owner || (w.state != SlotState::kTomb && w.state != SlotState::kWriting)) return;
+      if (cas(slot(p).word, raw, slot_word(w.lap + 1, SlotState::kFree, owner))) return;
+    }
+  }
+
+  /// READY -> consumed, in one step. The caller has copied the body out before.
+  bool consume(const Found& at, uint16_t owner) {
+    const SlotWord w = SlotWord::decode(at.word);
+    return cas(slot(at.place).word, at.word, slot_word(w.lap + 1, SlotState::kFree, owner));
+  }
+
+  /// READY or RETURNED -> LEASED(owner); the count goes along.
+  bool lease(Place p, uint64_t* raw, uint16_t owner) {
+    const SlotWord w = SlotWord::decode(*raw);
+    const uint64_t leased = slot_word(w.lap, SlotState::kLeased, owner, w.count);
+    if (!cas(slot(p).word, *raw, leased)) return false;
+    *raw = leased;
+    return true;
+  }
+
+  /// Any pinned word -> free for the lap after its own. False if the word was carried on meanwhile.
+  bool release(Place p, uint64_t raw, uint16_t owner) {
+    return cas(slot(p).word, raw,
+               slot_word(SlotWord::decode(raw).lap + 1, SlotState::kFree, owner));
+  }
+
+  bool move(Place p, uint64_t raw, SlotState state, uint16_t owner, uint8_t count) {
+    return cas(slot(p).word, raw, slot_word(SlotWord::decode(raw).lap, state, owner, count));
+  }
+
+  /// Before a position between head and tail stops holding a message: skipped_between() then looks here.
+  void note_skip(uint32_t segment, uint64_t seq) {
+    m_.segment_skips(segment).store(seq, std::memory_order_seq_cst);
+    if (m_.skips_at().load(std::memory_order_relaxed) < seq) m_.skips_at().store(seq);
+  }
+
+  void store_tail_hint(Place used) { store_hint(m_.tail_hint(), used); }
+  void store_head_hint(Place used) { store_hint(m_.head_hint(), used); }
+
+  void note_returned(Place p) {
+    m_.returned(p.segment, index_of(p) / 64).fetch_or(uint64_t{1} << (index_of(p) % 64));
+    m_.returned_summary().fetch_or(uint64_t{1} << (p.segment % 64));
+  }
+  void forget_returned(Place p) {
+    m_.returned(p.segment, index_of(p) / 64).fetch_and(~(uint64_t{1} << (index_of(p) % 64)));
+  }
+
+  /// Positions by truth. They move nothing but links that are already decided.
+  Place tail_place() {
+    Place p = hint(m_.tail_hint());
+    for (uint32_t steps = 0; steps < m_.steps_max(); ++steps) {
+      const SlotWord w = SlotWord::decode(slot(p).word.load(std::memory_order_acquire));
+      const uint64_t seq = sequence_of(p);
+      if (w.lap < seq || (w.lap == seq && (w.state == SlotState::kFree || w.state == SlotState::kEnd)))
+        return p;
+      if (index_of(p) + 1 < kSlots) {
+        ++p.position;
+        continue;
+      }
+      const Walk step = follow(&p);
+      if (step == Walk::kEmpty) return {p.position + 1, p.segment};
+      if (step == Walk::kEnd && !search(&p, true)) return p;
+    }
+    return p;
+  }
+  Place head_place() {
+    Place p = hint(m_.head_hint());
+    for (uint32_t steps = 0; steps < m_.steps_max(); ++steps) {
+      const SlotWord w = SlotWord::decode(slot(p).word.load(std::memory_order_acquire));
+      const uint64_t seq = sequence_of(p);
+      if (w.lap < seq || (w.lap == seq && !is_pinned(w.state))) return p;
+      if (index_of(p) + 1 < kSlots) {
+        ++p.position;
+        continue;
+      }
+      const Walk step = next_passing(&p);
+      if (step == Walk::kEmpty) return {p.position + 1, p.segment};
+      if (step == Walk::kEnd && !search(&p, false)) return p;
+    }
+    return p;
+  }
+
+  /// Positions in [head, tail) that hold no message: stepped over or withdrawn. Only segments that carry
+  /// the mark of their sequence are looked into.
+  uint64_t skipped_between(Place head, Place tail) {
+    if (m_.skips_at().load(std::memory_order_acquire) < sequence_of(head)) return 0;
+    uint64_t skipped = 0;
+    Place p = head;
+    while (p.position < tail.position) {
+      const uint64_t seq = sequence_of(p);
+      const uint64_t end = (seq + 1) * kSlots;
+      if (m_.segment_skips(p.segment).load(std::memory_order_acquire) == seq) {
+        for (Place q = p; q.position < end && q.position < tail.position; ++q.position) {
+          const SlotWord w = SlotWord::decode(slot(q).word.load(std::memory_order_acquire));
+          skipped += w.lap > seq || (w.lap == seq && is_pinned(w.state));
+        }
+      }
+      p.position = end - 1;
+      if (end >= tail.position || follow(&p) != Walk::kFound) break;
+    }
+    return skipped;
+  }
+
+  /// Step over the link at the end of p's segment, completing it. kEmpty: no successor yet; kEnd: p is stale.
+  Walk follow(Place* p) {
+    const uint64_t seq = sequence_of(*p);
+    const uint64_t next = m_.next(p->segment).load(std::memory_order_acquire);
+    if (next >> 21 != seq) return Walk::kEnd;
+    const uint32_t successor = static_cast<uint32_t>(next & ((1u << 21) - 1));
+    if (successor == kSegmentNone) return Walk::kEmpty;
+    if (successor >= m_.segments()) return Walk::kCorrupt;
+    complete_link(successor, seq + 1);
+    *p = {(seq + 1) * kSlots, successor};
+    return Walk::kFound;
+  }
+
+  /// Reaper: a segment CLAIMED by a dead owner is LINKED if a link names it, FREE otherwise.
+  void resolve_claimed_segment(uint32_t index, uint64_t raw) {
+    const SegmentWord w = SegmentWord::decode(raw);
+    for (uint32_t i = 0; i < m_.segments(); ++i) {
+      const SegmentWord other = SegmentWord::decode(m_.segment_word(i).load(std::memory_order_acquire));
+      if (other.state == SegmentState::kUnbacked) break;
+      if (m_.next(i).load(std::memory_order_acquire) == ring_next_word(w.sequence - 1, index)) {
+        complete_link(index, w.sequence);
+        return;
+      }
+    }
+    cas(m_.segment_word(index), raw, SegmentWord{w.sequence, 0, SegmentState::kFree}.encode());
+  }
+
+  /// Rebuilds a place from the segment words: the newest linked segment, or the oldest that is not passed.
+  ///
+  /// The oldest takes two scans. One alone could miss a segment that was CLAIMED when the scan went by and is
+  /// LINKED now, while a later one was seen: that would be a place ahead of the truth. But whoever linked the
+  /// segment that was seen had completed every link before it (follow() does), so the second scan meets
+  /// all of them LINKED, or PASSED because consumers are beyond.
+  bool search(Place* p, bool newest) {
+    if (newest) return scan(p, true);
+    Place first;
+    return scan(&first, false) && scan(p, false);
+  }
+
+ private:
+  template <class Word>
+  static bool cas(Word& word, uint64_t expected, uint64_t desired) {
+    return word.compare_exchange_strong(expected, desired, std::memory_order_seq_cst);
+  }
+
+  /// States that an older lap may have left in a slot that consumers have passed.
+  static constexpr bool is_old(SlotState s) { return s == SlotState::kFree || is_pinned(s); }
+
+  template <class Word>
+  Place hint(Word& word) {
+    Place p = Place::decode(word.load(std::memory_order_relaxed));
+    if (p.segment >= m_.segments() || p.position < kSlots) search(&p, false);
+    return p;
+  }
+
+  /// The hint names the place after `used`, or `used` itself at the end of a segment, so that the pair
+  /// {position, segment} always belongs together.
+  template <class Word>
+  void store_hint(Word& word, Place used) {
+    if (index_of(used) + 1 < kSlots) ++used.position;
+    word.store(used.encode(), std::memory_order_relaxed);
+  }
+
+  bool bump(Place p, uint64_t raw) {
+    const SlotWord w = SlotWord::decode(raw);
+    if (!is_pinned(w.state)) return false;  // impossible but for damage: the step limit ends the walk
+    note_skip(p.segment, sequence_of(p));
+    return cas(slot(p).word, raw, slot_word(sequence_of(p), w.state, w.owner, w.count));
+  }
+
+  void entomb(Place p, uint64_t raw) {
+    const SlotWord w = SlotWord::decode(raw);
+    note_skip(p.segment, w.lap);
+    cas(slot(p).word, raw, slot_word(w.lap, SlotState::kTomb, w.owner, w.count));
+  }
+
+  bool claimed_behind(Place p) {
+    if (index_of(p) + 1 < kSlots) {
+      ++p.position;
+    } else if (follow(&p) != Walk::kFound) {
+      return false;
+    }
+    const SlotWord w = SlotWord::decode(slot(p).word.load(std::memory_order_acquire));
+    if (w.lap < sequence_of(p)) return false;
+    return !(w.lap == sequence_of(p) && w.state == SlotState::kFree);
+  }
+
+  void complete_link(uint32_t index, uint64_t seq) {
+    const uint64_t raw = m_.segment_word(index).load(std::memory_order_acquire);
+    const SegmentWord w = SegmentWord::decode(raw);
+    if (w.state == SegmentState::kClaimed && w.sequence == seq)
+      cas(m_.segment_word(index), raw, SegmentWord{seq, 0, SegmentState::kLinked}.encode());
+  }
+
+  /// As follow(), and the segment left behind becomes claimable.
+  Walk next_passing(Place* p) {
+    const uint32_t left = p->segment;
+    const uint64_t seq = sequence_of(*p);
+    const Walk step = follow(p);
+    if (step != Walk::kFound) return step;
+    const uint64_t linked = SegmentWord{seq, 0, SegmentState::kLinked}.encode();
+    if (m_.segment_word(left).load(std::memory_order_acquire) == linked &&
+        cas(m_.segment_word(left), linked, SegmentWord{seq, 0, SegmentState::kPassed}.encode()))
+      m_.segment_became_free(left);
+    return Walk::kFound;
+  }
+
+  /// kFound: *p is the first slot of the successor. kEmpty: p is stale.
+  Walk next_or_append(Place* p, uint16_t owner) {
+    const Walk step = follow(p);
+    if (step == Walk::kFound || step == Walk::kCorrupt) return step;
+    if (step == Walk::kEnd) return Walk::kEmpty;
+    const uint64_t seq = sequence_of(*p);
+    const uint32_t fresh = claim_segment(owner, seq + 1);
+    if (fresh == kSegmentNone) {
+      // Somebody else may have linked meanwhile; only a chain that still ends here is out of memory.
+      return follow(p) == Walk::kFound ? Walk::kFound : Walk::kNoMemory;
+    }
+    m_.next(fresh).store(ring_next_word(seq + 1, kSegmentNone), std::memory_order_release);
+    const uint64_t claimed = SegmentWord{seq + 1, owner, SegmentState::kClaimed}.encode();
+    if (cas(m_.next(p->segment), ring_next_word(seq, kSegmentNone), ring_next_word(seq, fresh))) {
+      complete_link(fresh, seq + 1);
+      *p = {(seq + 1) * kSlots, fresh};
+      return Walk::kFound;
+    }
+    cas(m_.segment_word(fresh), claimed, SegmentWord{seq + 1, 0, SegmentState::kFree}.encode());
+    m_.segment_became_free(fresh);
+    return follow(p) == Walk::kFound ? Walk::kFound : Walk::kEmpty;
+  }
+
+  uint32_t claim_segment(uint16_t owner, uint64_t seq) {
+    const uint32_t n = m_.segments();
+    for (int pass = 0; pass < 3; ++pass) {  // from the hint; from 0; crowded ones as well
+      for (uint32_t i = pass == 0 ? m_.segment_hint() : 0; i < n; ++i) {
+        const uint64_t raw = m_.segment_word(i).load(std::memory_order_acquire);
+        const SegmentWord w = SegmentWord::decode(raw);
+        if (w.state == SegmentState::kLinked || w.state == SegmentState::kClaimed) continue;
+        if (pass < 2 && m_.crowded(i, w.sequence)) continue;
+        if (w.state == SegmentState::kUnbacked && !m_.back_segment(i)) return kSegmentNone;
+        if (cas(m_.segment_word(i), raw, SegmentWord{seq, owner, SegmentState::kClaimed}.encode())) {
+          m_.segment_was_claimed(i);
+          return i;
+        }
+      }
+    }
+    return kSegmentNone;
+  }
+
+  bool scan(Place* p, bool newest) {
+    uint64_t best = 0;
+    for (uint32_t i = 0; i < m_.segments(); ++i) {
+      const SegmentWord w = SegmentWord::decode(m_.segment_word(i).load(std::memory_order_acquire));
+      if (w.state == SegmentState::kUnbacked) break;
+      if (w.state != SegmentState::kLinked) continue;
+      if (best != 0 && (newest ? w.sequence < best : w.sequence > best)) continue;
+      best = w.sequence;
+      *p = {w.sequence * kSlots, i};
+    }
+    return best != 0;
+  }
+
+  Memory& m_;
+};
+
+}  // namespace heddle::shm

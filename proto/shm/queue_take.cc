@@ -1,0 +1,214 @@
+// Taking: returned messages first (they are older), then the head.
+#include <bit>
+#include <cstring>
+
+#include "proto/shm/queue_visit.h"
+#include "proto/shm/queue_wait.h"
+
+namespace heddle::shm {
+
+Outcome Queue::take(Actor& a, TakeMode mode, Taken* out, int64_t deadline_ns) {
+  return wait(a, header().ready, deadline_ns, [&](bool* done) {
+    const Outcome outcome = try_take(a, mode, out);
+    *done = outcome != Outcome::kEmpty;
+    return outcome;
+  });
+}
+
+Outcome Queue::try_take(Actor& a, TakeMode mode, Taken* out) {
+  for (;;) {
+    bool lost = false;
+    Outcome outcome;
+    if (memory_.returned_summary().load(std::memory_order_acquire) != 0) {
+      outcome = try_take_returned(a, mode, out, &lost);
+      if (lost) continue;
+      if (outcome != Outcome::kEmpty) return outcome;
+    }
+    const Found at = ring().find_head();
+    switch (at.walk) {
+      case Walk::kEmpty:
+        return Outcome::kEmpty;
+      case Walk::kEnd:
+        return end_of_stream(a, at);
+      case Walk::kFound:
+        break;
+      default:
+        return Outcome::kCorrupt;
+    }
+    outcome = take_found(a, mode, at, out, &lost);
+    if (lost) continue;
+    if (outcome == Outcome::kOk) {
+      ring().store_head_hint(at.place);
+      // The one woken for another message may be stopped: whoever is awake wakes the next.
+      if (header().ready.word.load(std::memory_order_relaxed) & kWakeSleepers) {
+        if (ring().find_head().walk != Walk::kEmpty) wake(a, header().ready, kDirtyReady);
+      }
+      wake(a, header().room, kDirtyRoom);
+    }
+    return outcome;
+  }
+}
+
+/// Small body and auto: copy, then one CAS; a lost CAS makes the copy worthless. Everything else is leased.
+Outcome Queue::take_found(Actor& a, TakeMode mode, const Found& at, Taken* out, bool* lost) {
+  Slot& slot = ring().slot(at.place);
+  const uint32_t length = slot.length.load(std::memory_order_relaxed);
+  const bool in_chunk = slot.flags.load(std::memory_order_relaxed) & kSlotChunk;
+  Row& row = memory_.row(a.row);
+  JournalLine& j = *a.journal;
+  const bool consume = mode == TakeMode::kAuto && !in_chunk;
+  if (!consume && !leases_allow(a)) return Outcome::kTooManyLeases;
+  const uint64_t before = (consume ? row.bytes_out : row.leases).load(std::memory_order_relaxed);
+  const uint64_t takes = row.takes.load(std::memory_order_relaxed);
+  j.phase.store(0, std::memory_order_relaxed);
+  j.object.store(static_cast<uint32_t>(object_id()), std::memory_order_relaxed);
+  j.row.store(a.row, std::memory_order_relaxed);
+  j.place.store(at.place.encode(), std::memory_order_relaxed);
+  j.length.store(length, std::memory_order_relaxed);
+  j.row_bytes.store(before, std::memory_order_relaxed);
+  j.row_count.store(takes, std::memory_order_relaxed);
+  j.op.store(static_cast<uint32_t>(consume ? JournalOp::kTakeAuto : JournalOp::kLease),
+             std::memory_order_release);
+  uint64_t raw = at.word;
+  describe(at.place, raw, out);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  if (consume) {
+    *lost = !ring().consume(at, a.owner);
+    if (!*lost) {
+      row.bytes_out.store(before + length, std::memory_order_release);
+      row.takes.store(takes + 1, std::memory_order_release);
+    }
+  } else {
+    *lost = !ring().lease(at.place, &raw, a.owner);
+    if (!*lost) {
+      row.leases.store(before + 1, std::memory_order_release);
+      slot.leased_ms.store(coarse_ms(), std::memory_order_relaxed);
+      describe(at.place, raw, out);  // now nobody else can change it
+      out->leased = true;
+      out->ticket.owner = a.owner;
+    } else {
+      ++a.leases_allowed;
+    }
+    if (a.leases_allowed == 0) give_back_reserved(a);
+  }
+  j.op.store(static_cast<uint32_t>(JournalOp::kIdle), std::memory_order_release);
+  if (consume && !*lost) after_removal(a);
+  return Outcome::kOk;
+}
+
+void Queue::copy_inline(Place p, uint64_t length, void* to) const {
+  const Slot& slot = ring().slot(p);
+  auto* at = static_cast<std::byte*>(to);
+  for (uint64_t i = 0; i * 8 < length; ++i) {
+    const uint64_t word = slot.body[i].load(std::memory_order_relaxed);
+    std::memcpy(at + i * 8, &word, length - i * 8 < 8 ? length - i * 8 : 8);
+  }
+}
+
+/// Copies out what the slot says. Before a CAS that proves it, all of it may be nonsense, so it is bounded.
+void Queue::describe(Place p, uint64_t raw, Taken* out) const {
+  const Slot& slot = ring().slot(p);
+  out->id = slot.id.load(std::memory_order_relaxed);
+  out->length = slot.length.load(std::memory_order_relaxed);
+  out->kind = slot.kind.load(std::memory_order_relaxed);
+  out->count = SlotWord::decode(raw).count;
+  out->leased = false;
+  out->ticket = {out->id, p.encode(), kChunkNone, 0, 0};
+  if (slot.flags.load(std::memory_order_relaxed) & kSlotChunk) {
+    const uint32_t chunk = slot.chunk.load(std::memory_order_relaxed);
+    const uint64_t capacity = pool_.capacity(chunk);
+    if (out->length > capacity) out->length = capacity;
+    out->ticket.chunk = chunk;
+    out->data = capacity == 0 ? out->inline_copy : pool_.data(chunk);
+    return;
+  }
+  if (out->length > kInlineBytes) out->length = kInlineBytes;
+  copy_inline(p, out->length, out->inline_copy);
+  out->data = out->inline_copy;
+}
+
+/// A bit whose message is gone for good. A lease may still be on its way back: its bit stays.
+void Queue::drop_stale_bit(Place p, SlotState state) const {
+  if (state == SlotState::kLeased || state == SlotState::kBuried) return;
+  QRing r = ring();
+  r.forget_returned(p);
+  if (SlotWord::decode(r.slot(p).word.load()).state == SlotState::kReturned) r.note_returned(p);
+}
+
+bool Queue::find_returned(Found* at) const {
+  uint64_t summary = memory_.returned_summary().load(std::memory_order_acquire);
+  uint64_t best = UINT64_MAX;
+  for (; summary != 0; summary &= summary - 1) {
+    const uint32_t bit = static_cast<uint32_t>(std::countr_zero(summary));
+    bool any = false;
+    for (uint32_t segment = bit; segment < memory_.segments(); segment += 64) {
+      const uint64_t word = memory_.segment_word(segment).load(std::memory_order_acquire);
+      if (SegmentWord::decode(word).state == SegmentState::kUnbacked) break;
+      for (uint32_t half = 0; half < kSlotsPerSegment / 64; ++half) {
+        uint64_t bits = memory_.returned(segment, half).load(std::memory_order_acquire);
+        any |= bits != 0;
+        for (; bits != 0; bits &= bits - 1) {
+          const uint32_t index = half * 64 + static_cast<uint32_t>(std::countr_zero(bits));
+          const Slot& slot = memory_.slot(segment, index);
+          const uint64_t raw = slot.word.load(std::memory_order_acquire);
+          const SlotWord w = SlotWord::decode(raw);
+          const uint64_t id = slot.id.load(std::memory_order_relaxed);
+          if (w.state != SlotState::kReturned) {
+            drop_stale_bit({w.lap * kSlotsPerSegment + index, segment}, w.state);
+            continue;
+          }
+          if (id >= best) continue;
+          best = id;
+          *at = {Walk::kFound, {w.lap * kSlotsPerSegment + index, segment}, raw};
+        }
+      }
+    }
+    if (!any) {
+      // Clear, then look again: whoever sets a bit meanwhile sets the summary after it.
+      memory_.returned_summary().fetch_and(~(uint64_t{1} << bit));
+      for (uint32_t segment = bit; segment < memory_.segments(); segment += 64) {
+        if ((memory_.returned(segment, 0).load() | memory_.returned(segment, 1).load()) == 0) {
+          if (SegmentWord::decode(memory_.segment_word(segment).load()).state ==
+              SegmentState::kUnbacked)
+            break;
+          continue;
+        }
+        memory_.returned_summary().fetch_or(uint64_t{1} << bit);
+        break;
+      }
+    }
+  }
+  return best != UINT64_MAX;
+}
+
+Outcome Queue::try_take_returned(Actor& a, TakeMode mode, Taken* out, bool* lost) {
+  Found at;
+  if (!find_returned(&at)) return Outcome::kEmpty;
+  const Outcome outcome = take_found(a, mode, at, out, lost);
+  if (outcome != Outcome::kOk || *lost) return outcome;
+  // The bit goes only while the word cannot be RETURNED; if it became so again, the bit is set again.
+  ring().forget_returned(at.place);
+  const uint64_t now = ring().slot(at.place).word.load(std::memory_order_seq_cst);
+  if (SlotWord::decode(now).state == SlotState::kReturned) ring().note_returned(at.place);
+  wake(a, header().room, kDirtyRoom);
+  return outcome;
+}
+
+/// Others may still give a message back; only then is the stream not over. Own leases do not count.
+bool Queue::others_hold(uint16_t owner) const {
+  if (sums(false).leases == 0 && memory_.returned_summary().load() == 0) return false;
+  bool held = false;
+  each_slot([&](Place, uint64_t raw) {
+    const SlotWord w = SlotWord::decode(raw);
+    held |= w.state == SlotState::kReturned || (w.state == SlotState::kLeased && w.owner != owner);
+  });
+  return held;
+}
+
+Outcome Queue::end_of_stream(Actor& a, const Found& at) {
+  if (others_hold(a.owner)) return Outcome::kEmpty;
+  const auto cause = static_cast<EndCause>(SlotWord::decode(at.word).count);
+  return cause == EndCause::kClean ? Outcome::kEndOfStream : Outcome::kProducerDied;
+}
+
+}  // namespace heddle::shm

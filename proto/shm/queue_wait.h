@@ -1,0 +1,62 @@
+// Sleeping and waking of queue callers (see "Waking" in README.md). Included by the .cc files that wait.
+//
+// A sleeper sets SLEEPERS by CAS, tries once more, then sleeps on the exact word. A waker has already done its
+// seq_cst CAS on the slot when it loads the word: either it sees SLEEPERS, or the sleeper's second try sees the
+// slot. It steps the sequence, so a sleeper on its way does not fall asleep, and wakes one; only when nobody was
+// there does it clear SLEEPERS, by CAS against that very sequence. Who takes one wakes the next if there is more,
+// because the woken one may be stopped. Nobody sleeps for more than a second: the last net under a dead waker
+// and a dead broker.
+#pragma once
+
+#include "proto/shm/cpu_pause.h"
+#include "proto/shm/futex.h"
+#include "proto/shm/queue.h"
+
+namespace heddle::shm {
+
+inline constexpr int64_t kSleepMaxNs = 1'000'000'000;
+inline constexpr int64_t kSpinNs = 6'000;
+inline constexpr uint32_t kSpinsFailedMax = 8;
+
+/// Spinning pays only when somebody else can run meanwhile.
+bool many_cpus();
+
+template <class Attempt>
+Outcome Queue::wait(Actor& a, WakeWord& line, int64_t deadline_ns, Attempt attempt) {
+  bool done = false;
+  Outcome outcome = attempt(&done);
+  if (done || deadline_ns == kTry) return outcome;
+  // After eight spins in vain only each sixteenth wait spins.
+  if (many_cpus() && (a.spins_failed < kSpinsFailedMax || a.spins_failed % 16 == 0)) {
+    const int64_t until = monotonic_ns() + kSpinNs;
+    do {
+      for (int i = 0; i < 4; ++i) {
+        for (int j = 0; j < 4; ++j) cpu_pause();
+        outcome = attempt(&done);
+        if (done) {
+          a.spins_failed = 0;
+          return outcome;
+        }
+      }
+    } while (monotonic_ns() < until);
+  }
+  ++a.spins_failed;
+  for (;;) {
+    uint32_t seen = line.word.load(std::memory_order_seq_cst);
+    if ((seen & kWakeSleepers) == 0) {
+      if (!line.word.compare_exchange_strong(seen, seen | kWakeSleepers)) continue;
+      seen |= kWakeSleepers;
+    }
+    outcome = attempt(&done);
+    if (done) return outcome;
+    const int64_t left = deadline_ns == kForever ? kSleepMaxNs : deadline_ns - monotonic_ns();
+    if (left <= 0) return Outcome::kTimedOut;
+    const int result = futex_wait(&line.word, seen, left < kSleepMaxNs ? left : kSleepMaxNs);
+    if (result == EINTR && a.interruptible) {
+      outcome = attempt(&done);
+      return done ? outcome : Outcome::kInterrupted;
+    }
+  }
+}
+
+}  // namespace heddle::shm
