@@ -68,8 +68,9 @@ class HEDDLE_API Client {
   explicit operator bool() const noexcept { return channel_ != nullptr; }
   ConnectionInfo describe() const;
 
-  // Names: see name.h; `~/x` is the caller's own. EXISTS_OTHER_OPTIONS if the name is taken (with open_existing: only if a given option differs,
-  // naming the first one and both values); INVALID_NAME; QUOTA; MEMORY_EXHAUSTED.
+  // Names: see name.h; `~/x` is the caller's own. EXISTS_OTHER_OPTIONS if the name is taken (with
+  // open_existing: only if a given option differs, naming the first one and both values);
+  // INVALID_NAME; QUOTA; MEMORY_EXHAUSTED.
   Result<Queue> create_queue(std::string_view name, const QueueOptions& options = {});
   // Opens. NOT_FOUND names the command that creates one.
   Result<Queue> queue(std::string_view name);

@@ -1,0 +1,216 @@
+#include "client/src/grpc_channel/wire.h"
+
+#include <time.h>
+
+#include <charconv>
+#include <cstring>
+
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+
+namespace heddle::detail {
+namespace {
+
+constexpr char kAlphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+bool error_info_of(const grpc::Status& status, google::rpc::ErrorInfo* out) {
+  google::rpc::Status details;
+  if (!details.ParseFromString(status.error_details())) return false;
+  for (const auto& detail : details.details()) {
+    if (detail.type_url() == "type.googleapis.com/google.rpc.ErrorInfo" &&
+        out->ParseFromString(detail.value()) && out->domain() == "heddle") {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool number_in(const google::rpc::ErrorInfo& info, const char* key, std::uint64_t* out) {
+  const auto found = info.metadata().find(key);
+  if (found == info.metadata().end()) return false;
+  const std::string& text = found->second;
+  return std::from_chars(text.data(), text.data() + text.size(), *out).ec == std::errc();
+}
+
+// The broker's sentence is "object: message (limit L, actual A) [REASON]"; the parts come by
+// themselves as well, and to_string() would put them around it again.
+std::string bare_message(std::string message, const std::string& object, bool has_limit) {
+  const auto cut_tail = [&message](const char* open) {
+    const auto at = message.rfind(open);
+    if (at != std::string::npos && at != 0) message.resize(at);
+  };
+  cut_tail(" [");
+  if (has_limit) cut_tail(" (limit ");
+  if (!object.empty() && message.starts_with(object + ": ")) message.erase(0, object.size() + 2);
+  return message;
+}
+
+}  // namespace
+
+std::int64_t monotonic_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;
+}
+
+bool broker_is_away(const grpc::Status& status) {
+  return status.error_code() == grpc::StatusCode::UNAVAILABLE && status.error_details().empty();
+}
+
+Status status_from(const grpc::Status& status) {
+  if (status.ok()) return {};
+  google::rpc::ErrorInfo info;
+  if (!error_info_of(status, &info)) {
+    const auto code = static_cast<Code>(status.error_code());
+    const Reason reason = broker_is_away(status) ? Reason::kBrokerAway : reason_from_code(code);
+    return Status(reason, status.error_message()).with_code(code);
+  }
+  const auto reason = reason_from_name(info.reason());
+  std::string object;
+  if (const auto at = info.metadata().find("object"); at != info.metadata().end()) {
+    object = at->second;
+  }
+  std::uint64_t limit = 0, actual = 0;
+  const bool has_limit = number_in(info, "limit", &limit) && number_in(info, "actual", &actual);
+  Status out(reason.value_or(Reason::kInternal),
+             bare_message(status.error_message(), object, has_limit));
+  if (!object.empty()) out = std::move(out).with_object(object);
+  if (has_limit) out = std::move(out).with_limit(limit, actual);
+  return out;
+}
+
+Status status_from(v1::Outcome outcome, const std::string& queue) {
+  static constexpr Reason kReasonOf[] = {
+      Reason::kInternal,    Reason::kOk,     Reason::kEmpty,       Reason::kFull,
+      Reason::kTimedOut,    Reason::kClosed, Reason::kEndOfStream, Reason::kProducerDied,
+      Reason::kLeaseLost};
+  if (outcome == v1::OUTCOME_OK) return {};
+  if (outcome < 0 || outcome > v1::OUTCOME_LEASE_LOST) return Reason::kInternal;
+  const Status plain(kReasonOf[outcome]);
+  if (plain.outcome()) return plain;  // ordinary: nothing allocated
+  return Status(plain).with_object("queue " + queue);
+}
+
+void body_to(const Body& body, v1::Message* wire) {
+  wire->set_data(body.data, body.length);
+  wire->set_kind(static_cast<v1::BodyKind>(static_cast<int>(body.kind) + 1));
+}
+
+Status delivery_from(const v1::Delivery& wire, std::shared_ptr<QueueChannel> queue, Message* out) {
+  const std::string& bytes = wire.message().data();
+  std::byte* to = MessageAccess::own_bytes(*out, bytes.size());
+  if (to == nullptr) return Status(Reason::kMemoryExhausted, "no memory for the message");
+  std::memcpy(to, bytes.data(), bytes.size());
+  const int kind = wire.message().kind() - 1;
+  MessageAccess::describe(*out, wire.id(), static_cast<BodyKind>(kind < 0 ? 0 : kind & 3),
+                          wire.delivery_count());
+  if (!queue) return {};
+  Lease lease;
+  if (!lease_from(wire.lease(), &lease)) return Status(Reason::kInternal, "unreadable lease");
+  MessageAccess::lease(*out, lease, std::move(queue));
+  return {};
+}
+
+std::string lease_to(const Lease& lease) {
+  unsigned char bytes[24];
+  static_assert(sizeof lease.words == sizeof bytes);
+  std::memcpy(bytes, lease.words.data(), sizeof bytes);
+  std::string text;
+  text.reserve(32);
+  for (std::size_t i = 0; i < sizeof bytes; i += 3) {
+    const unsigned word = bytes[i] << 16 | bytes[i + 1] << 8 | bytes[i + 2];
+    for (int shift = 18; shift >= 0; shift -= 6) text.push_back(kAlphabet[word >> shift & 63]);
+  }
+  return text;
+}
+
+bool lease_from(std::string_view text, Lease* out) {
+  if (text.size() != 32) return false;
+  unsigned char bytes[24];
+  for (std::size_t i = 0; i < 8; ++i) {
+    unsigned word = 0;
+    for (std::size_t j = 0; j < 4; ++j) {
+      const char c = text[4 * i + j];
+      const char* at = c == 0 ? nullptr : std::strchr(kAlphabet, c);
+      if (at == nullptr) return false;
+      word = word << 6 | static_cast<unsigned>(at - kAlphabet);
+    }
+    for (std::size_t j = 0; j < 3; ++j) {
+      bytes[3 * i + j] = static_cast<unsigned char>(word >> (16 - 8 * j));
+    }
+  }
+  std::memcpy(out->words.data(), bytes, sizeof bytes);
+  return true;
+}
+
+void options_to(const QueueOptions& options, v1::QueueOptions* wire) {
+  if (options.max_len) {
+    wire->set_max_len(static_cast<std::uint32_t>(std::min<std::uint64_t>(*options.max_len, ~0u)));
+  }
+  if (options.max_bytes) wire->set_max_bytes(*options.max_bytes);
+  if (options.max_msg_bytes) wire->set_max_msg_bytes(*options.max_msg_bytes);
+  if (options.max_leases) wire->set_max_leases(*options.max_leases);
+  if (options.max_deliveries) wire->set_max_deliveries(*options.max_deliveries);
+  if (options.mode) wire->set_mode(*options.mode);
+  if (!options.group.empty()) wire->set_group(options.group);
+  if (options.overflow) {
+    wire->set_overflow(static_cast<v1::QueueOptions_Overflow>(int(*options.overflow) + 1));
+  }
+  if (options.eos) wire->set_eos(static_cast<v1::QueueOptions_Eos>(int(*options.eos) + 1));
+  if (options.on_producer_death) {
+    wire->set_on_producer_death(
+        static_cast<v1::QueueOptions_OnProducerDeath>(int(*options.on_producer_death) + 1));
+  }
+}
+
+QueueInfo info_from(const v1::QueueInfo& wire) {
+  QueueInfo info;
+  info.name = wire.name();
+  info.object_id = wire.object_id();
+  info.owner_uid = wire.uid();
+  info.owner_gid = wire.gid();
+  info.attached = wire.attached();
+  const auto& options = wire.options();
+  info.options.max_len = options.max_len();
+  info.options.max_bytes = options.max_bytes();
+  info.options.max_msg_bytes = options.max_msg_bytes();
+  info.options.max_leases = options.max_leases();
+  info.options.max_deliveries = options.max_deliveries();
+  info.options.mode = options.mode();
+  info.options.group = options.group();
+  info.options.overflow = static_cast<Overflow>(std::max(0, int(options.overflow()) - 1));
+  info.options.eos = static_cast<Eos>(std::max(0, int(options.eos()) - 1));
+  info.options.on_producer_death =
+      static_cast<OnProducerDeath>(std::max(0, int(options.on_producer_death()) - 1));
+  const auto& counts = wire.counts();
+  info.counts.ready = counts.ready();
+  info.counts.leased = counts.leased();
+  info.counts.returned = counts.returned();
+  info.counts.buried = counts.buried();
+  info.counts.unfinished = counts.unfinished();
+  info.counts.bytes = counts.bytes();
+  info.counts.puts = counts.puts();
+  info.counts.gets = counts.gets();
+  info.counts.drops = counts.drops();
+  info.counts.producers = counts.producers();
+  info.counts.closed = counts.closed();
+  return info;
+}
+
+BrowseRow row_from(const v1::BrowseRow& wire) {
+  BrowseRow row;
+  row.id = wire.id();
+  row.state = wire.state() == 0 ? 0 : 1u << (wire.state() - 1);
+  row.delivery_count = wire.delivery_count();
+  row.kind = static_cast<BodyKind>(std::max(0, int(wire.message().kind()) - 1));
+  row.length = wire.bytes();
+  row.body = wire.message().data();
+  row.owner = static_cast<std::uint16_t>(wire.holder().owner());
+  row.pid = wire.holder().pid();
+  row.uid = wire.holder().uid();
+  row.command = wire.holder().name();
+  row.age = std::chrono::milliseconds(wire.since_ms());
+  return row;
+}
+
+}  // namespace heddle::detail

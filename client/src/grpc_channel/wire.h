@@ -1,0 +1,55 @@
+// The public structs against the messages of heddle.v1, and the one place where a gRPC failure
+// becomes a Status.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "client/src/channel.h"
+#include "heddle/v1/admin_service.pb.h"
+#include "heddle/v1/queue_service.pb.h"
+
+namespace heddle::detail {
+
+// By the ErrorInfo of its details, else by its code.
+Status status_from(const grpc::Status& status);
+// True for a failure that did not come from the broker: it is away, or its connection is.
+bool broker_is_away(const grpc::Status& status);
+// OK, or the outcome with the queue's name.
+Status status_from(v1::Outcome outcome, const std::string& queue);
+
+void body_to(const Body& body, v1::Message* wire);
+// Takes the body and, if `queue` is given, the lease. INTERNAL for a lease that cannot be read.
+Status delivery_from(const v1::Delivery& wire, std::shared_ptr<QueueChannel> queue, Message* out);
+
+// The wire names a lease by 32 characters of URL-safe base64.
+std::string lease_to(const Lease& lease);
+bool lease_from(std::string_view text, Lease* out);
+
+void options_to(const QueueOptions& options, v1::QueueOptions* wire);
+QueueInfo info_from(const v1::QueueInfo& wire);
+BrowseRow row_from(const v1::BrowseRow& wire);
+template <class Request>
+void states_to(unsigned states, Request* request) {
+  for (unsigned bit = 0; bit < 4; ++bit) {
+    if (states & 1u << bit) request->add_states(static_cast<v1::MessageState>(bit + 1));
+  }
+}
+
+// 0 for kTry, nothing for kNever, else what is left, at least 1 ms.
+template <class Request>
+void timeout_to(std::int64_t deadline_ns, Request* request);
+
+std::int64_t monotonic_ns();
+
+template <class Request>
+void timeout_to(std::int64_t deadline_ns, Request* request) {
+  if (deadline_ns == kNever) return request->clear_timeout_ms();
+  const std::int64_t left = deadline_ns == kTry ? 0 : deadline_ns - monotonic_ns();
+  request->set_timeout_ms(left <= 0 ? deadline_ns != kTry : (left + 999'999) / 1'000'000);
+}
+
+}  // namespace heddle::detail
