@@ -1,5 +1,6 @@
 #include "client/src/shm_channel/admin_json.h"
 
+#include <charconv>
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -66,6 +67,13 @@ constexpr std::pair<std::string_view, OnProducerDeath> kDeaths[] = {
     {"close", OnProducerDeath::kClose},
     {"error", OnProducerDeath::kError}};
 
+// "0640": octal, as people write it.
+std::uint32_t mode_of(const std::string& text) {
+  std::uint32_t mode = 0;
+  (void)std::from_chars(text.data(), text.data() + text.size(), mode, 8);
+  return mode;
+}
+
 QueueOptions options_of(const Json& json) {
   QueueOptions options;
   options.max_len = number<std::uint64_t>(json, "max_len");
@@ -99,9 +107,9 @@ QueueCounts counts_of(const Json& json) {
 QueueInfo queue_of(const Json& json) {
   QueueInfo info;
   info.name = text_of(json, "name");
-  info.object_id = number<std::uint64_t>(json, "object_id");
+  info.object_id = number<std::uint64_t>(json, "id");
   info.options = options_of(member(json, "options"));
-  info.options.mode = number<std::uint32_t>(json, "mode");
+  info.options.mode = mode_of(text_of(json, "mode"));
   info.options.group = text_of(json, "group");
   info.owner_uid = number<std::uint32_t>(json, "uid");
   info.owner_gid = number<std::uint32_t>(json, "gid");
@@ -114,7 +122,7 @@ SessionInfo session_of(const Json& json) {
   SessionInfo info;
   info.owner = number<std::uint16_t>(json, "owner");
   info.generation = number<std::uint32_t>(json, "generation");
-  info.plane = flag(json, "remote") ? Plane::kGrpc : Plane::kShm;
+  info.plane = text_of(json, "plane") == "grpc" ? Plane::kGrpc : Plane::kShm;
   info.pid = number<std::int32_t>(json, "pid");
   info.uid = number<std::uint32_t>(json, "uid");
   info.name = text_of(json, "name");
@@ -151,12 +159,13 @@ Result<BrokerStatus> parse_status(const std::string& text) {
   if (json.is_discarded()) return unreadable();
   BrokerStatus status;
   status.version = text_of(json, "version");
-  status.pid = number<std::int32_t>(json, "pid");
+  status.pid = number<std::int32_t>(json, "broker_pid");
   status.supervisor_pid = number<std::int32_t>(json, "supervisor_pid");
   status.incarnation = number<std::uint32_t>(json, "incarnation");
   status.uptime = std::chrono::milliseconds(number<std::int64_t>(json, "uptime_ms"));
   status.queues = number<std::uint64_t>(json, "objects");
-  status.sessions = number<std::uint64_t>(json, "sessions");
+  status.sessions = number<std::uint64_t>(json, "sessions_local") +
+                    number<std::uint64_t>(json, "sessions_remote");
   status.memory_bytes = number<std::uint64_t>(json, "memory_bytes");
   status.memory_budget_bytes = number<std::uint64_t>(json, "memory_bytes_max");
   return status;
