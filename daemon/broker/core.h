@@ -14,9 +14,9 @@
 #include "daemon/broker/broker.h"
 #include "daemon/broker/catalog.h"
 #include "daemon/broker/loop.h"
-#include "daemon/broker/options.h"
 #include "daemon/broker/segment.h"
 #include "daemon/broker/sessions.h"
+#include "daemon/config/options.h"
 #include "daemon/objects/host.h"
 #include "proto/local/keeper.h"
 
@@ -46,7 +46,7 @@ class Core final : public Broker, public objects::Host {
   // Takes over what the supervisor kept, repairs it, and is ready to serve. `loop` must not run
   // yet; it and `keeper` outlive the Core.
   static Result<std::unique_ptr<Core>> start(Loop& loop, local::Keeper& keeper,
-                                             const Options& options);
+                                             const config::Options& options);
   ~Core() override;
 
   // --- Broker ---
@@ -81,6 +81,7 @@ class Core final : public Broker, public objects::Host {
   uint16_t own_owner() const override { return self_->owner; }
   shm::JournalLine* own_journal(uint16_t* thread) override;
   uint16_t sessionless_owner() const override { return sessionless_->owner; }
+  int64_t message_lease_ns() const override { return message_lease_ns_.load(); }
   objects::OwnerInfo describe_owner(uint16_t owner) const override;
   void set_waiting(uint64_t object_id, bool waiting) override;
 
@@ -105,11 +106,11 @@ class Core final : public Broker, public objects::Host {
                                          local::EventType event)>;
   void on_object_event(ObjectEvent each) { object_event_ = std::move(each); }
 
-  void set_options(const Options& options);
+  void set_options(const config::Options& options);  // any thread
   void drain() { draining_.store(true); }
 
  private:
-  Core(Loop& loop, local::Keeper& keeper, const Options& options);
+  Core(Loop& loop, local::Keeper& keeper, const config::Options& options);
 
   // core_start.cc
   struct Kept;
@@ -162,7 +163,11 @@ class Core final : public Broker, public objects::Host {
 
   Loop& loop_;
   local::Keeper& keeper_;
-  Options options_;
+  config::Options options_;  // under registry_
+  std::atomic<int64_t> message_lease_ns_{0};
+  std::atomic<int64_t> session_lease_ns_{0};
+  std::atomic<int64_t> tick_ns_{0};
+  std::atomic<uint64_t> sessions_max_{0};
   const int64_t started_ns_ = monotonic_ns();
   uint64_t incarnation_ = 0;
   std::shared_ptr<Segment> catalog_memory_;

@@ -173,7 +173,7 @@ Result<ObjectRef> Core::create_locked(const Caller& caller, const std::string& n
     return Status(Reason::kInvalidName, "names under sys/ belong to the daemon")
         .with_object(queue_label(name));
   }
-  Result<QueueOptions> options = complete(asked);
+  Result<QueueOptions> options = complete(asked, options_);
   if (!options.ok()) return Status(options.status()).with_object(queue_label(name));
   gid_t gid = caller.gid;
   if (asked.given & local::kGivenGroup) {

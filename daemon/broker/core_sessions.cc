@@ -80,9 +80,10 @@ shm::JournalLine* Core::own_journal(uint16_t* thread) {
 // The order is what a restarted broker relies on: page and pidfd are with the supervisor before
 // the number is in the catalog, and it is there before anybody hears it.
 Result<SessionRef> Core::issue(SessionPlan plan) {
-  if (sessions_.count_of(plan.uid) >= options_.sessions_per_uid_max && plan.uid != 0) {
-    return Status(Reason::kQuota, "you have as many sessions as one user may; end some")
-        .with_limit(options_.sessions_per_uid_max, sessions_.count_of(plan.uid));
+  const size_t open = sessions_.count(SessionKind::kLocal) + sessions_.count(SessionKind::kRemote);
+  if (open >= sessions_max_.load() && plan.kind <= SessionKind::kRemote) {
+    return Status(Reason::kQuota, "the daemon has as many sessions as sessions_max allows")
+        .with_limit(sessions_max_.load(), open);
   }
   const Result<uint16_t> owner = sessions_.take_owner();
   if (!owner.ok()) return owner.status();
@@ -112,10 +113,10 @@ Result<SessionRef> Core::issue(SessionPlan plan) {
                     "the supervisor cannot keep another session; restart the daemon, or raise "
                     "its limit of file descriptors");
   if (plan.page) {
-    auto page = Segment::create(label, shm::session_page_bytes(options_.thread_lines), 4096);
+    auto page = Segment::create(label, shm::session_page_bytes(kThreadsPerSessionMax), 4096);
     if (!page.ok()) return fail(page.status());
     session->page = *page;
-    format_session_page(session->page->base(), options_.thread_lines, *session);
+    format_session_page(session->page->base(), kThreadsPerSessionMax, *session);
     if (!keeper_.keep(local::KeptKind::kPage, session->id, session->page->fd(), label).ok()) {
       return fail(away);
     }
@@ -192,7 +193,7 @@ Result<RemoteSession> Core::open_session(const Caller& caller, int64_t lease_ns,
                                          std::string_view client_name,
                                          std::function<void()> ended) {
   if (draining()) return Status(Reason::kBrokerAway, "the daemon is about to stop");
-  if (lease_ns == 0) lease_ns = kSessionLeaseMsDefault * 1'000'000;
+  if (lease_ns == 0) lease_ns = session_lease_ns_.load();
   if (lease_ns < kLeaseMinNs || lease_ns > kLeaseMaxNs) {
     return Status(Reason::kInvalidArgument, "a session's lease is from 1 s to 1 h")
         .with_limit(static_cast<uint64_t>(lease_ns < kLeaseMinNs ? kLeaseMinNs : kLeaseMaxNs),

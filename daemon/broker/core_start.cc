@@ -11,7 +11,6 @@
 #include "daemon/broker/core.h"
 #include "daemon/broker/queue_options.h"
 #include "daemon/os/log.h"
-#include "daemon/os/memory.h"
 #include "daemon/os/process.h"
 
 namespace heddle::broker {
@@ -40,15 +39,19 @@ struct Core::Kept {
   }
 };
 
-Core::Core(Loop& loop, local::Keeper& keeper, const Options& options)
+Core::Core(Loop& loop, local::Keeper& keeper, const config::Options& options)
     : loop_(loop), keeper_(keeper) {
   set_options(options);
 }
 
-void Core::set_options(const Options& options) {
+void Core::set_options(const config::Options& options) {
+  std::lock_guard lock(registry_);
   options_ = options;
-  const uint64_t free_bytes = os::memory_available_bytes();
-  memory_max_.store(options.memory_bytes_max != 0 ? options.memory_bytes_max : free_bytes / 4 * 3);
+  memory_max_.store(options.memory_max);
+  message_lease_ns_.store(static_cast<int64_t>(options.message_lease_ms) * 1'000'000);
+  session_lease_ns_.store(static_cast<int64_t>(options.session_lease_ms) * 1'000'000);
+  tick_ns_.store(static_cast<int64_t>(options.scan_ms) * 1'000'000);
+  sessions_max_.store(options.sessions_max);
 }
 
 Core::~Core() {
@@ -60,7 +63,7 @@ Core::~Core() {
 }
 
 Result<std::unique_ptr<Core>> Core::start(Loop& loop, local::Keeper& keeper,
-                                          const Options& options) {
+                                          const config::Options& options) {
   std::unique_ptr<Core> core(new Core(loop, keeper, options));
   Status status = core->take_over();
   if (!status.ok()) return status;
@@ -259,7 +262,7 @@ void Core::restore_leases() {
   for (const SessionRef& session : sessions_.all()) {
     if (session->remote()) terms[session->owner] = 0;
   }
-  terms[sessionless_->owner] = 60'000'000'000;
+  terms[sessionless_->owner] = message_lease_ns();
   for (const auto& [id, object] : objects_) {
     if (object->queue && !object->damaged()) object->queue->restore_leases(terms);
   }

@@ -86,11 +86,15 @@ Status check_numbers(const QueueOptions& options) {
 
 }  // namespace
 
-Result<QueueOptions> complete(const QueueOptions& asked) {
+Result<QueueOptions> complete(const QueueOptions& asked, const config::Options& defaults) {
   if ((asked.given & ~local::kGivenAll) != 0) {
     return Status(Reason::kInvalidArgument, "unknown option bits; the client is newer");
   }
-  const shm::QueueLimits standard;
+  shm::QueueLimits standard;
+  standard.max_len = static_cast<uint32_t>(defaults.queue_max_len);
+  standard.max_leases = static_cast<uint32_t>(defaults.queue_max_leases);
+  standard.max_bytes = defaults.queue_max_bytes;
+  standard.max_msg_bytes = defaults.queue_max_msg_bytes;
   QueueOptions out{};
   out.given = local::kGivenAll;
   out.max_len = choose(asked, local::kGivenMaxLen, asked.max_len, standard.max_len);

@@ -6,12 +6,13 @@
 #include <string>
 
 #include "daemon/broker/broker.h"
+#include "daemon/config/options.h"
 
 namespace heddle::broker {
 
 // The given fields over the defaults, all marked as given. INVALID_ARGUMENT names the field, the
 // limit and the value. Mode bits beyond 0666 are refused.
-Result<QueueOptions> complete(const QueueOptions& asked);
+Result<QueueOptions> complete(const QueueOptions& asked, const config::Options& defaults);
 shm::QueueLimits limits_of(const QueueOptions& options);
 // EXISTS_OTHER_OPTIONS naming the first given field that differs, with both values. A group
 // given is compared by number.

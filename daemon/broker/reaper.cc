@@ -10,15 +10,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "daemon/broker/core.h"
 #include "daemon/os/log.h"
-#include "daemon/os/memory.h"
 
 namespace heddle::broker {
 namespace {
 
-constexpr int64_t kTickNs = 50'000'000;
 constexpr int64_t kSlowTickNs = 1'000'000'000;
 
 }  // namespace
@@ -76,18 +75,8 @@ void Core::reap(const Session& session, const shm::DeathInfo& info) {
     }
     copies = std::vector<shm::JournalLine>(busy.size());
     for (size_t i = 0; i < busy.size(); ++i) {
-      const shm::JournalLine& from = *session.journal(busy[i]);
-      shm::JournalLine& to = copies[i];
-      to.op = from.op.load();
-      to.phase = from.phase.load();
-      to.object = from.object.load();
-      to.row = from.row.load();
-      to.place = from.place.load();
-      to.id = from.id.load();
-      to.length = from.length.load();
-      to.row_bytes = from.row_bytes.load();
-      to.row_count = from.row_count.load();
-      to.chunk = from.chunk.load();
+      // Its writer is dead, and what it wrote is not believed before it is checked.
+      std::memcpy(static_cast<void*>(&copies[i]), session.journal(busy[i]), sizeof copies[i]);
     }
     lines = copies.data();
     count = copies.size();
@@ -166,7 +155,7 @@ void Core::tick() {
     next_slow_tick_ns_ = now + kSlowTickNs;
     slow_tick();
   }
-  at(now_ns() + kTickNs, [this] { tick(); });
+  at(now_ns() + tick_ns_.load(), [this] { tick(); });
 }
 
 void Core::slow_tick() {

@@ -37,6 +37,8 @@ class Host {
   virtual shm::JournalLine* own_journal(uint16_t* thread) = 0;
   // Leases taken without a session carry this owner; they live by their deadline alone.
   virtual uint16_t sessionless_owner() const = 0;
+  // The term of such a lease when the caller names none.
+  virtual int64_t message_lease_ns() const = 0;
   virtual OwnerInfo describe_owner(uint16_t owner) const = 0;
   // Whether remote callers wait for this object: then its doorbell is listened to.
   virtual void set_waiting(uint64_t object_id, bool waiting) = 0;

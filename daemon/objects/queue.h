@@ -54,7 +54,7 @@ struct GetParams {
   AckMode ack = AckMode::kAuto;
   uint32_t count_max = 1;           // takes what is there, at least one, up to this
   uint64_t bytes_max = UINT64_MAX;  // stops after the message that passes it
-  int64_t lease_ns = 0;             // 0: 60 s without a session, the session's life with one
+  int64_t lease_ns = 0;             // 0: message_lease_ms without a session, its life with one
 };
 
 struct GetResult {

@@ -5,12 +5,6 @@
 #include "daemon/objects/waiter.h"
 
 namespace heddle::objects {
-namespace {
-
-constexpr int64_t kSessionlessLeaseNs = 60'000'000'000;
-
-}  // namespace
-
 // An auto get is a lease of the broker itself until the reply is written: killed before, the
 // message goes back. A lease of a caller carries the session's number and outlives the broker.
 shm::Outcome Queue::take_one(Waiter& wait) {
@@ -32,7 +26,7 @@ shm::Outcome Queue::take_one(Waiter& wait) {
     ++auto_pending_;
   } else {
     int64_t term = wait.get.lease_ns;
-    if (term == 0 && wait.caller.owner == kNoOwner) term = kSessionlessLeaseNs;
+    if (term == 0 && wait.caller.owner == kNoOwner) term = host_.message_lease_ns();
     if (term > 0) delivery.lease_ends_ns = host_.now_ns() + term;
     add_lease({taken.ticket, wait.caller.uid, holder, delivery.lease_ends_ns});
     if (wait.get.ack == AckMode::kOnNext) on_next_[holder].push_back(taken.ticket);
@@ -164,7 +158,7 @@ Result<int64_t> Queue::extend(const Caller& caller, const shm::Ticket& ticket, i
   if (lease_ns == 0 && of_session) {
     lease.ends_ns = 0;
   } else {
-    lease.ends_ns = host_.now_ns() + (lease_ns > 0 ? lease_ns : kSessionlessLeaseNs);
+    lease.ends_ns = host_.now_ns() + (lease_ns > 0 ? lease_ns : host_.message_lease_ns());
     lease_ends_.emplace(lease.ends_ns, ticket.id);
     schedule(lease.ends_ns);
   }

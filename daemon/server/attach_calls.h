@@ -1,0 +1,18 @@
+// The administrative calls of the attach protocol: JSON in, JSON out. Same answers as AdminService.
+#pragma once
+
+#include <heddle/result.h>
+
+#include <string>
+#include <string_view>
+
+#include "daemon/broker/core.h"
+
+namespace heddle::server {
+
+// Never more than `bytes_max`: lists come in pages that fit. Broker thread.
+Result<std::string> answer_call(broker::Core& core, const objects::Caller& caller,
+                                local::CallMethod method, std::string_view arguments,
+                                size_t bytes_max);
+
+}  // namespace heddle::server

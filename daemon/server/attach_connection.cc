@@ -1,0 +1,275 @@
+#include "daemon/server/attach_connection.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+
+#include "daemon/server/attach_calls.h"
+#include "daemon/server/attach_server.h"
+
+namespace heddle::server {
+namespace {
+
+using local::AttachType;
+
+constexpr int kPacketsAtOnce = 16;     // before others get a turn
+constexpr size_t kPendingMax = 64;     // answers and events that a client has not read
+constexpr size_t kTextBytesMax = 60'000;
+
+static_assert(sizeof(local::AttachHeader) == sizeof(local::PacketHeader));
+static_assert(offsetof(local::AttachHeader, sequence) == offsetof(local::PacketHeader, sequence));
+
+Status malformed(const char* what) {
+  return Status(Reason::kInvalidArgument, std::string("bad packet: ") + what);
+}
+
+template <size_t N>
+bool terminated(const char (&text)[N]) {
+  return ::memchr(text, 0, N) != nullptr;
+}
+
+template <typename T>
+bool whole(const local::Packet& packet, T* out) {
+  return packet.body().size() == sizeof(T) && packet.read(out);
+}
+
+void copy_text(char* to, size_t bytes, std::string_view from) {
+  const size_t n = std::min(bytes - 1, from.size());
+  std::memcpy(to, from.data(), n);
+  to[n] = 0;
+}
+
+}  // namespace
+
+AttachConnection::AttachConnection(AttachServer& server, local::Fd socket, objects::Caller caller,
+                                   local::Fd pidfd)
+    : server_(server),
+      socket_(std::move(socket)),
+      caller_(std::move(caller)),
+      pidfd_(std::move(pidfd)) {}
+
+void AttachConnection::cut() {
+  if (!closed_) server_.close(*this);
+}
+
+void AttachConnection::on_ready(uint32_t events) {
+  if (events & EPOLLOUT) flush();
+  if (closed_ || !pending_.empty()) {
+    if (!closed_ && (events & (EPOLLHUP | EPOLLERR))) cut();
+    return;
+  }
+  read_some();
+}
+
+void AttachConnection::read_some() {
+  local::Packet packet;
+  for (int i = 0; i < kPacketsAtOnce && !closed_ && pending_.empty(); ++i) {
+    const local::IoResult result = packet.receive(
+        socket_.get(), local::kAttachMagic, local::kAttachVersionMin, local::kAttachVersionMax,
+        false);
+    if (result.io == local::Io::kAgain) return;
+    if (!result.ok()) return cut();
+    answer(packet);
+  }
+}
+
+void AttachConnection::answer(const local::Packet& packet) {
+  const uint32_t sequence = packet.header().sequence;
+  const auto type = static_cast<AttachType>(packet.header().type);
+  if (!greeted() && type != AttachType::kHello) return cut();
+  Status status;
+  if (packet.fd_count() != 0) {
+    status = malformed("it carries file descriptors");
+  } else {
+    switch (type) {
+      case AttachType::kHello: status = hello(packet, sequence); break;
+      case AttachType::kOpen: status = open(packet, sequence); break;
+      case AttachType::kClose: status = close_object(packet, sequence); break;
+      case AttachType::kDelete: status = delete_object(packet, sequence); break;
+      case AttachType::kCall: status = call(packet, sequence); break;
+      case AttachType::kBye: status = bye(sequence); break;
+      default: status = malformed("unknown type");
+    }
+  }
+  if (!status.ok() && !closed_) send_failed(status, sequence);
+}
+
+Status AttachConnection::hello(const local::Packet& packet, uint32_t sequence) {
+  local::Hello request;
+  if (greeted()) return malformed("a second HELLO");
+  if (!whole(packet, &request) || !terminated(request.name)) return malformed("HELLO");
+  if (request.version_min > local::kAttachVersionMax ||
+      request.version_max < local::kAttachVersionMin || request.version_min > request.version_max) {
+    return Status(Reason::kVersionMismatch,
+                  "client and daemon speak no common version; install the same version of both")
+        .with_limit(local::kAttachVersionMax, request.version_max);
+  }
+  version_ = std::min(request.version_max, local::kAttachVersionMax);
+  broker::Core& core = server_.core_;
+  const bool resume = request.resume_session_id != 0;
+  Result<broker::SessionRef> session =
+      resume ? core.resume_local(caller_, request.resume_session_id, request.resume_generation)
+             : core.open_local(caller_, std::move(pidfd_), request.name);
+  if (!session.ok()) {
+    // The pidfd may be spent, and no session may exist without one: the client connects anew.
+    send_failed(session.status(), sequence);
+    cut();
+    return Status();
+  }
+  session_ = *session;
+  caller_.owner = session_->owner;
+  caller_.session_id = session_->id;
+  server_.bind(*this);
+  local::Welcome welcome{};
+  welcome.version = version_;
+  welcome.owner = session_->owner;
+  welcome.generation = session_->generation;
+  welcome.session_id = session_->id;
+  welcome.page_bytes = session_->page->bytes();
+  welcome.thread_lines = session_->lines();
+  welcome.resumed = resume;
+  welcome.incarnation = core.incarnation();
+  send(AttachType::kWelcome, sequence, local::bytes_of(welcome), {},
+       {session_->page->fd(), core.doorbell_write_fd()}, session_->page);
+  return Status();
+}
+
+Status AttachConnection::open(const local::Packet& packet, uint32_t sequence) {
+  local::Open request;
+  constexpr uint8_t kFlags = local::kOpenCreate | local::kOpenExclusive | local::kOpenAnonymous;
+  if (!whole(packet, &request) || !terminated(request.name) || !terminated(request.group) ||
+      (request.flags & ~kFlags) != 0) {
+    return malformed("OPEN");
+  }
+  if (request.kind != static_cast<uint8_t>(local::ObjectKind::kQueue)) {
+    return Status(Reason::kUnsupported, "this daemon has no objects of that kind")
+        .with_limit(static_cast<uint64_t>(local::ObjectKind::kQueue), request.kind);
+  }
+  broker::OpenFlags flags;
+  flags.create = (request.flags & local::kOpenCreate) != 0;
+  flags.exclusive = (request.flags & local::kOpenExclusive) != 0;
+  flags.anonymous = (request.flags & local::kOpenAnonymous) != 0;
+  local::QueueOptionsWire options = request.options;
+  if (flags.anonymous && (options.given & local::kGivenLifetime) == 0) {
+    options.given |= local::kGivenLifetime;
+    options.lifetime = static_cast<uint8_t>(local::Lifetime::kAttached);
+  }
+  const auto attached = server_.core_.attach_queue(session_, caller_, request.name, options,
+                                                   request.group, flags);
+  if (!attached.ok()) return attached.status();
+  local::Opened opened{};
+  opened.object_id = attached->ref.object_id;
+  opened.bytes = attached->segment->bytes();
+  opened.rights = attached->ref.rights;
+  opened.created = attached->ref.created;
+  opened.options = attached->ref.options;
+  copy_text(opened.name, sizeof opened.name, attached->ref.name);
+  send(AttachType::kOpened, sequence, local::bytes_of(opened), {}, {attached->segment->fd()},
+       attached->segment);
+  return Status();
+}
+
+Status AttachConnection::close_object(const local::Packet& packet, uint32_t sequence) {
+  local::Close request;
+  if (!whole(packet, &request)) return malformed("CLOSE");
+  Status status = server_.core_.detach(session_, request.object_id);
+  if (status.ok()) done(request.object_id, sequence);
+  return status;
+}
+
+Status AttachConnection::delete_object(const local::Packet& packet, uint32_t sequence) {
+  local::Delete request;
+  if (!whole(packet, &request) || !terminated(request.name)) return malformed("DELETE");
+  if (request.kind != static_cast<uint8_t>(local::ObjectKind::kQueue)) {
+    return Status(Reason::kUnsupported, "this daemon has no objects of that kind");
+  }
+  Status status = server_.core_.delete_queue(caller_, request.name);
+  if (status.ok()) done(0, sequence);
+  return status;
+}
+
+Status AttachConnection::call(const local::Packet& packet, uint32_t sequence) {
+  local::Call request;
+  if (!packet.read(&request) || packet.body().size() - sizeof request != request.text_bytes) {
+    return malformed("CALL");
+  }
+  const auto text = packet.body().subspan(sizeof request);
+  const auto answered = answer_call(
+      server_.core_, caller_, static_cast<local::CallMethod>(request.method),
+      {reinterpret_cast<const char*>(text.data()), text.size()}, kTextBytesMax);
+  if (!answered.ok()) return answered.status();
+  const local::Return reply{request.method, static_cast<uint32_t>(answered->size())};
+  send(AttachType::kReturn, sequence, local::bytes_of(reply), *answered);
+  return Status();
+}
+
+Status AttachConnection::bye(uint32_t sequence) {
+  const broker::SessionRef session = session_;
+  done(0, sequence);
+  if (closed_) return Status();
+  cut();
+  server_.core_.end_local(session);
+  return Status();
+}
+
+void AttachConnection::done(uint64_t object_id, uint32_t sequence) {
+  const local::Done reply{object_id};
+  send(AttachType::kDone, sequence, local::bytes_of(reply));
+}
+
+void AttachConnection::send_failed(const Status& status, uint32_t sequence) {
+  local::Failed failed{};
+  failed.reason = static_cast<uint16_t>(status.reason());
+  failed.code = static_cast<uint16_t>(status.code());
+  failed.limit = static_cast<int64_t>(status.limit());
+  failed.actual = static_cast<int64_t>(status.actual());
+  copy_text(failed.object, sizeof failed.object, status.object());
+  const std::string_view text = status.message().substr(0, kTextBytesMax);
+  failed.text_bytes = static_cast<uint32_t>(text.size());
+  send(AttachType::kFailed, sequence, local::bytes_of(failed), text);
+}
+
+void AttachConnection::send_event(local::EventType event, uint64_t object_id, int64_t value) {
+  const local::Event body{static_cast<uint32_t>(event), 0, object_id, value};
+  send(AttachType::kEvent, 0, local::bytes_of(body));
+}
+
+void AttachConnection::send(AttachType type, uint32_t sequence, std::span<const std::byte> body,
+                            std::string_view text, std::vector<int> fds,
+                            std::shared_ptr<void> keeps_fds) {
+  if (closed_) return;
+  Outgoing out;
+  out.header = {local::kAttachMagic, version_, static_cast<uint16_t>(type), 0, sequence};
+  const auto tail = std::as_bytes(std::span(text.data(), text.size()));
+  out.bytes.assign(body.begin(), body.end());
+  out.bytes.insert(out.bytes.end(), tail.begin(), tail.end());
+  out.fds = std::move(fds);
+  out.keeps_fds = std::move(keeps_fds);
+  if (pending_.empty() && try_send(out)) return;
+  if (closed_) return;
+  if (pending_.size() >= kPendingMax) return cut();
+  // From now on only writing: a client that does not read gets no further answers.
+  if (pending_.empty()) server_.loop_.change(socket_.get(), EPOLLOUT);
+  pending_.push_back(std::move(out));
+}
+
+// True: sent. False: no room now, or the connection was cut.
+bool AttachConnection::try_send(const Outgoing& out) {
+  const local::IoResult result =
+      local::send_packet(socket_.get(), out.header, out.bytes, {}, out.fds, false);
+  if (result.ok()) return true;
+  if (result.io != local::Io::kAgain) cut();
+  return false;
+}
+
+void AttachConnection::flush() {
+  while (!pending_.empty()) {
+    if (!try_send(pending_.front())) return;
+    pending_.pop_front();
+  }
+  server_.loop_.change(socket_.get(), EPOLLIN);
+}
+
+}  // namespace heddle::server
