@@ -106,6 +106,7 @@ heddle_reason heddle_connect(const heddle_connect_options* options, heddle_clien
       if (options->name != nullptr) connect.name = options->name;
       connect.timeout = std::chrono::milliseconds(options->timeout_ms);
       connect.plane = static_cast<heddle::Plane>(options->plane);
+      connect.sessionless = options->sessionless;
     }
     auto connected = heddle::Client::connect(connect);
     if (!connected) return connected.status();

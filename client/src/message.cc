@@ -19,8 +19,31 @@ std::string Lease::to_string() const {
   return text;
 }
 
+namespace {
+
+// The 32 characters of URL-safe base64 by which gRPC names a lease.
+bool parse_wire_name(std::string_view text, Lease* out) {
+  static constexpr std::string_view kAlphabet =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+  if (text.size() != 32) return false;
+  std::array<unsigned char, 24> bytes{};
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::size_t value = kAlphabet.find(text[i]);
+    if (value == std::string_view::npos) return false;
+    for (std::size_t bit = 0; bit < 6; ++bit) {
+      const std::size_t at = i * 6 + bit;
+      if (value >> (5 - bit) & 1) bytes[at / 8] |= static_cast<unsigned char>(0x80 >> at % 8);
+    }
+  }
+  std::memcpy(out->words.data(), bytes.data(), bytes.size());
+  return true;
+}
+
+}  // namespace
+
 Result<Lease> Lease::parse(std::string_view text) {
   Lease lease;
+  if (parse_wire_name(text, &lease)) return lease;
   bool good = text.size() == 48;
   for (std::size_t i = 0; good && i < 3; ++i) {
     const char* first = text.data() + i * 16;
@@ -29,7 +52,8 @@ Result<Lease> Lease::parse(std::string_view text) {
   }
   if (!good) {
     return Status(Reason::kInvalidArgument,
-                  "a lease is the 48 hexadecimal digits that get printed, not '" +
+                  "a lease is the 48 hexadecimal digits (or, over gRPC, the 32 characters) that "
+                  "came with the message, not '" +
                       std::string(text.substr(0, 60)) + "'");
   }
   return lease;

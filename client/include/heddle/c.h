@@ -146,8 +146,9 @@ typedef struct heddle_connect_options {
   const char* name;        /* shown to people; NULL: the program's */
   int64_t timeout_ms;      /* for connecting, and later for an absent broker */
   heddle_plane plane;
+  bool sessionless;        /* gRPC: leases by duration, not by this process's life */
 } heddle_connect_options;
-#define HEDDLE_CONNECT_OPTIONS_INIT {NULL, NULL, NULL, 5000, HEDDLE_PLANE_AUTO}
+#define HEDDLE_CONNECT_OPTIONS_INIT {NULL, NULL, NULL, 5000, HEDDLE_PLANE_AUTO, false}
 
 typedef struct heddle_connection_info {
   size_t struct_bytes;

@@ -51,7 +51,8 @@ struct HEDDLE_API Lease {
   std::array<std::uint64_t, 3> words{};
 
   bool operator==(const Lease&) const = default;
-  // 48 hexadecimal digits, and back. parse: INVALID_ARGUMENT for anything else.
+  // 48 hexadecimal digits, and back. parse also takes the 32 characters by which gRPC names a
+  // lease; INVALID_ARGUMENT for anything else.
   std::string to_string() const;
   static Result<Lease> parse(std::string_view text);
 };

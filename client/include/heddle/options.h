@@ -64,6 +64,10 @@ struct ConnectOptions {
   std::string name = {};
   // How long connect, and later every operation that needs an absent broker, waits for it.
   std::chrono::milliseconds timeout = std::chrono::seconds(5);
+  // gRPC only: no session is opened. A lease taken then belongs to no process: it lasts for its
+  // duration (60 s unless GetOptions::lease says more), outlives this process, and any process of
+  // the same user may settle it. No Producer and no Ack::kTask without a session.
+  bool sessionless = false;
 };
 
 struct QueueOptions {
