@@ -19,7 +19,7 @@ enum class JournalOp : uint32_t {
   kIdle = 0,
   kPut = 1,       // place, length, chunk; phase 1 = claimed, so that published and withdrawn differ
   kTakeAuto = 2,  // place, length: body copied, about to free the slot
-  kLease = 3,     // place: about to lease
+  kLease = 3,     // place; phase = owner of the lease: about to lease
   kAck = 4,       // place, id, chunk, length; phase = holder: about to free the slot, then the chunk
   kReturn = 5,    // place, id; phase = holder: about to give the message back
   kEnd = 6,       // a producer leaves, the end may have to be placed

@@ -94,11 +94,12 @@ void Queue::reap_delivery(uint16_t dead, JournalOp op, JournalLine& line) {
     }
     return;
   }
+  // The broker leases and gives back in the name of remote sessions: the holder is not always the dead.
+  const uint16_t holder = static_cast<uint16_t>(line.phase.load(std::memory_order_relaxed));
   if (op == JournalOp::kLease) {
-    if (w.state == SlotState::kLeased && w.owner == dead) row.leases.store(bytes + 1);
+    if (w.state == SlotState::kLeased && w.owner == holder) row.leases.store(bytes + 1);
     return;
   }
-  const uint16_t holder = static_cast<uint16_t>(line.phase.load(std::memory_order_relaxed));
   const bool same = ring().slot(p).id.load(std::memory_order_relaxed) == id;
   if (same && w.owner == holder &&
       (w.state == SlotState::kLeased || w.state == SlotState::kRevoked))

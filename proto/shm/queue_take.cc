@@ -60,7 +60,7 @@ Outcome Queue::take_found(Actor& a, TakeMode mode, const Found& at, Taken* out, 
   if (!consume && !leases_allow(a)) return Outcome::kTooManyLeases;
   const uint64_t before = (consume ? row.bytes_out : row.leases).load(std::memory_order_relaxed);
   const uint64_t takes = row.takes.load(std::memory_order_relaxed);
-  j.phase.store(0, std::memory_order_relaxed);
+  j.phase.store(a.owner, std::memory_order_relaxed);
   j.object.store(static_cast<uint32_t>(object_id()), std::memory_order_relaxed);
   j.row.store(a.row, std::memory_order_relaxed);
   j.place.store(at.place.encode(), std::memory_order_relaxed);
@@ -70,7 +70,7 @@ Outcome Queue::take_found(Actor& a, TakeMode mode, const Found& at, Taken* out, 
   j.op.store(static_cast<uint32_t>(consume ? JournalOp::kTakeAuto : JournalOp::kLease),
              std::memory_order_release);
   uint64_t raw = at.word;
-  describe(at.place, raw, out);
+  if (consume) describe(at.place, raw, out);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   if (consume) {
     *lost = !ring().consume(at, a.owner);
@@ -99,9 +99,14 @@ Outcome Queue::take_found(Actor& a, TakeMode mode, const Found& at, Taken* out, 
 void Queue::copy_inline(Place p, uint64_t length, void* to) const {
   const Slot& slot = ring().slot(p);
   auto* at = static_cast<std::byte*>(to);
-  for (uint64_t i = 0; i * 8 < length; ++i) {
+  const uint64_t words = length / 8, rest = length % 8;
+  for (uint64_t i = 0; i < words; ++i) {
     const uint64_t word = slot.body[i].load(std::memory_order_relaxed);
-    std::memcpy(at + i * 8, &word, length - i * 8 < 8 ? length - i * 8 : 8);
+    std::memcpy(at + i * 8, &word, 8);
+  }
+  if (rest != 0) {
+    const uint64_t word = slot.body[words].load(std::memory_order_relaxed);
+    std::memcpy(at + words * 8, &word, rest);
   }
 }
 
