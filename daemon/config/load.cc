@@ -81,7 +81,7 @@ Status apply_file(const CommandLine& command_line, Loaded* out) {
   return Status();
 }
 
-Status check_directory(const char* key, const std::string& path) {
+Status check_absolute(const char* key, const std::string& path) {
   if (!path.empty() && path[0] == '/') return Status();
   return Status(Reason::kInvalidArgument,
                 "\"" + std::string(key) + "\" must be an absolute path; it is \"" + path + "\"");
@@ -107,10 +107,14 @@ Result<Loaded> load_options(const CommandLine& command_line) {
   if (options.state_dir.empty()) options.state_dir = default_state_dir();
   for (const auto& [key, path] : {std::pair{"runtime_dir", &options.runtime_dir},
                                   std::pair{"state_dir", &options.state_dir}}) {
-    if (Status status = check_directory(key, *path); !status.ok()) return status;
+    if (Status status = check_absolute(key, *path); !status.ok()) return status;
   }
   if (Status status = validate(options); !status.ok()) return status;
-  if (options.memory_max == 0) options.memory_max = os::memory_available_bytes() / 2;
+  if (const std::string& log = options.log_file; !log.empty() && log != "syslog") {
+    if (Status status = check_absolute("log_file", log); !status.ok()) return status;
+  }
+  out.memory_max_automatic = options.memory_max == 0;
+  if (out.memory_max_automatic) options.memory_max = os::memory_available_bytes() / 2;
   return out;
 }
 
@@ -118,7 +122,9 @@ Result<Options> reload_options(const CommandLine& command_line, const Options& c
                                std::vector<std::string>* later) {
   Result<Loaded> loaded = load_options(command_line);
   if (!loaded.ok()) return loaded.status();
-  Options options = std::move(loaded.value().options);
+  Options options = std::move(loaded->options);
+  // What is left now is left beside our own objects.
+  if (loaded->memory_max_automatic) options.memory_max = current.memory_max;
   for (const OptionRow& row : option_table()) {
     std::visit(
         [&](auto field) {

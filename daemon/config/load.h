@@ -14,6 +14,7 @@ namespace heddle::config {
 
 struct Loaded {
   Options options;
+  bool memory_max_automatic = false;
   std::string file;  // the configuration file that was read; "": there is none
 };
 

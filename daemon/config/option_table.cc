@@ -16,6 +16,8 @@ namespace {
 using O = Options;
 constexpr std::uint64_t kHourMs = 3'600'000;
 constexpr std::uint64_t kDayMs = 24 * kHourMs;
+constexpr std::size_t kTextBytesMax = 4'096;
+constexpr std::size_t kListenMax = 64;
 constexpr auto kNone = Unit::kNone;
 constexpr auto kBytes = Unit::kBytes;
 constexpr auto kMs = Unit::kMilliseconds;
@@ -225,6 +227,9 @@ Status set_from_text(const OptionRow& row, std::string_view text, Options* optio
       return bad_value(row, quoted(text));
     }
     if (text.find('\0') != std::string_view::npos) return bad_value(row, "a text with a zero byte");
+    if (text.size() > kTextBytesMax) {
+      return bad_value(row, std::to_string(text.size()) + " bytes long, 4096 at most");
+    }
     options->**field = text;
     return Status();
   }
@@ -242,6 +247,10 @@ Status set_from_text(const OptionRow& row, std::string_view text, Options* optio
 }
 
 Status validate(const Options& options) {
+  if (options.listen.size() > kListenMax) {
+    return Status(Reason::kInvalidArgument, "\"listen\" has too many addresses")
+        .with_limit(kListenMax, options.listen.size());
+  }
   for (const std::string& address : options.listen) {
     const Result<ListenAddress> parsed = parse_listen_address(address);
     if (!parsed.ok()) return parsed.status();

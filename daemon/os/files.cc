@@ -82,7 +82,8 @@ bool make_directory(const std::string& path, mode_t mode, std::string* why) {
       return false;
     }
     if (::mkdir(path.c_str(), mode) == 0) {
-      return ::chmod(path.c_str(), mode) == 0 || fail(why, path, "set its mode");  // not the umask's
+      // Not what the umask leaves of it.
+      return ::chmod(path.c_str(), mode) == 0 || fail(why, path, "set its mode");
     }
     if (errno != EEXIST || ::stat(path.c_str(), &status) != 0) {
       return fail(why, path, "make the directory");

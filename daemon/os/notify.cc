@@ -43,6 +43,8 @@ Notifier Notifier::from_environment() {
   if (address[0] == '@') address[0] = 0;
   notifier.address_ = std::move(address);
   notifier.socket_.reset(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const timeval wait{kSendMsMax / 1000, 0};
+  ::setsockopt(notifier.socket_.get(), SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
   if (pid.empty() || ::atol(pid.c_str()) == ::getpid()) {
     notifier.watchdog_ms_ = ::strtoll(usec.c_str(), nullptr, 10) / 1000;
   }
@@ -72,8 +74,9 @@ bool Notifier::send(std::string_view text, int fd) {
   }
   ssize_t n;
   do {
-    n = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
+    n = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | (stuck_ ? MSG_DONTWAIT : 0));
   } while (n < 0 && errno == EINTR);
+  stuck_ = n < 0 && errno == EAGAIN;
   return n >= 0;
 }
 

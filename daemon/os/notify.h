@@ -13,9 +13,13 @@ namespace heddle::os {
 
 using local::Fd;
 
-// Without NOTIFY_SOCKET every call does nothing and answers false. Datagrams keep their order.
+// Without NOTIFY_SOCKET every call does nothing and answers false. Datagrams keep their order. A
+// manager that does not read (its queue holds some ten datagrams) is waited for kSendMsMax once;
+// from then on calls answer false at once, until one goes through again.
 class Notifier {
  public:
+  static constexpr int kSendMsMax = 2'000;
+
   // Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID and takes them out of the environment, so
   // that no child speaks for us.
   static Notifier from_environment();
@@ -36,6 +40,7 @@ class Notifier {
   Fd socket_;
   std::string address_;  // first byte 0: abstract
   std::int64_t watchdog_ms_ = 0;
+  bool stuck_ = false;
 };
 
 struct PassedFd {

@@ -3,13 +3,13 @@
 // descriptor that must outlive the broker: object memfds, session pages, client pidfds, doorbell
 // pipes, the catalog. Structs are fixed-width behind a PacketHeader; text follows the struct.
 //
-//   broker -> supervisor                                   answer
-//   K keep   KeepBody + 1 fd                               A AckBody (0, or the errno of the refusal)
-//   D drop   KeepBody without fd                           A AckBody (ENOENT: nothing kept under it)
-//   R return all                                           B BatchBody + entries + fds, until more = 0
-//   L listeners                                            L BatchBody + entries + fds
-//   C configuration                                        C JSON text
-//   Y ready, T status text, E stopping, O pong             none
+//   broker -> supervisor                         answer
+//   K keep   KeepBody + 1 fd                     A AckBody (0, or the errno of the refusal)
+//   D drop   KeepBody without fd                 A AckBody (ENOENT: nothing kept under it)
+//   R return all                                 B BatchBody + entries + fds, until more = 0
+//   L listeners                                  L BatchBody + entries + fds
+//   C configuration                              C JSON text
+//   Y ready, T status text, E stopping, O pong   none
 //   supervisor -> broker, unasked (sequence 0)
 //   P ping   answered by O with the same PingBody          S stop (StopBody): drain, then exit 0
 //   C JSON text: the configuration after a reload

@@ -86,7 +86,7 @@ IoResult Packet::receive(int socket, std::uint32_t magic, std::uint16_t version_
     clear();
     return IoResult{io, 0};
   };
-  if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) return reject(Io::kTruncated);
+  if (message.msg_flags & MSG_TRUNC) return reject(Io::kTruncated);
   if (got == 0) return reject(Io::kClosed);
   const std::size_t length = static_cast<std::size_t>(got);
   if (length < sizeof(PacketHeader)) return reject(Io::kMalformed);
@@ -95,6 +95,11 @@ IoResult Packet::receive(int socket, std::uint32_t magic, std::uint16_t version_
   if (header.magic != magic || header.version < version_min || header.version > version_max ||
       header.length != length) {
     return reject(Io::kMalformed);
+  }
+  if (message.msg_flags & MSG_CTRUNC) {
+    clear();
+    header_ = header;
+    return {Io::kTruncated, EMFILE};
   }
   header_ = header;
   body_bytes_ = length - sizeof header;

@@ -57,7 +57,8 @@ class Packet {
   Packet& operator=(const Packet&) = delete;
 
   // Receives one packet. Blocks as the socket does (wait = false: never). Anything but kOk leaves
-  // the packet empty and every descriptor that came along closed. EINTR is retried.
+  // the packet empty and every descriptor that came along closed. EINTR is retried. kTruncated
+  // with error EMFILE: our descriptor table is full; header() then says what was asked.
   IoResult receive(int socket, std::uint32_t magic, std::uint16_t version_min,
                    std::uint16_t version_max, bool wait = true);
 

@@ -60,7 +60,8 @@ TEST(OptionsJson, UnknownKeyNamesTheLineAndTheNearest) {
   EXPECT_TRUE(contains(json_error("{\"max_len\": 5}"), "f.json:1: unknown key \"max_len\"; did you "
                                                        "mean \"queue_max_len\"?"));
   EXPECT_TRUE(contains(json_error("{\"Runtime-Dir\": \"/x\"}"), "\"runtime_dir\""));
-  EXPECT_TRUE(contains(json_error("// \"drain_sm\"\n/* \n */ {\"\\u0064rain_sm\": 1}"), "f.json:3:"));
+  EXPECT_TRUE(
+      contains(json_error("// \"drain_sm\"\n/* \n */ {\"\\u0064rain_sm\": 1}"), "f.json:3:"));
 }
 
 TEST(OptionsJson, WrongTypeNamesBothTypes) {
@@ -129,7 +130,8 @@ TEST(CommandLine, MistakesAreNamed) {
   const auto message = [](const std::vector<std::string>& arguments) {
     return std::string(parse_command_line(arguments).status().message());
   };
-  EXPECT_TRUE(contains(message({"--drian-ms=1"}), "unknown flag --drian-ms; did you mean --drain-ms"));
+  EXPECT_TRUE(
+      contains(message({"--drian-ms=1"}), "unknown flag --drian-ms; did you mean --drain-ms"));
   EXPECT_TRUE(contains(message({"--drain-ms"}), "--drain-ms needs a value"));
   EXPECT_TRUE(contains(message({"start"}), "unexpected argument \"start\""));
 }

@@ -218,7 +218,8 @@ TEST_F(KeeperTest, ABatchOfAllTheDescriptorsThatTheKernelAllows) {
   ASSERT_TRUE(receive_keeper(broker_.get(), &packet).ok());
   EXPECT_EQ(packet.fd_count(), kPacketFdsMax);
   const std::vector<int> too_many(kPacketFdsMax + 1, 0);
-  EXPECT_EQ(send_keeper(supervisor_.get(), KeeperType::kBatch, 1, {}, {}, too_many).error, EMSGSIZE);
+  EXPECT_EQ(send_keeper(supervisor_.get(), KeeperType::kBatch, 1, {}, {}, too_many).error,
+            EMSGSIZE);
 }
 
 TEST(KeeperSocket, AnythingButASeqpacketSocketIsRefused) {

@@ -94,6 +94,20 @@ TEST(Notifier, AbstractSocketAndDescriptorStore) {
   ::close(pipe[1]);
 }
 
+TEST(Notifier, AManagerThatDoesNotReadIsWaitedForOnce) {
+  test::TempDir dir;
+  const Fd manager = listen_at(dir.file("n"));
+  ::setenv("NOTIFY_SOCKET", dir.file("n").c_str(), 1);
+  Notifier notifier = Notifier::from_environment();
+  int sent = 0;
+  while (notifier.watchdog()) ++sent;
+  EXPECT_GT(sent, 0);
+  for (int i = 0; i < 1000; ++i) EXPECT_FALSE(notifier.watchdog());  // 2,000 s if each waited
+  while (!receive(manager.get()).empty()) --sent;
+  EXPECT_EQ(sent, 0);
+  EXPECT_TRUE(notifier.watchdog());
+}
+
 TEST(PassedFds, OfAnotherProcessAreLeftAlone) {
   ::setenv("LISTEN_PID", "1", 1);
   ::setenv("LISTEN_FDS", "1", 1);
