@@ -78,6 +78,7 @@ struct Actor {
   uint64_t bytes_allowed = 0;
   uint64_t leases_allowed = 0;
   uint32_t spins_failed = 0;
+  uint32_t rescanned_to = 0;
   ChunkCursors cursors;
 };
 
@@ -289,8 +290,9 @@ class Queue {
   bool bytes_allow(Actor& a, uint64_t length);
   bool leases_allow(Actor& a);
   void give_back_reserved(Actor& a);
+  bool lease_announced(Actor& a, Place p, uint64_t* raw, bool counts);
   struct Sums {
-    uint64_t bytes, leases, puts, takes, drops, threads;
+    uint64_t bytes, leases, begun, puts, takes, drops, threads;
   };
   Sums sums(bool with_reserved) const;
   // queue_take.cc
@@ -301,7 +303,7 @@ class Queue {
   void describe(Place p, uint64_t raw, Taken* out) const;
   void copy_inline(Place p, uint64_t length, void* to) const;
   bool find_returned(Found* at) const;
-  void drop_stale_bit(Place p, SlotState state) const;
+  void forget_returned(Place p, uint16_t owner) const;
   bool others_hold(uint16_t owner) const;
   // queue_lease.cc
   Outcome check_lease(Actor& a, const Ticket& t, Place* p, uint64_t* raw);
@@ -325,6 +327,7 @@ class Queue {
   void reap_slot(Actor& reaper, uint16_t dead, Place p, bool counted);
   void reap_rows(Actor& reaper, uint16_t dead, const DeathInfo& info);
   void free_orphan_chunk(uint32_t chunk, uint64_t id, Place at);
+  uint32_t rebuild_returned(uint32_t from, uint32_t to);
   void after_producer_left(Actor& a, bool one_left_cleanly);
   Outcome place_end(Actor& a, EndCause cause);
   uint32_t free_row(RowState state, uint16_t owner, uint16_t thread);

@@ -23,17 +23,18 @@ Queue::Sums Queue::sums(bool with_reserved) const {
   }
   for (uint32_t i = 0; i < used && i < kRowsMax; ++i) {
     const Row& row = memory_.row(i);
-    in += row.bytes_in.load(std::memory_order_acquire);
-    begun += row.leases.load(std::memory_order_acquire);
-    if (with_reserved) {
+    if (with_reserved) {  // before the counters: what leaves the announcement is in the counter by then
       in += row.bytes_reserved.load(std::memory_order_seq_cst);
       begun += row.leases_reserved.load(std::memory_order_seq_cst);
     }
+    in += row.bytes_in.load(std::memory_order_acquire);
+    begun += row.leases.load(std::memory_order_acquire);
     sum.puts += row.puts.load(std::memory_order_relaxed);
     sum.threads += row_state(row.word.load(std::memory_order_relaxed)) == RowState::kThread;
   }
   // A dead thread's last step may be in one sum and not yet in the other; the reaper settles it.
   sum.bytes = in > out ? in - out : 0;
+  sum.begun = begun;
   sum.leases = begun > ended ? begun - ended : 0;
   return sum;
 }
@@ -82,6 +83,19 @@ bool Queue::leases_allow(Actor& a) {
                                    64, [this] { return sums(true).leases; });
   a.leases_allowed = granted > 0 ? granted - 1 : 0;
   return granted > 0;
+}
+
+/// A lease that only removes the message. Announced first, so that nobody who finds no lease in the sums can
+/// have overlooked it.
+bool Queue::lease_announced(Actor& a, Place p, uint64_t* raw, bool counts) {
+  Row& row = memory_.row(a.row);
+  const uint64_t announced = row.leases_reserved.load(std::memory_order_relaxed);
+  row.leases_reserved.store(announced + 1, std::memory_order_seq_cst);
+  const bool mine = ring().lease(p, raw, a.owner);
+  if (mine && counts)
+    row.leases.store(row.leases.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+  row.leases_reserved.store(announced, std::memory_order_seq_cst);
+  return mine;
 }
 
 void Queue::give_back_reserved(Actor& a) {

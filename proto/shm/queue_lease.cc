@@ -163,14 +163,12 @@ void Queue::after_removal(Actor& a) {
 /// Takes any resting message out of the queue. Leased by the caller for an instant, marked as set aside.
 bool Queue::drop(Actor& a, Place p, uint64_t raw) {
   const bool was_buried = SlotWord::decode(raw).state == SlotState::kBuried;
-  Row& row = memory_.row(a.row);
   a.journal->aside.store(p.encode(), std::memory_order_relaxed);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   const uint64_t id = ring().slot(p).id.load(std::memory_order_relaxed);
-  bool dropped = ring().lease(p, &raw, a.owner);
+  bool dropped = lease_announced(a, p, &raw, !was_buried);  // a buried message has kept its count
   if (dropped) {
-    if (!was_buried) add(row.leases, 1);  // a buried message has kept its lease count
-    ring().forget_returned(p);
+    forget_returned(p, a.owner);
     dropped = finish(a, p, raw, id, true) == Outcome::kOk;
   }
   a.journal->aside.store(0, std::memory_order_relaxed);

@@ -119,9 +119,7 @@ Outcome Queue::put_dropping(Actor& a, const MessageIn& m, uint32_t chunk, uint64
     const uint64_t dropped_id = ring().slot(oldest.place).id.load(std::memory_order_relaxed);
     a.journal->aside.store(oldest.place.encode(), std::memory_order_relaxed);
     std::atomic_signal_fence(std::memory_order_seq_cst);
-    if (!ring().lease(oldest.place, &raw, a.owner)) continue;
-    Row& row = memory_.row(a.row);
-    row.leases.store(row.leases.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    if (!lease_announced(a, oldest.place, &raw, true)) continue;
     ring().store_head_hint(oldest.place);
     const Outcome outcome = claim_publish(a, m, chunk, id);
     if (outcome == Outcome::kOk || outcome == Outcome::kFull) {
@@ -216,14 +214,16 @@ void Queue::fill(Place p, const MessageIn& m, uint32_t chunk) {
   }
   // Word by word and atomic, because an entombed producer may still be in here while the slot is read.
   const auto* from = static_cast<const std::byte*>(m.data);
-  uint64_t left = m.length;
-  for (auto* to = slot.body; left > 0; ++to) {
+  const uint64_t words = m.length / 8, rest = m.length % 8;
+  for (uint64_t i = 0; i < words; ++i) {
+    uint64_t word;
+    std::memcpy(&word, from + i * 8, 8);
+    slot.body[i].store(word, std::memory_order_relaxed);
+  }
+  if (rest != 0) {
     uint64_t word = 0;
-    const uint64_t n = left < 8 ? left : 8;
-    std::memcpy(&word, from, n);
-    to->store(word, std::memory_order_relaxed);
-    from += n;
-    left -= n;
+    std::memcpy(&word, from + words * 8, rest);
+    slot.body[words].store(word, std::memory_order_relaxed);
   }
 }
 

@@ -35,6 +35,7 @@ void Queue::reap(Actor& reaper, uint16_t dead, JournalLine* lines, size_t line_c
   reap_words(reaper, dead, asides, aside_count);
   pool_.reap(dead);
   reap_rows(reaper, dead, info);
+  rebuild_returned(0, memory_.segments());
   rescan(reaper);
   wake_everyone(reaper);
 }
@@ -191,12 +192,32 @@ void Queue::reap_rows(Actor& reaper, uint16_t dead, const DeathInfo& info) {
   if (producer_died) after_producer_left(reaper, false);
 }
 
+/// Sets the returned bit of every RETURNED slot in segments [from, to). Returns where to go on, 0 at the end.
+uint32_t Queue::rebuild_returned(uint32_t from, uint32_t to) {
+  for (uint32_t i = from; i < to; ++i) {
+    if (i >= memory_.segments()) return 0;
+    const uint64_t word = memory_.segment_word(i).load(std::memory_order_acquire);
+    if (SegmentWord::decode(word).state == SegmentState::kUnbacked) return 0;
+    for (uint32_t index = 0; index < kSlotsPerSegment; ++index) {
+      const SlotWord w = SlotWord::decode(memory_.slot(i, index).word.load());
+      if (w.state != SlotState::kReturned) continue;
+      const uint64_t bit = uint64_t{1} << (index % 64);
+      if ((memory_.returned(i, index / 64).load() & bit) == 0)
+        ring().note_returned({w.lap * kSlotsPerSegment + index, i});
+    }
+  }
+  return to;
+}
+
 void Queue::rescan(Actor& reaper) {
   QRing r = ring();
   // Hints: from the truth, whatever they said.
   Place p;
   if (r.search(&p, true)) memory_.tail_hint().store(p.encode(), std::memory_order_relaxed);
   if (r.search(&p, false)) memory_.head_hint().store(p.encode(), std::memory_order_relaxed);
+  // Bits: some segments at a time from the words, the summary from all bits.
+  const uint32_t from = reaper.rescanned_to;
+  reaper.rescanned_to = rebuild_returned(from, from + 64);
   bool returned = false;
   for (uint32_t i = 0; i < memory_.segments(); ++i) {
     const SegmentWord w = SegmentWord::decode(memory_.segment_word(i).load());

@@ -58,6 +58,8 @@ class Ring {
  public:
   static constexpr uint32_t kSlots = Memory::kSlots;
 
+  static constexpr uint32_t kSearchesMax = 1000;
+
   explicit Ring(Memory* memory) : m_(*memory) {}
 
   static constexpr uint64_t sequence_of(Place p) { return p.position / kSlots; }
@@ -285,14 +287,22 @@ class Ring {
 
   /// Rebuilds a place from the segment words: the newest linked segment, or the oldest that is not passed.
   ///
-  /// The oldest takes two scans. One alone could miss a segment that was CLAIMED when the scan went by and is
-  /// LINKED now, while a later one was seen: that would be a place ahead of the truth. But whoever linked the
-  /// segment that was seen had completed every link before it (follow() does), so the second scan meets
-  /// all of them LINKED, or PASSED because consumers are beyond.
+  /// One scan is not a snapshot: it may miss a segment that was CLAIMED when the scan went by, and see a later
+  /// one. So the oldest is accepted only up to the newest of a scan before it: whoever linked that
+  /// one had completed every link before it (follow() does), so the second scan meets all of those LINKED, or
+  /// PASSED because consumers are beyond. A scan may also see none, when the one linked segment moved on
+  /// behind it; then it is repeated. False only for a damaged segment.
   bool search(Place* p, bool newest) {
-    if (newest) return scan(p, true);
-    Place first;
-    return scan(&first, false) && scan(p, false);
+    for (uint32_t attempt = 0; attempt < kSearchesMax; ++attempt) {
+      Place bound;
+      if (!scan(&bound, true)) continue;
+      if (newest) {
+        *p = bound;
+        return true;
+      }
+      if (scan(p, false) && p->position <= bound.position) return true;
+    }
+    return false;
   }
 
  private:
@@ -307,7 +317,10 @@ class Ring {
   template <class Word>
   Place hint(Word& word) {
     Place p = Place::decode(word.load(std::memory_order_relaxed));
-    if (p.segment >= m_.segments() || p.position < kSlots) search(&p, false);
+    // Only damage makes a hint that is out of range.
+    if (p.segment >= m_.segments() || p.position < kSlots) {
+      if (!search(&p, false)) p = {kSlots, 0};
+    }
     return p;
   }
 
@@ -371,8 +384,9 @@ class Ring {
     const uint64_t seq = sequence_of(*p);
     const uint32_t fresh = claim_segment(owner, seq + 1);
     if (fresh == kSegmentNone) {
-      // Somebody else may have linked meanwhile; only a chain that still ends here is out of memory.
-      return follow(p) == Walk::kFound ? Walk::kFound : Walk::kNoMemory;
+      // Only a chain that still ends here is out of memory; otherwise somebody linked, or p is stale.
+      const Walk again = follow(p);
+      return again == Walk::kEmpty ? Walk::kNoMemory : again == Walk::kEnd ? Walk::kEmpty : again;
     }
     m_.next(fresh).store(ring_next_word(seq + 1, kSegmentNone), std::memory_order_release);
     const uint64_t claimed = SegmentWord{seq + 1, owner, SegmentState::kClaimed}.encode();
@@ -393,6 +407,9 @@ class Ring {
         const uint64_t raw = m_.segment_word(i).load(std::memory_order_acquire);
         const SegmentWord w = SegmentWord::decode(raw);
         if (w.state == SegmentState::kLinked || w.state == SegmentState::kClaimed) continue;
+        // Sequences of a segment only grow: a thawed appender must not bring an old one back. FREE at `seq`
+        // itself was claimed for it and never linked.
+        if (w.sequence > seq || (w.sequence == seq && w.state == SegmentState::kPassed)) continue;
         if (pass < 2 && m_.crowded(i, w.sequence)) continue;
         if (w.state == SegmentState::kUnbacked && !m_.back_segment(i)) return kSegmentNone;
         if (cas(m_.segment_word(i), raw, SegmentWord{seq, owner, SegmentState::kClaimed}.encode())) {

@@ -132,12 +132,15 @@ void Queue::describe(Place p, uint64_t raw, Taken* out) const {
   out->data = out->inline_copy;
 }
 
-/// A bit whose message is gone for good. A lease may still be on its way back: its bit stays.
-void Queue::drop_stale_bit(Place p, SlotState state) const {
-  if (state == SlotState::kLeased || state == SlotState::kBuried) return;
+/// Clears the bit of a message that was just taken or is gone. Whoever holds the slot by now may be on the way
+/// to return it and have set the bit already, so it is set again unless the slot rests or is in own hands.
+void Queue::forget_returned(Place p, uint16_t owner) const {
   QRing r = ring();
   r.forget_returned(p);
-  if (SlotWord::decode(r.slot(p).word.load()).state == SlotState::kReturned) r.note_returned(p);
+  const SlotWord now = SlotWord::decode(r.slot(p).word.load(std::memory_order_seq_cst));
+  if (now.state == SlotState::kReturned ||
+      (now.state == SlotState::kLeased && now.owner != owner))
+    r.note_returned(p);
 }
 
 bool Queue::find_returned(Found* at) const {
@@ -159,7 +162,9 @@ bool Queue::find_returned(Found* at) const {
           const SlotWord w = SlotWord::decode(raw);
           const uint64_t id = slot.id.load(std::memory_order_relaxed);
           if (w.state != SlotState::kReturned) {
-            drop_stale_bit({w.lap * kSlotsPerSegment + index, segment}, w.state);
+            // A lease may be on its way back; everything else has left its bit behind.
+            if (w.state != SlotState::kLeased && w.state != SlotState::kBuried)
+              forget_returned({w.lap * kSlotsPerSegment + index, segment}, 0);
             continue;
           }
           if (id >= best) continue;
@@ -191,17 +196,13 @@ Outcome Queue::try_take_returned(Actor& a, TakeMode mode, Taken* out, bool* lost
   if (!find_returned(&at)) return Outcome::kEmpty;
   const Outcome outcome = take_found(a, mode, at, out, lost);
   if (outcome != Outcome::kOk || *lost) return outcome;
-  // The bit goes only while the word cannot be RETURNED; if it became so again, the bit is set again.
-  ring().forget_returned(at.place);
-  const uint64_t now = ring().slot(at.place).word.load(std::memory_order_seq_cst);
-  if (SlotWord::decode(now).state == SlotState::kReturned) ring().note_returned(at.place);
+  forget_returned(at.place, a.owner);
   wake(a, header().room, kDirtyRoom);
   return outcome;
 }
 
 /// Others may still give a message back; only then is the stream not over. Own leases do not count.
 bool Queue::others_hold(uint16_t owner) const {
-  if (sums(false).leases == 0 && memory_.returned_summary().load() == 0) return false;
   bool held = false;
   each_slot([&](Place, uint64_t raw) {
     const SlotWord w = SlotWord::decode(raw);

@@ -35,8 +35,12 @@ void Queue::wake(Actor& a, WakeWord& line, uint32_t dirty_bit) {
     return;
   if (seen & kWakeSleepers) {
     uint32_t stepped = line.word.fetch_add(kWakeStep) + kWakeStep;
-    if (futex_wake(&line.word, 1) == 0 && (stepped & kWakeSleepers) != 0)
-      line.word.compare_exchange_strong(stepped, stepped & ~kWakeSleepers);
+    if (futex_wake(&line.word, 1) == 0 && (stepped & kWakeSleepers) != 0 &&
+        line.word.compare_exchange_strong(stepped, stepped & ~kWakeSleepers)) {
+      // One may have gone to sleep on this very sequence between the wake and the CAS; any later one sees
+      // that the bit is gone.
+      futex_wake(&line.word, INT_MAX);
+    }
   }
   if (seen & kWakeArmed) ring_doorbell(a, header(), dirty_bit);
 }
