@@ -1,0 +1,71 @@
+// The gRPC connections: who is behind each, how many calls each has in flight, how many each user
+// has open; and the means to cut one.
+//
+// gRPC tells a call's connection only as "fd:N". So that an N does not name a second connection
+// while calls of the first are still about, numbers come from a high range of their own, rise, and
+// wrap only at the end of it; whoever is registered under N last is who N names. gRPC closes the
+// descriptors and tells nobody, so a connection is known to be gone when N is no longer the same
+// socket (by inode); sweep() looks once a second.
+//
+// Threads: all methods from any thread.
+#pragma once
+
+#include <heddle/status.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include "daemon/services/call.h"
+
+namespace heddle::server {
+
+struct ConnectionLimits {
+  uint32_t connections_per_uid = 4'096;
+  uint32_t calls_per_connection = 1'000;  // in flight; one that opens twice as many is cut
+};
+
+class Connections final : public services::Peers {
+ public:
+  explicit Connections(const ConnectionLimits& limits);
+
+  // Registers a duplicate of an accepted socket under a number of the high range, which is returned
+  // and belongs to gRPC from then on; `socket` stays the caller's. QUOTA: too many of this uid;
+  // MEMORY_EXHAUSTED: no descriptors.
+  Result<int> adopt(int socket, const objects::Caller& caller);
+  // Forgets connections that gRPC has closed.
+  void sweep();
+  size_t count();
+  // shutdown(2) on all of them.
+  void cut_all();
+
+  Status admit(const std::string& peer, objects::Caller* caller,
+               std::unique_ptr<services::Admission>* admission) override;
+
+ private:
+  struct Connection {
+    int number = -1;
+    uint64_t inode = 0;
+    objects::Caller caller;
+    uint32_t calls = 0;    // in flight
+    uint32_t refused = 0;  // while over the limit
+    bool cut = false;
+  };
+  class InFlight;
+
+  Result<int> move_up_locked(int socket);
+  void forget_locked(Connection& connection);
+  static void cut(const Connection& connection);
+
+  const ConnectionLimits limits_;
+  const int first_number_, last_number_;
+  std::mutex mutex_;
+  int next_number_;
+  std::unordered_map<int, std::shared_ptr<Connection>> by_number_;
+  std::map<uid_t, uint32_t> per_uid_;
+};
+
+}  // namespace heddle::server

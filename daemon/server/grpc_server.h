@@ -1,0 +1,37 @@
+// The gRPC plane of the broker: services, health, reflection, over its own accept loop.
+#pragma once
+
+#include <heddle/limits.h>
+#include <heddle/result.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "daemon/broker/broker.h"
+#include "daemon/server/accept_loop.h"
+
+namespace heddle::server {
+
+struct GrpcOptions {
+  std::string version;  // shown by AdminService.Status
+  ConnectionLimits limits;
+  uint64_t message_bytes_max = kQueueMessageBytesDefault + kMiB;  // of one request
+  uint64_t memory_bytes_max = kGiB;  // of gRPC's own buffers; beyond it calls are refused
+};
+
+class GrpcServer {
+ public:
+  // Serves at once. The broker must outlive it.
+  static Result<std::unique_ptr<GrpcServer>> start(broker::Broker& broker,
+                                                   const GrpcOptions& options,
+                                                   std::vector<GrpcListener> listeners);
+  // As drain(0).
+  virtual ~GrpcServer() = default;
+  // Stops accepting, turns health to NOT_SERVING, tells open sessions, lets calls finish for up to
+  // `drain_ms`, then cancels the rest; what they had taken goes back. Harmless twice.
+  virtual void drain(int64_t drain_ms) = 0;
+};
+
+}  // namespace heddle::server

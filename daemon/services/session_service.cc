@@ -1,0 +1,193 @@
+#include "daemon/services/session_service.h"
+
+#include <deque>
+#include <functional>
+
+#include "daemon/services/session_table.h"
+
+namespace heddle::services {
+
+using Request = v1::SessionServiceOpenRequest;
+using Response = v1::SessionServiceOpenResponse;
+
+namespace {
+
+constexpr size_t kPendingMax = 16;  // answers that a client leaves unread
+
+// Reached from the broker's `ended`, which may come after the stream is gone.
+struct Link {
+  std::mutex mutex;
+  SessionStream* stream = nullptr;
+  broker::ResumeToken token{};
+};
+
+}  // namespace
+
+// One Open stream. Reads go on one at a time; the broker's calls run on the worker, in order.
+// It finishes when the client half-closes (the session ends), breaks off (the session stays until
+// its lease runs out) or when the session ended.
+//
+// Lifetime: gRPC holds `self_` until OnDone; whoever may Finish, after which OnDone can come at any
+// moment, and every task on the worker hold another reference.
+class SessionStream : public grpc::ServerBidiReactor<Request, Response>,
+                      public std::enable_shared_from_this<SessionStream> {
+ public:
+  SessionStream(SessionService& service, grpc::CallbackServerContext* context)
+      : service_(service), env_(service.env_), context_(*context) {}
+
+  void start() {
+    self_ = shared_from_this();
+    const Status status = identify(env_, context_, &caller_, &admission_);
+    link_->stream = this;
+    if (status.ok()) {
+      std::lock_guard lock(service_.mutex_);
+      service_.streams_.insert(this);
+      StartRead(&request_);
+    } else {
+      finish(status);
+    }
+  }
+
+  void OnReadDone(bool ok) override {
+    env_.worker.post([self = shared_from_this(), ok] { ok ? self->serve() : self->leave(); });
+  }
+  void OnWriteDone(bool) override {
+    const auto keep = shared_from_this();
+    std::lock_guard lock(mutex_);
+    pending_.pop_front();
+    writing_ = false;
+    write_next_locked();
+  }
+  void OnDone() override {
+    {
+      std::lock_guard lock(service_.mutex_);
+      service_.streams_.erase(this);
+    }
+    {
+      std::lock_guard lock(link_->mutex);
+      link_->stream = nullptr;
+    }
+    const auto last = std::move(self_);
+  }
+
+  void send(Response::Event event) {
+    Response response;
+    response.set_event(event);
+    response.set_session(session_.session_id);
+    response.set_token(SessionTable::token_text(session_.token));
+    response.set_lease_ms(static_cast<uint32_t>(session_.lease_ns / 1'000'000));
+    const auto keep = shared_from_this();
+    std::lock_guard lock(mutex_);
+    if (finished_ || pending_.size() >= kPendingMax) return;
+    pending_.push_back(std::move(response));
+    write_next_locked();
+  }
+
+  void finish(const Status& status) {
+    const auto keep = shared_from_this();
+    std::lock_guard lock(mutex_);
+    if (finished_) return;
+    finished_ = true;
+    final_ = to_grpc(status);
+    if (!writing_) Finish(final_);
+  }
+
+ private:
+  void write_next_locked() {
+    if (writing_) return;
+    if (!pending_.empty()) {
+      writing_ = true;
+      StartWrite(&pending_.front());
+    } else if (finished_) {
+      Finish(final_);
+    }
+  }
+
+  // --- on the worker ---
+  void serve() {
+    Status status;
+    if (session_.session_id != 0) {
+      status = env_.broker.renew_session(caller_, session_.session_id);
+      if (status.ok()) send(Response::EVENT_RENEWED);
+    } else {
+      status = open();
+    }
+    if (status.ok()) {
+      StartRead(&request_);
+    } else {
+      finish(status);
+    }
+  }
+
+  Status open() {
+    auto ended = [link = link_, sessions = &env_.sessions] {
+      std::lock_guard lock(link->mutex);
+      sessions->remove(link->token);
+      if (link->stream == nullptr) return;
+      link->stream->finish({Reason::kSessionLost, "the session has ended; open a new one"});
+    };
+    const bool resume = !request_.resume_token().empty();
+    broker::ResumeToken token;
+    if (resume && !SessionTable::parse_token(request_.resume_token(), &token)) {
+      return {Reason::kInvalidArgument, "resume_token is not a token of Heddle"};
+    }
+    if (request_.lease_ms() != 0 &&
+        (request_.lease_ms() < 1'000 || request_.lease_ms() > 3'600'000)) {
+      return Status(Reason::kInvalidArgument, "lease_ms must be 1,000 to 3,600,000");
+    }
+    auto opened = resume ? env_.broker.resume_session(caller_, token, std::move(ended))
+                         : env_.broker.open_session(caller_, request_.lease_ms() * 1'000'000LL,
+                                                    request_.name(), std::move(ended));
+    if (!opened.ok()) return opened.status();
+    session_ = *opened;
+    {
+      std::lock_guard lock(link_->mutex);
+      link_->token = session_.token;
+    }
+    env_.sessions.add(session_);
+    send(resume ? Response::EVENT_RESUMED : Response::EVENT_OPENED);
+    return {};
+  }
+
+  void leave() {
+    if (session_.session_id != 0 && !context_.IsCancelled()) {
+      {
+        std::lock_guard lock(link_->mutex);
+        link_->stream = nullptr;  // `ended` is no news here
+      }
+      const Status closed = env_.broker.close_session(caller_, session_.session_id);
+      finish(closed.is(Reason::kSessionLost) ? Status() : closed);
+    } else {
+      finish({});
+    }
+  }
+
+  std::shared_ptr<SessionStream> self_;
+  SessionService& service_;
+  Env& env_;
+  grpc::CallbackServerContext& context_;
+  Caller caller_;
+  std::unique_ptr<Admission> admission_;
+  Request request_;
+  broker::RemoteSession session_;
+  std::shared_ptr<Link> link_ = std::make_shared<Link>();
+  std::mutex mutex_;
+  std::deque<Response> pending_;  // the front one is being written while writing_
+  bool writing_ = false;
+  bool finished_ = false;
+  grpc::Status final_;
+};
+
+grpc::ServerBidiReactor<Request, Response>* SessionService::Open(
+    grpc::CallbackServerContext* context) {
+  const auto stream = std::make_shared<SessionStream>(*this, context);
+  stream->start();
+  return stream.get();
+}
+
+void SessionService::announce_drain() {
+  std::lock_guard lock(mutex_);
+  for (SessionStream* stream : streams_) stream->send(Response::EVENT_DRAINING);
+}
+
+}  // namespace heddle::services
