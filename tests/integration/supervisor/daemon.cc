@@ -30,6 +30,12 @@ bool eventually(const std::function<bool()>& holds) {
 
 bool process_gone(pid_t pid) { return ::kill(pid, 0) != 0 && errno == ESRCH; }
 
+bool process_ended(pid_t pid) {
+  std::string stat;
+  return !os::read_file("/proc/" + std::to_string(pid) + "/stat", 512, &stat) ||
+         stat.find(") Z ") != std::string::npos;
+}
+
 Daemon::Daemon() {
   write_config("{\"drain_ms\": 2000}");
   environment["HEDDLE_BROKER"] = FAKE_BROKER;

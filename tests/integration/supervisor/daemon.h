@@ -53,6 +53,7 @@ class Daemon {
 
 bool eventually(const std::function<bool()>& holds);  // within 10 s
 bool process_gone(pid_t pid);                         // no such process, not even a zombie
+bool process_ended(pid_t pid);                        // gone, or a zombie that nobody has reaped
 
 }  // namespace heddle::test
 

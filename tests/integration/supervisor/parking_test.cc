@@ -154,7 +154,7 @@ TEST_F(Manager, KeptDescriptorsSurviveTheDeathOfTheSupervisor) {
     EXPECT_EQ(stored_count(), 6u);
     daemon_.signal(SIGKILL);
     EXPECT_EQ(daemon_.wait(), 128 + SIGKILL);
-    EXPECT_TRUE(eventually([&] { return process_gone(broker); }));
+    EXPECT_TRUE(eventually([&] { return process_ended(broker); }));
     restart_with_store();
     EXPECT_EQ(daemon_.tell("count"), "3");
     EXPECT_EQ(daemon_.tell("read 5"), "five");

@@ -66,7 +66,7 @@ TEST(Start, LeftoversOfAKilledDaemonAreNoObstacle) {
   const pid_t broker = daemon.broker_pid();
   daemon.signal(SIGKILL);
   EXPECT_EQ(daemon.wait(), 128 + SIGKILL);
-  EXPECT_TRUE(eventually([&] { return process_gone(broker); }));  // it saw the hang-up
+  EXPECT_TRUE(eventually([&] { return process_ended(broker); }));  // it saw the hang-up
   EXPECT_NE(mode_of(daemon.file("run/local.sock")), 0u);
   daemon.start();
 }
