@@ -96,21 +96,26 @@ def check_header(path, text, lines):
                 yield number, f"'{word[0]}': proto/shm has no heap, exceptions or output"
 
 
-def check_built(path, root):
-    """A source that no CMakeLists.txt names is dead."""
+def check_built(path, lists):
+    """A source is dead when neither a list above it names it nor another one by its folder."""
     folder, name = os.path.split(path)
     if not path.endswith((".cc", ".c")):
         return
-    while True:
-        lists = os.path.join(root, folder, "CMakeLists.txt")
-        if os.path.exists(lists):
-            with open(lists, encoding="utf-8") as file:
-                if re.search(r"(?<![\w-])" + re.escape(name) + r"\b", file.read()):
-                    return
-        if not folder:
-            break
-        folder = os.path.dirname(folder)
+    for place, text in lists.items():
+        above = not place or folder == place or folder.startswith(place + "/")
+        known_as = name if above else f"{os.path.basename(folder)}/{name}"
+        if re.search(r"(?<![\w-])" + re.escape(known_as) + r"\b", text):
+            return
     yield 1, "no CMakeLists.txt names it"
+
+
+def build_lists(root, files):
+    lists = {}
+    for path in files:
+        if os.path.basename(path) == "CMakeLists.txt":
+            with open(os.path.join(root, path), encoding="utf-8") as file:
+                lists[os.path.dirname(path)] = file.read()
+    return lists
 
 
 def check_readmes(files):
@@ -125,6 +130,7 @@ def check_readmes(files):
 
 def violations(root):
     files = set(tracked(root))
+    lists = build_lists(root, files)
     yield from check_readmes(files)
     for path in sorted(files):
         for number, what in check_place(path, files):
@@ -136,7 +142,7 @@ def violations(root):
             continue
         lines = text.rstrip("\n").split("\n")
         checks = [check_text(path, lines), check_lengths(path, text, lines),
-                  check_header(path, text, lines), check_built(path, root)]
+                  check_header(path, text, lines), check_built(path, lists)]
         if path.endswith(CPP):
             checks.append(arrows.check(path, lines, files))
         for check in checks:
