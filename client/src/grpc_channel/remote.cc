@@ -165,22 +165,28 @@ Status Remote::connect() {
     return status_from(result);
   }
   version = response.version();
+  if (options.sessionless) return {};
   session = std::make_unique<RemoteSession>(channel, options.name);
   Status why;
   if (session->token(options.timeout, &why).empty()) return why;
   return {};
 }
 
-Status Remote::prepare(std::int64_t deadline_ns, grpc::ClientContext* context,
-                       std::string* token) {
+Status Remote::enter_session(std::string* token) {
   if (forked()) {
     return {Reason::kUnsupported,
             "gRPC does not survive fork: connect in the child, or use shared memory"};
   }
+  if (!session) return {};
   Status why;
   *token = session->token(options.timeout, &why);
-  if (token->empty()) return why;
-  context->AddMetadata("heddle-session", *token);
+  return token->empty() ? why : Status();
+}
+
+Status Remote::prepare(std::int64_t deadline_ns, grpc::ClientContext* context,
+                       std::string* token) {
+  if (Status status = enter_session(token); !status.ok()) return status;
+  if (!token->empty()) context->AddMetadata("heddle-session", *token);
   if (deadline_ns == kNever) return {};
   const std::int64_t wait =
       deadline_ns == kTry ? 0 : std::max<std::int64_t>(deadline_ns - monotonic_ns(), 0);
@@ -195,7 +201,7 @@ Status Remote::prepare(std::int64_t deadline_ns, grpc::ClientContext* context,
 Status Remote::after_failure(const grpc::Status& result, std::int64_t deadline_ns,
                              const std::string& token, std::int64_t* give_up_ns) {
   Status status = status_from(result);
-  const bool lost = status.is(Reason::kSessionLost);
+  const bool lost = session && status.is(Reason::kSessionLost);
   if (!broker_is_away(result) && !lost) {
     if (result.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
       return {Reason::kBrokerAway, "the broker does not answer"};

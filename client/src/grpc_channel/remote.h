@@ -85,6 +85,9 @@ struct Remote {
     }
   }
 
+  // The session's token, waiting for one if need be; stays empty without a session. UNSUPPORTED in
+  // the child of a fork.
+  Status enter_session(std::string* token);
   // Sets metadata and deadline.
   Status prepare(std::int64_t deadline_ns, grpc::ClientContext* context, std::string* token);
   // OK: worth another attempt.

@@ -1,0 +1,156 @@
+// The gRPC plane behind the channel seam, and the one symbol of libheddle_grpc.so.
+#include "client/src/channel.h"
+#include "client/src/grpc_channel/grpc_queue.h"
+#include "client/src/grpc_channel/remote.h"
+#include "client/src/grpc_channel/wire.h"
+
+namespace heddle::detail {
+namespace {
+
+class GrpcChannel final : public Channel {
+ public:
+  explicit GrpcChannel(std::shared_ptr<Remote> remote) : remote_(std::move(remote)) {}
+
+  ConnectionInfo describe() const override {
+    ConnectionInfo info;
+    info.plane = Plane::kGrpc;
+    info.address = remote_->target;
+    info.broker_version = remote_->version;
+    return info;
+  }
+
+  Result<std::shared_ptr<QueueChannel>> open_queue(std::string_view name,
+                                                   const QueueOptions& options,
+                                                   bool create) override {
+    return create ? create_one(name, options) : open_one(name, options);
+  }
+
+  Status delete_queue(std::string_view name, const DeleteOptions& options) override {
+    v1::QueueServiceDeleteRequest request;
+    v1::QueueServiceDeleteResponse response;
+    request.set_name(std::string(name));
+    request.set_if_empty(options.if_empty);
+    request.set_if_unused(options.if_unused);
+    return remote_->call(kTry, [&](grpc::ClientContext& context) {
+      return remote_->queues->Delete(&context, request, &response);
+    });
+  }
+
+  Result<std::vector<QueueInfo>> list(std::string_view prefix) override {
+    std::vector<QueueInfo> all;
+    v1::QueueServiceListRequest request;
+    v1::QueueServiceListResponse response;
+    request.set_prefix(std::string(prefix));
+    do {
+      Status status = remote_->call(kTry, [&](grpc::ClientContext& context) {
+        return remote_->queues->List(&context, request, &response);
+      });
+      if (!status.ok()) return status;
+      for (const auto& queue : response.queues()) all.push_back(info_from(queue));
+      request.set_page_token(response.next_page_token());
+    } while (!response.next_page_token().empty());
+    return all;
+  }
+
+  Status ping() override { return ask_status().status(); }
+
+  Result<BrokerStatus> status() override {
+    auto answer = ask_status();
+    if (!answer.ok()) return answer.status();
+    BrokerStatus status;
+    status.version = answer->version();
+    status.pid = answer->pid();
+    status.supervisor_pid = answer->supervisor_pid();
+    status.incarnation = answer->incarnation();
+    status.uptime = std::chrono::milliseconds(answer->uptime_ms());
+    status.queues = answer->objects();
+    status.sessions = answer->sessions();
+    status.memory_bytes = answer->memory_bytes();
+    status.memory_budget_bytes = answer->memory_bytes_max();
+    return status;
+  }
+
+  Result<std::vector<SessionInfo>> sessions() override {
+    std::vector<SessionInfo> all;
+    v1::AdminServiceSessionsRequest request;
+    v1::AdminServiceSessionsResponse response;
+    do {
+      Status status = remote_->call(kTry, [&](grpc::ClientContext& context) {
+        return remote_->admin->Sessions(&context, request, &response);
+      });
+      if (!status.ok()) return status;
+      for (const auto& row : response.sessions()) {
+        SessionInfo& info = all.emplace_back();
+        info.owner = static_cast<std::uint16_t>(row.peer().owner());
+        info.generation = row.generation();
+        info.plane = row.peer().plane() == "grpc" ? Plane::kGrpc : Plane::kShm;
+        info.pid = row.peer().pid();
+        info.uid = row.peer().uid();
+        info.name = row.peer().name();
+        info.command = row.command();
+        info.attached = row.attached();
+        info.age = std::chrono::milliseconds(row.age_ms());
+      }
+      request.set_page_token(response.next_page_token());
+    } while (!response.next_page_token().empty());
+    return all;
+  }
+
+ private:
+  Result<std::shared_ptr<QueueChannel>> create_one(std::string_view name,
+                                                   const QueueOptions& options) {
+    v1::QueueServiceCreateRequest request;
+    v1::QueueServiceCreateResponse response;
+    request.set_name(std::string(name));
+    options_to(options, request.mutable_options());
+    request.set_exclusive(!options.open_existing);
+    Status status = remote_->call(kTry, [&](grpc::ClientContext& context) {
+      return remote_->queues->Create(&context, request, &response);
+    });
+    if (!status.ok()) return status;
+    return handle(response.queue().name());
+  }
+
+  Result<std::shared_ptr<QueueChannel>> open_one(std::string_view name,
+                                                 const QueueOptions& options) {
+    v1::QueueServiceOpenRequest request;
+    v1::QueueServiceOpenResponse response;
+    request.set_name(std::string(name));
+    options_to(options, request.mutable_options());
+    Status status = remote_->call(kTry, [&](grpc::ClientContext& context) {
+      return remote_->queues->Open(&context, request, &response);
+    });
+    if (!status.ok()) return status;
+    return handle(response.queue().name());
+  }
+
+  std::shared_ptr<QueueChannel> handle(const std::string& name) {
+    return std::make_shared<GrpcQueue>(remote_, name);
+  }
+
+  Result<v1::AdminServiceStatusResponse> ask_status() {
+    v1::AdminServiceStatusResponse response;
+    Status status = remote_->call(kTry, [&](grpc::ClientContext& context) {
+      return remote_->admin->Status(&context, {}, &response);
+    });
+    if (!status.ok()) return status;
+    return response;
+  }
+
+  std::shared_ptr<Remote> remote_;
+};
+
+}  // namespace
+}  // namespace heddle::detail
+
+extern "C" __attribute__((visibility("default"))) void heddle_grpc_connect_v1(
+    const char* target, const heddle::ConnectOptions& options,
+    heddle::Result<std::shared_ptr<heddle::detail::Channel>>* out) {
+  auto remote = std::make_shared<heddle::detail::Remote>(target, options);
+  if (heddle::Status status = remote->connect(); !status.ok()) {
+    *out = std::move(status);
+  } else {
+    *out = std::shared_ptr<heddle::detail::Channel>(
+        std::make_shared<heddle::detail::GrpcChannel>(std::move(remote)));
+  }
+}

@@ -1,0 +1,208 @@
+#include "client/src/grpc_channel/grpc_queue.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "client/src/grpc_channel/wire.h"
+
+namespace heddle::detail {
+namespace {
+
+constexpr std::size_t kBatchMessages = 1'024;
+constexpr std::size_t kBatchBytes = 1u << 20;
+
+// The connection of a stream broke, or the broker refused: what gRPC says about it.
+template <class Stream>
+grpc::Status broken(std::unique_ptr<Stream>& stream) {
+  grpc::Status status = stream->stream->Finish();
+  stream->stream.reset();
+  if (status.ok()) return {grpc::StatusCode::UNAVAILABLE, "the stream was ended"};
+  return status;
+}
+
+}  // namespace
+
+GrpcQueue::~GrpcQueue() {
+  if (!remote_->forked()) return;
+  producing_.forget();
+  consuming_auto_.forget();
+  consuming_leased_.forget();
+}
+
+// With a request id a repeated attempt is harmless: the broker answers as the first time.
+Status GrpcQueue::put(const Body& body, std::int64_t deadline_ns, std::uint64_t* id) {
+  v1::QueueServicePutRequest request;
+  v1::QueueServicePutResponse response;
+  request.set_name(name_);
+  request.set_request_id(remote_->next_request_id());
+  body_to(body, request.mutable_message());
+  Status status = remote_->call(deadline_ns, [&](grpc::ClientContext& context) {
+    timeout_to(deadline_ns, &request);
+    return remote_->queues->Put(&context, request, &response);
+  });
+  if (!status.ok()) return status;
+  if (id != nullptr) *id = response.id();
+  return status_from(response.outcome(), name_);
+}
+
+Status GrpcQueue::put_many(std::span<const Body> bodies, std::int64_t deadline_ns,
+                           std::size_t* done, std::uint64_t* ids) {
+  *done = 0;
+  v1::QueueServiceProduceRequest request;
+  v1::QueueServiceProduceResponse response;
+  while (*done < bodies.size()) {
+    request.clear_messages();
+    std::size_t bytes = 0;
+    for (std::size_t i = *done; i < bodies.size(); ++i) {
+      const auto count = static_cast<std::size_t>(request.messages_size());
+      if (count == kBatchMessages || (count != 0 && bytes + bodies[i].length > kBatchBytes)) break;
+      bytes += bodies[i].length;
+      body_to(bodies[i], request.add_messages());
+    }
+    timeout_to(deadline_ns, &request);
+    request.set_want_ids(ids != nullptr);
+    std::string token;
+    if (Status status = remote_->enter_session(&token); !status.ok()) return status;
+    // Not repeated after a failure: whether the batch got in is not known then.
+    if (const auto result = produce(request, &response, token); !result.ok()) {
+      if (broker_is_away(result) && remote_->session) remote_->session->refused(token);
+      return status_from(result);
+    }
+    for (std::size_t i = 0; ids != nullptr && i < static_cast<std::size_t>(response.ids_size());
+         ++i) {
+      ids[*done + i] = response.ids(static_cast<int>(i));
+    }
+    *done += response.done();
+    if (response.outcome() != v1::OUTCOME_OK) return status_from(response.outcome(), name_);
+  }
+  return {};
+}
+
+grpc::Status GrpcQueue::produce(v1::QueueServiceProduceRequest& request,
+                                v1::QueueServiceProduceResponse* response,
+                                const std::string& token) {
+  auto stream = producing_.take();
+  if (!stream) {
+    stream = std::make_unique<ProduceStream>();
+    if (!token.empty()) stream->context.AddMetadata("heddle-session", token);
+    stream->stream = remote_->queues->Produce(&stream->context);
+  }
+  stream->first ? request.set_name(name_) : request.clear_name();
+  stream->first = false;
+  if (!stream->stream->Write(request) || !stream->stream->Read(response)) return broken(stream);
+  producing_.give(std::move(stream));
+  return grpc::Status::OK;
+}
+
+Status GrpcQueue::loan(std::size_t bytes, LoanRoom* room) {
+  room->data = static_cast<std::byte*>(std::malloc(std::max<std::size_t>(bytes, 1)));
+  if (room->data == nullptr) return Status(Reason::kMemoryExhausted, "no memory for the loan");
+  room->capacity = bytes;
+  return {};
+}
+
+Status GrpcQueue::commit(LoanRoom& room, std::size_t length, BodyKind kind,
+                         std::int64_t deadline_ns, std::uint64_t* id) {
+  Status status = put(Body(room.data, length, kind), deadline_ns, id);
+  if (status.ok()) discard(room);
+  return status;
+}
+
+void GrpcQueue::discard(LoanRoom& room) noexcept {
+  std::free(room.data);
+  room = {};
+}
+
+Status GrpcQueue::take(const TakeOptions& options, Message* out) {
+  v1::QueueServiceGetRequest request;
+  v1::QueueServiceGetResponse response;
+  request.set_name(name_);
+  request.set_body_as(v1::BODY_AS_DATA);
+  request.set_ack_mode(options.leased ? v1::ACK_MODE_MANUAL : v1::ACK_MODE_AUTO);
+  if (options.lease_ms > 0) request.set_lease_ms(options.lease_ms);
+  Status status = remote_->call(options.deadline_ns, [&](grpc::ClientContext& context) {
+    timeout_to(options.deadline_ns, &request);
+    return remote_->queues->Get(&context, request, &response);
+  });
+  if (status.ok()) status = status_from(response.outcome(), name_);
+  if (!status.ok()) return status;
+  return delivery_from(response.delivery(), holder(options.leased), out);
+}
+
+Status GrpcQueue::take_many(const TakeOptions& options, std::size_t max, std::uint64_t max_bytes,
+                            std::vector<Message>* out) {
+  google::protobuf::RepeatedPtrField<v1::Delivery> deliveries;
+  const auto count = static_cast<std::uint32_t>(std::clamp<std::size_t>(max, 1, 4'096));
+  Status status = take_batch(options, count, max_bytes, &deliveries);
+  if (!status.ok()) return status;
+  out->reserve(out->size() + static_cast<std::size_t>(deliveries.size()));
+  for (const auto& delivery : deliveries) {
+    Message message;
+    status = delivery_from(delivery, holder(options.leased), &message);
+    if (!status.ok()) return status;
+    out->push_back(std::move(message));
+  }
+  return {};
+}
+
+// A byte limit goes by a unary call; without one an open stream saves a third of the time.
+Status GrpcQueue::take_batch(const TakeOptions& options, std::uint32_t max,
+                             std::uint64_t max_bytes,
+                             google::protobuf::RepeatedPtrField<v1::Delivery>* out) {
+  v1::Outcome outcome = v1::OUTCOME_UNSPECIFIED;
+  Status status;
+  if (max_bytes != 0) {
+    v1::QueueServiceGetManyRequest request;
+    v1::QueueServiceGetManyResponse response;
+    request.set_name(name_);
+    request.set_max_messages(max);
+    request.set_max_bytes(max_bytes);
+    request.set_body_as(v1::BODY_AS_DATA);
+    request.set_ack_mode(options.leased ? v1::ACK_MODE_MANUAL : v1::ACK_MODE_AUTO);
+    if (options.lease_ms > 0) request.set_lease_ms(options.lease_ms);
+    status = remote_->call(options.deadline_ns, [&](grpc::ClientContext& context) {
+      timeout_to(options.deadline_ns, &request);
+      return remote_->queues->GetMany(&context, request, &response);
+    });
+    outcome = response.outcome();
+    out->Swap(response.mutable_deliveries());
+  } else {
+    v1::QueueServiceConsumeRequest request;
+    v1::QueueServiceConsumeResponse response;
+    request.set_take(max);
+    if (options.lease_ms > 0) request.set_lease_ms(options.lease_ms);
+    status = remote_->call(options.deadline_ns, [&](grpc::ClientContext&) {
+      std::string token;
+      (void)remote_->enter_session(&token);  // `call` has just done so, and retries
+      timeout_to(options.deadline_ns, &request);
+      return consume(request, options.leased, &response, token);
+    });
+    outcome = response.outcome();
+    out->Swap(response.mutable_deliveries());
+  }
+  return status.ok() ? status_from(outcome, name_) : status;
+}
+
+grpc::Status GrpcQueue::consume(v1::QueueServiceConsumeRequest& request, bool leased,
+                                v1::QueueServiceConsumeResponse* response,
+                                const std::string& token) {
+  auto& pool = leased ? consuming_leased_ : consuming_auto_;
+  auto stream = pool.take();
+  if (!stream) {
+    stream = std::make_unique<ConsumeStream>();
+    if (!token.empty()) stream->context.AddMetadata("heddle-session", token);
+    stream->stream = remote_->queues->Consume(&stream->context);
+  }
+  if (stream->first) {
+    request.set_name(name_);
+    request.set_ack_mode(leased ? v1::ACK_MODE_MANUAL : v1::ACK_MODE_AUTO);
+    request.set_body_as(v1::BODY_AS_DATA);
+    stream->first = false;
+  }
+  if (!stream->stream->Write(request) || !stream->stream->Read(response)) return broken(stream);
+  pool.give(std::move(stream));
+  return grpc::Status::OK;
+}
+
+}  // namespace heddle::detail
