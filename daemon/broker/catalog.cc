@@ -68,8 +68,8 @@ Catalog::Catalog(void* base) : header_(static_cast<CatalogHeader*>(base)) {
   index_requests();
 }
 
-// Reading a page of zeroes that was never written costs memory in a memfd, so the walk stops where
-// no record was ever used: slots are given out lowest first and `next_object_id` bounds their number.
+// Reading a page that was never written costs memory in a memfd, so the walk stops where no record
+// was ever used: slots are given out lowest first, and `next_object_id` bounds their number.
 void Catalog::repair_objects() {
   std::unordered_map<uint64_t, uint32_t> newest;
   const uint64_t ever = header_->next_object_id.load();

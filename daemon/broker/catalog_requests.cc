@@ -44,6 +44,7 @@ Catalog::Request Catalog::begin_request(uint64_t object_id, uint32_t uid, std::s
     request.slot = it->second;
     request.number = commit_number(word);
     request.state = static_cast<RequestState>(commit_state(word));
+    if (request.state != RequestState::kDone) return request;
     const uint32_t count = std::min(record.ids_count.load(), kRequestMessagesMax);
     for (uint32_t i = 0; i < count; ++i) request.ids.push_back(record.ids[i].load());
     return request;

@@ -13,12 +13,23 @@
 #include <cstring>
 
 #include "daemon/broker/core.h"
+#include "daemon/broker/queue_options.h"
 #include "daemon/os/log.h"
 
 namespace heddle::broker {
 namespace {
 
 constexpr int64_t kSlowTickNs = 1'000'000'000;
+
+// The brake of the memory budget: beyond it a queue may use the memory it has, but take no more,
+// so puts that would need more end with MEMORY_EXHAUSTED.
+void allow_growth(const Object& object, bool allowed) {
+  if (object.damaged()) return;
+  auto& header = *static_cast<shm::QueueHeader*>(object.segment->base());
+  const uint32_t all = shm::QueueGeometry::of(limits_of(object.entry.options)).extents;
+  const uint32_t grant = allowed ? all : std::min(all, header.extents_used.load());
+  if (header.extents_granted.load() != grant) header.extents_granted.store(grant);
+}
 
 }  // namespace
 
@@ -179,6 +190,8 @@ void Core::slow_tick() {
     if (object->segment) used += object->segment->real_bytes();
   }
   memory_used_.store(used);
+  const bool within = memory_max_.load() == 0 || used < memory_max_.load();
+  for (const ObjectRef& object : objects) allow_growth(*object, within);
 }
 
 }  // namespace heddle::broker

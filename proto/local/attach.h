@@ -177,7 +177,8 @@ static_assert(sizeof(Done) == 8);
 //   kSessions  {"page_size":100,"page_token":""} -> {"sessions":[{...}],"next_page_token":""}
 //   kStats     {} -> {...}
 //   kStatus    {} -> {pid, version, incarnation, started, ...}
-//   kWho       {"kind":"queue","name":"x"} -> {"holders":[{id, session, pid, uid, command, age_ms}]}
+//   kWho       {"kind":"queue","name":"x"}
+//              -> {"holders":[{id, session, pid, uid, command, age_ms}]}
 enum class CallMethod : uint32_t {
   kList = 1,
   kDescribe = 2,
