@@ -7,13 +7,11 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
-#include <poll.h>
 #include <spawn.h>
 #include <sstream>
+#include <string_view>
 #include <stdexcept>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -28,7 +26,6 @@ struct ProcessStat {
   std::string name;
   char state = 'X';
   pid_t parent = 0;
-  pid_t group = 0;
 };
 
 ProcessStat stat_of(pid_t pid) {
@@ -38,27 +35,38 @@ ProcessStat stat_of(pid_t pid) {
   ProcessStat stat;
   if (close == std::string::npos) return stat;
   stat.name = text.substr(open + 1, close - open - 1);
-  std::istringstream(text.substr(close + 1)) >> stat.state >> stat.parent >> stat.group;
+  std::istringstream(text.substr(close + 1)) >> stat.state >> stat.parent;
   return stat;
+}
+
+// Ours because its parent ended. Its end is collected here.
+bool is_adopted(pid_t pid) {
+  return stat_of(pid).parent == getpid() && waitpid(pid, nullptr, WNOHANG) == 0;
 }
 
 void pause_briefly() { std::this_thread::sleep_for(std::chrono::milliseconds(5)); }
 
-// heddled tells this socket when it is ready, as it would tell systemd.
-int notify_socket(const std::string& path) {
-  const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
-  if (fd < 0 || bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
-    throw std::runtime_error("notify socket " + path + ": " + std::strerror(errno));
+// heddled says this each time a broker of its has taken over.
+constexpr std::string_view kServing = "heddled: notice: serving; broker ";
+
+size_t count_of(std::string_view text, std::string_view part) {
+  size_t count = 0;
+  for (size_t at = text.find(part); at != text.npos; at = text.find(part, at + 1)) ++count;
+  return count;
+}
+
+std::vector<pid_t> all_processes() {
+  std::vector<pid_t> found;
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    const std::string name = entry.path().filename();
+    if (name.find_first_not_of("0123456789") == name.npos) found.push_back(std::stoi(name));
   }
-  return fd;
+  return found;
 }
 
 // This process's environment without what would lead heddled elsewhere.
-std::vector<std::string> clean_environment(const std::string& notify_path) {
-  std::vector<std::string> result = {"NOTIFY_SOCKET=" + notify_path};
+std::vector<std::string> clean_environment() {
+  std::vector<std::string> result;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text = *entry;
     const bool leads_elsewhere =
@@ -78,7 +86,7 @@ std::vector<char*> pointers(std::vector<std::string>* strings) {
   return result;
 }
 
-// In a process group of its own, with standard output and error in log_path.
+// With standard output and error in log_path.
 pid_t spawn(std::vector<std::string> command, std::vector<std::string> environment,
             const std::string& log_path) {
   posix_spawn_file_actions_t actions;
@@ -87,15 +95,10 @@ pid_t spawn(std::vector<std::string> command, std::vector<std::string> environme
   posix_spawn_file_actions_addopen(&actions, 1, log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND,
                                    0600);
   posix_spawn_file_actions_adddup2(&actions, 1, 2);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
-  posix_spawnattr_setpgroup(&attributes, 0);
   pid_t pid = 0;
-  const int error = posix_spawn(&pid, command[0].c_str(), &actions, &attributes,
+  const int error = posix_spawn(&pid, command[0].c_str(), &actions, nullptr,
                                 pointers(&command).data(), pointers(&environment).data());
   posix_spawn_file_actions_destroy(&actions);
-  posix_spawnattr_destroy(&attributes);
   if (error != 0) throw std::runtime_error(command[0] + ": " + std::strerror(error));
   return pid;
 }
@@ -111,13 +114,11 @@ Daemon::Daemon(Options options) {
   // What heddled leaves running becomes our child, where it is seen.
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   std::ofstream(config_file()) << options.config;
-  notify_fd_ = notify_socket(dir_.file("notify"));
   try {
     start(options);
-    await_ready();
+    await_serving(1);
   } catch (...) {
     kill_all();
-    close(notify_fd_);
     throw;
   }
 }
@@ -127,7 +128,6 @@ Daemon::~Daemon() {
     const int status = stop();
     EXPECT_EQ(status, 0) << "heddled did not end cleanly; its log:\n" << log();
   }
-  close(notify_fd_);
 }
 
 void Daemon::start(const Options& options) {
@@ -136,21 +136,12 @@ void Daemon::start(const Options& options) {
                                       "--runtime-dir",      runtime_dir(),
                                       "--state-dir",        state_dir()};
   command.insert(command.end(), options.args.begin(), options.args.end());
-  pid_ = spawn(command, clean_environment(dir_.file("notify")), dir_.file("log"));
+  pid_ = spawn(command, clean_environment(), dir_.file("log"));
 }
 
-void Daemon::await_ready() {
-  for (;;) {
-    pollfd ready{notify_fd_, POLLIN, 0};
-    if (poll(&ready, 1, 20) > 0) {
-      char text[4096];
-      const ssize_t length = recv(notify_fd_, text, sizeof text, 0);
-      if (length > 0 && std::string_view(text, static_cast<size_t>(length)).find("READY=1") !=
-                            std::string_view::npos) {
-        return;
-      }
-      continue;
-    }
+void Daemon::await_serving(size_t times) {
+  while (count_of(log(), kServing) < times) {
+    pause_briefly();
     int status = 0;
     if (waitpid(pid_, &status, WNOHANG) == pid_) {
       pid_ = 0;
@@ -161,7 +152,7 @@ void Daemon::await_ready() {
 }
 
 pid_t Daemon::broker_pid() const {
-  for (const pid_t pid : processes()) {
+  for (const pid_t pid : descendants()) {
     const ProcessStat stat = stat_of(pid);
     if (stat.parent == pid_ && stat.name.starts_with("heddle-broker")) return pid;
   }
@@ -180,11 +171,9 @@ void Daemon::signal(int number) const {
 void Daemon::kill_broker() {
   const pid_t old = broker_pid();
   if (old == 0) throw std::runtime_error("no heddle-broker to kill; the log:\n" + log());
-  char drop[4096];
-  while (recv(notify_fd_, drop, sizeof drop, MSG_DONTWAIT) > 0) {
-  }
+  const size_t served = count_of(log(), kServing);
   kill(old, SIGKILL);
-  await_ready();
+  await_serving(served + 1);
 }
 
 int Daemon::reap() {
@@ -194,42 +183,51 @@ int Daemon::reap() {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-std::vector<pid_t> Daemon::processes() const {
-  std::vector<pid_t> found;
-  for (const auto& entry : fs::directory_iterator("/proc")) {
-    const std::string name = entry.path().filename();
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    const pid_t pid = std::stoi(name);
-    const ProcessStat stat = stat_of(pid);
-    if (pid_ != 0 && stat.group == pid_ && stat.state != 'Z' && stat.state != 'X') {
-      found.push_back(pid);
+// Parents come before their children in the result.
+std::vector<pid_t> Daemon::descendants() const {
+  std::vector<pid_t> found = {pid_};
+  const std::vector<pid_t> all = all_processes();
+  for (size_t i = 0; pid_ != 0 && i < found.size(); ++i) {
+    for (const pid_t pid : all) {
+      const ProcessStat stat = stat_of(pid);
+      if (stat.parent == found[i] && stat.state != 'Z') found.push_back(pid);
     }
   }
+  found.erase(found.begin());
   return found;
 }
 
 int Daemon::stop() {
+  const std::vector<pid_t> started = descendants();
   kill(pid_, SIGTERM);
   kill(pid_, SIGCONT);  // a test may have stopped it
   const int status = reap();
-  for (int attempt = 0; attempt < 200 && !processes().empty(); ++attempt) pause_briefly();
-  for (const pid_t pid : processes()) {
+  for (const pid_t pid : started) {
+    for (int attempt = 0; attempt < 200 && is_adopted(pid); ++attempt) pause_briefly();
+    if (!is_adopted(pid)) continue;
     ADD_FAILURE() << "heddled left process " << pid << " (" << stat_of(pid).name
                   << ") behind; its log:\n" << log();
+    kill(pid, SIGKILL);
+    waitpid(pid, nullptr, 0);
   }
-  if (fs::exists(runtime_dir())) {
-    for (const auto& entry : fs::directory_iterator(runtime_dir())) {
-      ADD_FAILURE() << "heddled left " << entry.path().filename() << " in its runtime directory";
-    }
+  pid_ = 0;
+  if (!fs::exists(runtime_dir())) return status;
+  for (const auto& entry : fs::directory_iterator(runtime_dir())) {
+    // The pid file is a lock; taking it away would let two daemons hold one each.
+    if (entry.path().filename() == "heddled.pid") continue;
+    ADD_FAILURE() << "heddled left " << entry.path().filename() << " in its runtime directory";
   }
-  kill_all();
   return status;
 }
 
 void Daemon::kill_all() {
   if (pid_ == 0) return;
-  kill(-pid_, SIGKILL);
-  while (waitpid(-pid_, nullptr, 0) > 0) {
+  const std::vector<pid_t> started = descendants();
+  kill(pid_, SIGKILL);
+  reap();
+  for (const pid_t pid : started) {
+    kill(pid, SIGKILL);
+    waitpid(pid, nullptr, 0);
   }
   pid_ = 0;
 }

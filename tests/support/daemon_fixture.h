@@ -51,20 +51,20 @@ class Daemon {
   // SIGKILL to the broker; returns when another one has taken its place and is ready.
   void kill_broker();
   // SIGTERM and wait: heddled's exit status, or 128 + signal. Afterwards no process of it may
-  // be there and the runtime directory must be empty: each leftover fails the test.
+  // be there and the runtime directory must be empty but for the pid file: each leftover fails
+  // the test.
   int stop();
   // SIGKILL to heddled and everything it started; nothing is checked.
   void kill_all();
 
  private:
   void start(const Options& options);
-  void await_ready();
+  void await_serving(size_t times);
   int reap();
-  std::vector<pid_t> processes() const;  // of its process group, without zombies
+  std::vector<pid_t> descendants() const;
 
   TempDir dir_;
   pid_t pid_ = 0;
-  int notify_fd_ = -1;
 };
 
 class DaemonFixture : public testing::Test {

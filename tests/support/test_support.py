@@ -10,7 +10,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 FAKE_HEDDLED = """#!/usr/bin/python3
-import os, signal, socket, subprocess, sys
+import os, signal, subprocess, sys
 kind = os.environ.get("FAKE", "")
 run = sys.argv[sys.argv.index("--runtime-dir") + 1]
 if kind == "does not start":
@@ -21,7 +21,7 @@ if kind == "leaves a process":
 if kind == "leaves a file":
     open(run + "/local.sock", "w").close()
 signal.signal(signal.SIGTERM, lambda *_: os._exit(3 if kind == "fails at the end" else 0))
-socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+print("heddled: notice: serving; broker 1", flush=True)
 signal.pause()
 """
 
