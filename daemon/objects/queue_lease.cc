@@ -18,7 +18,7 @@ shm::Outcome Queue::take_one(Waiter& wait) {
   Delivery delivery;
   delivery.id = taken.id;
   delivery.kind = taken.kind;
-  delivery.count = taken.count;
+  delivery.count = static_cast<uint8_t>(std::min(taken.count + 1, 255));  // with this one
   delivery.leased = true;
   delivery.ticket = taken.ticket;
   delivery.body.assign(reinterpret_cast<const char*>(taken.data), taken.length);
