@@ -135,7 +135,8 @@ void row_to(objects::BrowseItem& item, uint64_t body_bytes_max, v1::BodyAs as,
   wire->set_id(item.id);
   wire->set_state(wire_state(item.state));
   wire->set_bytes(item.length);
-  wire->set_delivery_count(item.count);
+  // The queue counts deliveries that failed; the one under way is one more.
+  wire->set_delivery_count(item.count + (wire->state() == v1::MESSAGE_STATE_LEASED));
   wire->set_since_ms(static_cast<uint64_t>(std::max<int64_t>(item.age_ms, 0)));
   wire->set_lease_left_ms(static_cast<uint64_t>(std::max<int64_t>(item.lease_ends_ms, 0)));
   if (wire->state() == v1::MESSAGE_STATE_LEASED) {
