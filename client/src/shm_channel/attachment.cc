@@ -117,6 +117,10 @@ const Line* line_of(ThreadState& state, const std::shared_ptr<SessionPage>& page
 
 }  // namespace
 
+void leave_closed_sessions() {
+  if (t_state != nullptr && t_state->generation == process_generation()) t_state->prune();
+}
+
 Attachment::Attachment() : key(next_key()), generation(process_generation()) {}
 
 Attachment::~Attachment() {

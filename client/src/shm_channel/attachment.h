@@ -65,6 +65,9 @@ inline Hands* cached_hands(std::uint64_t key) {
 // The slow way. TOO_MANY_THREADS when the session page or the queue has no more room.
 Status make_hands(Attachment& attachment, Hands** out);
 
+// Gives back the calling thread's lines of sessions that have been closed.
+void leave_closed_sessions();
+
 }  // namespace heddle::detail
 
 #endif  // HEDDLE_CLIENT_SRC_SHM_CHANNEL_ATTACHMENT_H_

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "client/src/shm_channel/attachment.h"
 #include "client/src/shm_channel/process_generation.h"
 
 namespace heddle::detail {
@@ -78,7 +79,10 @@ Result<std::shared_ptr<Session>> Session::open(const Where& where) {
 }
 
 Session::~Session() {
-  if (page_) page_->closed.store(true);
+  if (page_) {
+    page_->closed.store(true);
+    leave_closed_sessions();
+  }
   // A child inherits the socket, not the session.
   if (!socket_ || ended()) return;
   if (send(AttachType::kBye, ++sequence_, {}, {}).ok()) {
@@ -200,35 +204,22 @@ Status Session::receive(std::uint32_t sequence, AttachType expected, local::Pack
     if (got.io == local::Io::kAgain) continue;
     if (!got.ok()) return away();
     const auto type = static_cast<AttachType>(packet->header().type);
-    if (type == AttachType::kEvent) {
-      note_event(*packet);
-    } else if (packet->header().sequence == sequence) {
+    if (type != AttachType::kEvent && packet->header().sequence == sequence) {
       if (type == expected) return {};
       if (type == AttachType::kFailed) return refusal(*packet);
       return Status(Reason::kInternal, "the broker answered with a packet of another type");
     }
-    // Anything else answers a request that was given up.
+    // Anything else answers a request that was given up, or is an event: those are hints, for what
+    // happened to a queue stands in its own memory.
   }
-}
-
-void Session::note_event(const local::Packet& packet) {
-  local::Event event{};
-  if (!packet.read(&event)) return;
-  if (event.event == static_cast<std::uint32_t>(local::EventType::kDeleted)) {
-    deleted_.insert(event.object_id);
-  }
-}
-
-bool Session::deleted(std::uint64_t object_id) {
-  std::lock_guard lock(mutex_);
-  return deleted_.contains(object_id);
 }
 
 Status Session::request(AttachType type, std::span<const std::byte> body,
                         std::span<const std::byte> tail, AttachType expected,
-                        local::Packet* answer) {
+                        local::Packet* answer, std::int64_t timeout_ms) {
   std::lock_guard lock(mutex_);
-  const std::int64_t deadline_ns = monotonic_ns() + where_.timeout.count() * kMs;
+  if (timeout_ms < 0) timeout_ms = where_.timeout.count();
+  const std::int64_t deadline_ns = monotonic_ns() + timeout_ms * kMs;
   for (;;) {
     if (ended()) return Status(Reason::kSessionLost, "this session has ended");
     Status status;
@@ -266,11 +257,7 @@ Status Session::look() {
       unreachable_since_ns_ = 0;
       return {};
     }
-    if (!got.ok()) {
-      socket_.reset();
-    } else if (events_.header().type == static_cast<std::uint16_t>(AttachType::kEvent)) {
-      note_event(events_);
-    }
+    if (!got.ok()) socket_.reset();
   }
   const auto verdict = [&]() -> Status {
     if (unreachable_since_ns_ == 0) return {};

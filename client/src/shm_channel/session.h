@@ -14,7 +14,6 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <span>
 #include <string>
 
@@ -59,12 +58,12 @@ class Session {
   // True once the broker no longer knows this session, or in a forked child: open another.
   bool ended() const;
 
-  // One request and its answer, within the timeout; connects again if need be. `answer` is left with
+  // One request and its answer, within the timeout (the session's, or a given one); connects again if need be. `answer` is left with
   // the packet and its descriptors. BROKER_AWAY, DAEMON_UNREACHABLE, SESSION_LOST, or the broker's
   // own refusal. Threads: any; one request at a time.
   Status request(local::AttachType type, std::span<const std::byte> body,
                  std::span<const std::byte> tail, local::AttachType expected,
-                 local::Packet* answer);
+                 local::Packet* answer, std::int64_t timeout_ms = -1);
 
   // Sends a request whose answer nobody needs, if there is a connection
   // that is not busy.
@@ -74,9 +73,6 @@ class Session {
   // if the broker was restarted. OK while there is hope; SESSION_LOST, or DAEMON_UNREACHABLE once
   // nobody has listened for the timeout.
   Status look();
-
-  // Whether an event said so.
-  bool deleted(std::uint64_t object_id);
 
  private:
   explicit Session(Where where);
@@ -88,7 +84,6 @@ class Session {
               std::span<const std::byte> tail);
   Status receive(std::uint32_t sequence, local::AttachType expected, local::Packet* packet,
                  std::int64_t deadline_ns);
-  void note_event(const local::Packet& packet);
   Status away() const;
 
   const Where where_;
@@ -106,7 +101,6 @@ class Session {
   std::uint32_t sequence_ = 0;
   std::int64_t unreachable_since_ns_ = 0;
   std::int64_t next_try_ns_ = 0;
-  std::set<std::uint64_t> deleted_;
   local::Packet events_;
 };
 

@@ -17,6 +17,7 @@ using local::AttachType;
 namespace {
 
 constexpr std::uint32_t kPageRows = 100;
+constexpr std::int64_t kSoonMs = 200;
 
 // A limit that does not fit its wire field is the largest one; the broker refuses it by name.
 std::uint32_t narrow(std::uint64_t value) {
@@ -179,7 +180,8 @@ Status ShmChannel::delete_queue(std::string_view name) {
                              &answer);
 }
 
-Result<std::string> ShmChannel::call(local::CallMethod method, const std::string& arguments) {
+Result<std::string> ShmChannel::call(local::CallMethod method, const std::string& arguments,
+                                     std::int64_t timeout_ms) {
   auto session = this->session();
   if (!session) return session.status();
   const local::Call call{.method = static_cast<std::uint32_t>(method),
@@ -187,7 +189,7 @@ Result<std::string> ShmChannel::call(local::CallMethod method, const std::string
   local::Packet answer;
   Status status = (*session)->request(AttachType::kCall, local::bytes_of(call),
                                       std::as_bytes(std::span(arguments)), AttachType::kReturn,
-                                      &answer);
+                                      &answer, timeout_ms);
   if (!status.ok()) return status;
   local::Return head{};
   if (!answer.read(&head) || answer.body().size() - sizeof head < head.text_bytes) {
@@ -195,6 +197,13 @@ Result<std::string> ShmChannel::call(local::CallMethod method, const std::string
   }
   const auto text = answer.body().subspan(sizeof head, head.text_bytes);
   return std::string(reinterpret_cast<const char*>(text.data()), text.size());
+}
+
+bool ShmChannel::deleted(std::string_view name, std::uint64_t object_id) {
+  auto text = call(local::CallMethod::kDescribe, queue_arguments(name), kSoonMs);
+  if (!text) return text.status().is(Reason::kNotFound);
+  auto info = parse_queue_info(*text);
+  return info && info->object_id != object_id;
 }
 
 Result<QueueInfo> ShmChannel::describe_queue(std::string_view name) {

@@ -37,7 +37,10 @@ class ShmChannel final : public Channel, public std::enable_shared_from_this<Shm
                                              bool create);
   Result<QueueInfo> describe_queue(std::string_view name);
   // An administrative call: JSON text in and out.
-  Result<std::string> call(local::CallMethod method, const std::string& arguments);
+  Result<std::string> call(local::CallMethod method, const std::string& arguments,
+                           std::int64_t timeout_ms = -1);
+  // Whether the queue that was opened as `object_id` is gone. False if nobody can tell soon.
+  bool deleted(std::string_view name, std::uint64_t object_id);
 
  private:
   // This process's session; opens one after a fork or a lost session.

@@ -160,9 +160,8 @@ Result<std::uint64_t> ShmQueue::purge(unsigned states) {
 }
 
 Status ShmQueue::explain_end(Outcome outcome, Attachment& attachment) {
-  (void)attachment.session->look();
-  if (attachment.session->deleted(attachment.object_id)) {
-    key_.store(0);
+  // Deleting ends a queue as shutdown does; only the broker can tell one from the other.
+  if (channel_->deleted(name_, attachment.object_id)) {
     return Status(Reason::kNotFound, "it has been deleted");
   }
   if (outcome == Outcome::kClosed) {
