@@ -26,7 +26,7 @@ KeepBody keep_body(char kind, std::uint64_t key, std::string_view label) {
   KeepBody body{};
   body.key = key;
   body.kind = static_cast<std::uint8_t>(kind);
-  std::memcpy(body.label, label.data(), std::min(label.size(), kKeptLabelBytes - 1));
+  std::copy_n(label.data(), std::min(label.size(), kKeptLabelBytes - 1), body.label);
   return body;
 }
 
