@@ -10,9 +10,8 @@ namespace heddle::objects {
 Queue::Queue(Host& host, std::string name, uint64_t object_id, std::shared_ptr<void> mapping)
     : host_(host), name_(std::move(name)), object_id_(object_id), mapping_(std::move(mapping)) {}
 
-Queue::~Queue() {
-  if (entered_) ring_.leave(actor(host_.own_owner()));
-}
+// The row stays: it goes with the memory, or with the reaping of this broker.
+Queue::~Queue() = default;
 
 Result<std::shared_ptr<Queue>> Queue::adopt(Host& host, std::string name, uint64_t object_id,
                                             void* base, uint64_t bytes, int fd,

@@ -178,6 +178,7 @@ class Queue : public std::enable_shared_from_this<Queue> {
     uid_t uid = static_cast<uid_t>(-1);  // -1: from an earlier incarnation, not known
     uint16_t owner = kNoOwner;           // the session's, or the sessionless one
     int64_t ends_ns = 0;                 // 0: with the session
+    bool restored = false;
   };
   using Finished = std::vector<Wait>;
 
@@ -225,6 +226,7 @@ class Queue : public std::enable_shared_from_this<Queue> {
   std::unordered_map<uint16_t, std::vector<shm::Ticket>> on_next_;  // by session
   std::unordered_map<uint16_t, uint32_t> producers_;                // by session: the cell
   int64_t scheduled_ns_ = INT64_MAX;
+  uint8_t lease_serial_ = 0;
 };
 
 // The lease name that travels over gRPC and in the shell: 32 characters, URL-safe.

@@ -28,8 +28,11 @@ shm::Outcome Queue::take_one(Waiter& wait) {
     int64_t term = wait.get.lease_ns;
     if (term == 0 && wait.caller.owner == kNoOwner) term = host_.message_lease_ns();
     if (term > 0) delivery.lease_ends_ns = host_.now_ns() + term;
-    add_lease({taken.ticket, wait.caller.uid, holder, delivery.lease_ends_ns});
-    if (wait.get.ack == AckMode::kOnNext) on_next_[holder].push_back(taken.ticket);
+    // Many callers share one owner number and may lease the same message in turn: the ticket says
+    // which lease it is of.
+    delivery.ticket.reserved = static_cast<uint16_t>(taken.count | ++lease_serial_ << 8);
+    add_lease({delivery.ticket, wait.caller.uid, holder, delivery.lease_ends_ns});
+    if (wait.get.ack == AckMode::kOnNext) on_next_[holder].push_back(delivery.ticket);
   }
   wait.got.messages.push_back(std::move(delivery));
   return shm::Outcome::kOk;
@@ -76,9 +79,10 @@ Result<Queue::Lease> Queue::lease_for(const Caller& caller, const shm::Ticket& t
   Status why;
   if (dead_to(&why)) return why;
   const auto it = leases_.find(ticket.id);
-  if (it == leases_.end() || !(it->second.ticket == ticket)) {
-    return status_of(shm::Outcome::kLeaseLost);
-  }
+  if (it == leases_.end()) return status_of(shm::Outcome::kLeaseLost);
+  shm::Ticket named = ticket;
+  if (it->second.restored) named.reserved &= 255;  // the serial went with the earlier broker
+  if (!(it->second.ticket == named)) return status_of(shm::Outcome::kLeaseLost);
   const Lease& lease = it->second;
   const bool of_session = lease.owner != host_.sessionless_owner();
   const bool mine = of_session ? lease.owner == caller.owner

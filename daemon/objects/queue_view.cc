@@ -96,7 +96,8 @@ void Queue::restore_leases(const std::unordered_map<uint16_t, int64_t>& term_ns_
       const auto term = term_ns_by_owner.find(rows[i].owner);
       if (term == term_ns_by_owner.end()) continue;
       const int64_t ends = term->second == 0 ? 0 : now + term->second;
-      add_lease({rows[i].ticket, static_cast<uid_t>(-1), rows[i].owner, ends});
+      rows[i].ticket.reserved = rows[i].count;
+      add_lease({rows[i].ticket, static_cast<uid_t>(-1), rows[i].owner, ends, true});
     }
   }
 }
