@@ -15,6 +15,7 @@
 namespace heddle::server {
 namespace {
 
+constexpr int kLookMs = 100;
 constexpr int kSweepMs = 1'000;
 constexpr uid_t kNobody = 65534;
 constexpr uint64_t kBell = UINT64_MAX;
@@ -96,10 +97,11 @@ void AcceptLoop::run() {
   auto next_sweep = Clock::now();
   while (!stopping_) {
     epoll_event events[8];
-    const int count = epoll_wait(epoll_.get(), events, 8, connections_.count() ? kSweepMs : -1);
+    const int count = epoll_wait(epoll_.get(), events, 8, connections_.count() ? kLookMs : -1);
     for (int i = 0; i < count; ++i) {
       if (events[i].data.u64 != kBell) accept_from(listeners_[events[i].data.u64]);
     }
+    connections_.cut_crowded();
     if (const auto now = Clock::now(); now >= next_sweep) {
       next_sweep = now + std::chrono::milliseconds(kSweepMs);
       connections_.sweep();

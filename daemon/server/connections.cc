@@ -111,7 +111,24 @@ void Connections::cut(const Connection& connection) {
     if (inode_of(copy) == connection.inode) shutdown(copy, SHUT_RDWR);
     close(copy);
   } else if (inode_of(connection.number) == connection.inode) {
-    shutdown(connection.number, SHUT_RDWR);  // out of descriptors: the small risk is the lesser evil
+    shutdown(connection.number, SHUT_RDWR);  // no descriptor left: the small risk is the lesser
+  }
+}
+
+void Connections::cut_with_log(Connection& connection) {
+  if (connection.cut) return;
+  connection.cut = true;
+  os::log(os::LogLevel::kWarning, "grpc: cut a connection of uid %u pid %d: over %u calls",
+          connection.caller.uid, connection.caller.pid, limits_.calls_per_connection);
+  cut(connection);
+}
+
+void Connections::cut_crowded() {
+  const auto crowded = guard_.crowded(2 * uint64_t{limits_.calls_per_connection});
+  std::lock_guard lock(mutex_);
+  for (const int number : crowded) {
+    const auto found = by_number_.find(number);
+    if (found != by_number_.end()) cut_with_log(*found->second);
   }
 }
 
@@ -134,12 +151,7 @@ Status Connections::admit(const std::string& peer, objects::Caller* caller,
   Connection& connection = *found->second;
   if (connection.calls >= limits_.calls_per_connection) {
     // A client that respects the announced limit never gets here.
-    if (++connection.refused > limits_.calls_per_connection && !connection.cut) {
-      connection.cut = true;
-      os::log(os::LogLevel::kWarning, "grpc: cut a connection of uid %u pid %d: over %u calls",
-              connection.caller.uid, connection.caller.pid, limits_.calls_per_connection);
-      cut(connection);
-    }
+    if (++connection.refused > limits_.calls_per_connection) cut_with_log(connection);
     return Status(Reason::kQuota, "too many calls in flight on this connection")
         .with_limit(limits_.calls_per_connection, connection.calls + 1);
   }

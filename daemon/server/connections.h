@@ -19,6 +19,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "daemon/server/stream_guard.h"
 #include "daemon/services/call.h"
 
 namespace heddle::server {
@@ -39,6 +40,9 @@ class Connections final : public services::Peers {
   // Forgets connections that gRPC has closed.
   void sweep();
   size_t count();
+  // Cuts those that have far more streams open than they may, whether or not the calls on them have
+  // reached a handler. Cheap; to be called a few times a second.
+  void cut_crowded();
   // shutdown(2) on all of them.
   void cut_all();
 
@@ -58,10 +62,12 @@ class Connections final : public services::Peers {
 
   Result<int> move_up_locked(int socket);
   void forget_locked(Connection& connection);
+  void cut_with_log(Connection& connection);
   static void cut(const Connection& connection);
 
   const ConnectionLimits limits_;
   const int first_number_, last_number_;
+  StreamGuard guard_;  // of the thread that accepts
   std::mutex mutex_;
   int next_number_;
   std::unordered_map<int, std::shared_ptr<Connection>> by_number_;

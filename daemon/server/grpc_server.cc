@@ -16,6 +16,7 @@
 #include "daemon/services/queue_service.h"
 #include "daemon/services/session_service.h"
 #include "daemon/services/session_table.h"
+#include "grpc/health/v1/health.pb.h"
 
 namespace heddle::server {
 namespace {
@@ -65,6 +66,7 @@ class GrpcServerImpl final : public GrpcServer {
     static std::once_flag once;
     std::call_once(once, [] {
       grpc::EnableDefaultHealthCheckService(true);
+      google::protobuf::LinkMessageReflection<grpc::health::v1::HealthCheckRequest>();
       grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     });
     grpc::ServerBuilder builder;
@@ -100,6 +102,7 @@ class GrpcServerImpl final : public GrpcServer {
     builder.SetResourceQuota(quota);
     builder.SetMaxReceiveMessageSize(static_cast<int>(options.message_bytes_max));
     builder.SetMaxSendMessageSize(-1);
+    builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 1);  // see stream_guard.h
     builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
                                static_cast<int>(options.limits.calls_per_connection));
     // A connection that does not answer pings is gone or hostile: a minute of silence ends it.

@@ -51,7 +51,9 @@ bool to_value(const Json& json, int depth, google::protobuf::Value* out) {
   switch (json.type()) {
     case Json::value_t::null: out->set_null_value(google::protobuf::NULL_VALUE); return true;
     case Json::value_t::boolean: out->set_bool_value(json.get<bool>()); return true;
-    case Json::value_t::string: out->set_string_value(json.get_ref<const std::string&>()); return true;
+    case Json::value_t::string:
+      out->set_string_value(json.get_ref<const std::string&>());
+      return true;
     case Json::value_t::number_integer:
     case Json::value_t::number_unsigned:
     case Json::value_t::number_float: {

@@ -80,9 +80,10 @@ class ProduceStream final : public grpc::ServerBidiReactor<Request, Response>,
     const int64_t deadline = deadline_ns(context_, timeout_of(request_), shm::kForever);
     const auto at = queue_.queue;
     const uint64_t number = ++put_count_;
-    auto wait = at->put_async(
-        caller_, std::move(bodies), deadline,
-        [keep = shared_from_this()](objects::PutResult result) { keep->stored(std::move(result)); });
+    auto wait = at->put_async(caller_, std::move(bodies), deadline,
+                              [keep = shared_from_this()](objects::PutResult result) {
+                                keep->stored(std::move(result));
+                              });
     // The callback may have run by now and the next put have begun: nothing but what the mutex
     // guards may be touched from here on.
     std::unique_lock lock(mutex_);

@@ -1,7 +1,5 @@
 #include "daemon/services/queue_leases.h"
 
-#include "proto/shm/queue.h"
-
 namespace heddle::services {
 
 Status ack_oldest(const objects::Caller& caller, objects::Queue& queue) {

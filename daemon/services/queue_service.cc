@@ -5,7 +5,6 @@
 
 #include "daemon/services/queue_leases.h"
 #include "daemon/services/queue_wire.h"
-#include "proto/shm/queue.h"
 
 namespace heddle::services {
 namespace {
@@ -92,22 +91,7 @@ HEDDLE_QUEUE_METHOD(Open) {
 
 HEDDLE_QUEUE_METHOD(Delete) {
   (void)response;
-  return answer_later(env_, context, [this, request](const Caller& caller) -> Status {
-    if (request->if_empty() || request->if_unused()) {
-      auto info = env_.broker.describe(caller, ObjectKind::kQueue, request->name());
-      if (!info.ok()) return info.status();
-      const uint64_t unfinished = info->counts.unfinished() + info->counts.buried;
-      if (request->if_empty() && unfinished != 0) {
-        return Status(Reason::kInvalidArgument, "not deleted: it is not empty")
-            .with_object("queue " + info->name)
-            .with_limit(0, unfinished);
-      }
-      if (request->if_unused() && info->attached != 0) {
-        return Status(Reason::kInvalidArgument, "not deleted: sessions have it open")
-            .with_object("queue " + info->name)
-            .with_limit(0, info->attached);
-      }
-    }
+  return answer_later(env_, context, [this, request](const Caller& caller) {
     return env_.broker.delete_queue(caller, request->name());
   });
 }

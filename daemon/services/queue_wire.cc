@@ -5,7 +5,6 @@
 
 #include "daemon/services/body.h"
 #include "daemon/services/grpc_status.h"
-#include "proto/shm/queue.h"
 
 namespace heddle::services {
 namespace {

@@ -25,12 +25,10 @@ class GrpcChannel final : public Channel {
     return create ? create_one(name, options) : open_one(name, options);
   }
 
-  Status delete_queue(std::string_view name, const DeleteOptions& options) override {
+  Status delete_queue(std::string_view name) override {
     v1::QueueServiceDeleteRequest request;
     v1::QueueServiceDeleteResponse response;
     request.set_name(std::string(name));
-    request.set_if_empty(options.if_empty);
-    request.set_if_unused(options.if_unused);
     return remote_->call(kTry, [&](grpc::ClientContext& context) {
       return remote_->queues->Delete(&context, request, &response);
     });

@@ -51,6 +51,7 @@ Status GrpcQueue::put_many(std::span<const Body> bodies, std::int64_t deadline_n
   *done = 0;
   v1::QueueServiceProduceRequest request;
   v1::QueueServiceProduceResponse response;
+  std::int64_t give_up_ns = 0;
   while (*done < bodies.size()) {
     request.clear_messages();
     std::size_t bytes = 0;
@@ -64,11 +65,15 @@ Status GrpcQueue::put_many(std::span<const Body> bodies, std::int64_t deadline_n
     request.set_want_ids(ids != nullptr);
     std::string token;
     if (Status status = remote_->enter_session(&token); !status.ok()) return status;
-    // Not repeated after a failure: whether the batch got in is not known then.
-    if (const auto result = produce(request, &response, token); !result.ok()) {
-      if (broker_is_away(result) && remote_->session) remote_->session->refused(token);
-      return status_from(result);
+    bool sent = false;
+    if (const auto result = produce(request, &response, token, &sent); !result.ok()) {
+      Status status = status_from(result);
+      // What was sent is not repeated: whether it got in is not known.
+      if (!sent) status = remote_->after_failure(result, deadline_ns, token, &give_up_ns);
+      if (!status.ok()) return status;
+      continue;
     }
+    give_up_ns = 0;
     for (std::size_t i = 0; ids != nullptr && i < static_cast<std::size_t>(response.ids_size());
          ++i) {
       ids[*done + i] = response.ids(static_cast<int>(i));
@@ -81,7 +86,7 @@ Status GrpcQueue::put_many(std::span<const Body> bodies, std::int64_t deadline_n
 
 grpc::Status GrpcQueue::produce(v1::QueueServiceProduceRequest& request,
                                 v1::QueueServiceProduceResponse* response,
-                                const std::string& token) {
+                                const std::string& token, bool* sent) {
   auto stream = producing_.take();
   if (!stream) {
     stream = std::make_unique<ProduceStream>();
@@ -90,7 +95,8 @@ grpc::Status GrpcQueue::produce(v1::QueueServiceProduceRequest& request,
   }
   stream->first ? request.set_name(name_) : request.clear_name();
   stream->first = false;
-  if (!stream->stream->Write(request) || !stream->stream->Read(response)) return broken(stream);
+  *sent = stream->stream->Write(request);
+  if (!*sent || !stream->stream->Read(response)) return broken(stream);
   producing_.give(std::move(stream));
   return grpc::Status::OK;
 }

@@ -72,6 +72,7 @@ class GrpcQueue final : public QueueChannel {
   Status extend(const Lease& lease, std::int64_t duration_ms) override;
   Status join(std::int64_t deadline_ns) override;
   Result<QueueCounts> counts() override;
+  Result<bool> full() override;
   Result<QueueInfo> info() override;
   Result<std::vector<BrowseRow>> browse(const BrowseOptions& options) override;
   Result<std::uint64_t> kick(std::uint64_t max) override;
@@ -88,7 +89,8 @@ class GrpcQueue final : public QueueChannel {
       OpenStream<v1::QueueServiceConsumeRequest, v1::QueueServiceConsumeResponse>;
 
   grpc::Status produce(v1::QueueServiceProduceRequest& request,
-                       v1::QueueServiceProduceResponse* response, const std::string& token);
+                       v1::QueueServiceProduceResponse* response, const std::string& token,
+                       bool* sent);
   grpc::Status consume(v1::QueueServiceConsumeRequest& request, bool leased,
                        v1::QueueServiceConsumeResponse* response, const std::string& token);
   Status take_batch(const TakeOptions& options, std::uint32_t max, std::uint64_t max_bytes,

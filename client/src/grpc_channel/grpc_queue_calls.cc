@@ -68,6 +68,14 @@ Result<QueueCounts> GrpcQueue::counts() {
   return all->counts;
 }
 
+Result<bool> GrpcQueue::full() {
+  Result<QueueInfo> all = info();
+  if (!all.ok()) return all.status();
+  const QueueCounts& counts = all->counts;
+  return counts.ready + counts.returned >= *all->options.max_len ||
+         counts.bytes >= *all->options.max_bytes;
+}
+
 Result<QueueInfo> GrpcQueue::info() {
   v1::QueueServiceInfoRequest request;
   HEDDLE_UNARY(Info, kTry);

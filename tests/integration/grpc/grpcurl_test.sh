@@ -1,0 +1,51 @@
+#!/bin/bash
+# The shell's way in: grpcurl over reflection, without proto files. Run under with_daemon.
+# grpcurl is not in Debian: it is built with go where there is one, into the build directory.
+set -eu
+
+tools=${HEDDLE_BUILD_DIR:?}/tools
+version=v1.9.1
+if [ ! -x "$tools/grpcurl" ]; then
+  if ! command -v go >/dev/null; then
+    echo "SKIPPED grpcurl: there is no go to build it with"
+    exit 77
+  fi
+  mkdir -p "$tools"
+  if ! GOBIN=$tools timeout 240 go install \
+      "github.com/fullstorydev/grpcurl/cmd/grpcurl@$version" >"$tools/grpcurl.log" 2>&1; then
+    echo "SKIPPED grpcurl: go install failed: $(tail -n 1 "$tools/grpcurl.log")"
+    exit 77
+  fi
+fi
+
+socket=$HEDDLE_RUNTIME_DIR/grpc.sock
+call() { "$tools/grpcurl" -plaintext -unix -authority localhost "$@"; }
+queue() { call -d "$2" "$socket" "heddle.v1.QueueService/$1"; }
+expect() { # text pattern
+  if ! grep -q -- "$2" <<<"$1"; then
+    printf 'expected %s in:\n%s\n' "$2" "$1"
+    exit 1
+  fi
+}
+
+services=$(call "$socket" list)
+for service in heddle.v1.QueueService heddle.v1.SessionService heddle.v1.AdminService \
+    grpc.health.v1.Health; do
+  expect "$services" "^$service\$"
+done
+expect "$(call "$socket" describe heddle.v1.QueueService.Put)" QueueServicePutRequest
+expect "$(call -d '{}' "$socket" grpc.health.v1.Health/Check)" SERVING
+
+expect "$(queue Create '{"name":"jobs","options":{"max_len":10}}')" '"created": true'
+expect "$(queue Put '{"name":"jobs","message":{"text":"hi"}}')" OUTCOME_OK
+expect "$(queue Put '{"name":"jobs","message":{"json":{"a":[1,"two"]}}}')" OUTCOME_OK
+browsed=$(queue Browse '{"name":"jobs","max_body_bytes":100}')
+expect "$browsed" '"text": "hi"'
+expect "$browsed" MESSAGE_STATE_READY
+expect "$(queue Get '{"name":"jobs","timeout_ms":1000}')" '"text": "hi"'
+expect "$(queue Get '{"name":"jobs","body_as":"BODY_AS_JSON"}' | tr -d ' \n')" '"a":\[1,"two"\]'
+expect "$(queue Get '{"name":"jobs","timeout_ms":0}')" OUTCOME_EMPTY
+failure=$(queue Put '{"name":"nothing","message":{"text":"hi"}}' 2>&1 || true)
+expect "$failure" NotFound
+expect "$failure" 'heddle queue create'
+echo "grpcurl $("$tools/grpcurl" -version 2>&1): ok"

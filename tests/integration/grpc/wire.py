@@ -1,0 +1,86 @@
+"""What the gRPC tests share: stubs generated at test time, a connection, error details."""
+
+import importlib
+import os
+import subprocess
+import sys
+import tempfile
+
+import grpc
+
+SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
+SOCKET = os.path.join(os.environ["HEDDLE_RUNTIME_DIR"], "grpc.sock")
+SERVICES = ("session_service", "queue_service", "admin_service")
+
+
+def generate():
+    """heddle.v1 for Python, into a temporary directory that goes with the process."""
+    out = tempfile.TemporaryDirectory()
+    protos = [f"heddle/v1/{name}.proto" for name in SERVICES + ("types",)]
+    protos += ["google/rpc/status.proto", "google/rpc/error_details.proto"]
+    plugin = subprocess.run(["which", "grpc_python_plugin"], check=True, text=True,
+                            stdout=subprocess.PIPE).stdout.strip()
+    subprocess.run(
+        ["protoc", "-I", SOURCE + "/proto", "-I", "/usr/include", "--python_out", out.name,
+         "--grpc_out", out.name, f"--plugin=protoc-gen-grpc={plugin}", *protos], check=True)
+    sys.path.insert(0, out.name)
+    google = importlib.import_module("google")
+    google.__path__ = list(google.__path__) + [out.name + "/google"]
+    return out
+
+
+_DIRECTORY = generate()
+types = importlib.import_module("heddle.v1.types_pb2")
+queues = importlib.import_module("heddle.v1.queue_service_pb2")
+sessions = importlib.import_module("heddle.v1.session_service_pb2")
+admin = importlib.import_module("heddle.v1.admin_service_pb2")
+_queues_grpc = importlib.import_module("heddle.v1.queue_service_pb2_grpc")
+_sessions_grpc = importlib.import_module("heddle.v1.session_service_pb2_grpc")
+_admin_grpc = importlib.import_module("heddle.v1.admin_service_pb2_grpc")
+rpc_status = importlib.import_module("google.rpc.status_pb2")
+error_details = importlib.import_module("google.rpc.error_details_pb2")
+
+
+class Connection:
+    """One HTTP/2 connection of its own with a stub for each service."""
+
+    def __init__(self):
+        self.channel = grpc.insecure_channel(
+            "unix:" + SOCKET, options=[("grpc.use_local_subchannel_pool", 1),
+                                       ("grpc.max_receive_message_length", -1),
+                                       ("grpc.max_send_message_length", -1)])
+        self.queue = _queues_grpc.QueueServiceStub(self.channel)
+        self.session = _sessions_grpc.SessionServiceStub(self.channel)
+        self.admin = _admin_grpc.AdminServiceStub(self.channel)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.channel.close()
+
+    def create(self, name, **options):
+        return self.queue.Create(queues.QueueServiceCreateRequest(
+            name=name, options=queues.QueueOptions(**options)))
+
+    def put(self, name, text, **fields):
+        return self.queue.Put(queues.QueueServicePutRequest(
+            name=name, message=types.Message(text=text), **fields))
+
+    def get(self, name, timeout_ms=0, **fields):
+        return self.queue.Get(queues.QueueServiceGetRequest(
+            name=name, timeout_ms=timeout_ms, **fields))
+
+    def counts(self, name):
+        return self.queue.Info(queues.QueueServiceInfoRequest(name=name)).queue.counts
+
+
+def details(error):
+    """The details of a failed call by their type: {"ErrorInfo": message, ...}."""
+    trailers = dict(error.trailing_metadata())
+    status = rpc_status.Status.FromString(trailers["grpc-status-details-bin"])
+    found = {"Status": status}
+    for detail in status.details:
+        name = detail.type_url.rsplit(".", 1)[1]
+        found[name] = getattr(error_details, name).FromString(detail.value)
+    return found
