@@ -134,7 +134,9 @@ Result<std::string> sessions(broker::Core& core, const objects::Caller& caller,
 
 Result<std::string> who(broker::Core& core, const objects::Caller& caller,
                         const Arguments& args) {
-  const auto ref = core.find_queue(caller, args.name, broker::Need::kRead);
+  objects::Caller looker = caller;
+  looker.owner = objects::kNoOwner;  // looking is not using: it attaches nothing to the session
+  const auto ref = core.find_queue(looker, args.name, broker::Need::kRead);
   if (!ref.ok()) return ref.status();
   objects::BrowseParams params;
   params.states = shm::kLeasedMask;
