@@ -1,24 +1,31 @@
-// Bodies over 96 bytes: chunks of seven size classes carved out of 64 KiB extents, and runs of whole extents.
+// Bodies over 96 bytes: chunks of seven size classes carved out of 64 KiB extents, and runs of
+// whole extents.
 //
 // Truth
 //   chunk word   FREE | OWNED(owner) private to a session | QUEUED(id) body of that message
-//   extent word  EMPTY | CLAIMED(owner, run) | CARVED(class) | RUN_HEAD(run) | RUN_PART | PUNCHING(owner)
-// Hint cells and cursors may be lost. extents_used only grows and is raised before a claim, so it bounds
-// every walk, also the reaper's.
+//   extent word  EMPTY | CLAIMED(owner, run) | CARVED(class) | RUN_HEAD(run) | RUN_PART |
+//                PUNCHING(owner)
+// Hint cells and cursors may be lost. extents_used only grows and is raised before a claim, so it
+// bounds every walk, also the reaper's.
 //
 // Invariants
 //   C1  EMPTY extents have only FREE chunk words.
-//   C2  A RUN_PART belongs to the nearest RUN_HEAD or CLAIMED head before it, without a gap. Parts are made
-//       from low to high before the head, and unmade from high to low before the head. So the parts of a
-//       half-made or half-unmade run are exactly the RUN_PART words that follow its head without a gap.
-//   C3  Who takes a chunk word from FREE looks at the extent word again: an extent changes its shape only
-//       after every one of its chunk words has been taken, so a shape seen after the CAS stays.
+//   C2  A RUN_PART belongs to the nearest RUN_HEAD or CLAIMED head before it, without a gap. Parts
+//       are made from low to high before the head, and unmade from high to low before the head. So
+//       the parts of a half-made or half-unmade run are exactly the RUN_PART words that follow its
+//       head without a gap.
+//   C3  Who takes a chunk word from FREE looks at the extent word again: an extent changes its
+//       shape only after every one of its chunk words has been taken, so a shape seen after the CAS
+//       stays.
 //
 // Crash and freeze story
-//   take     CAS FREE -> OWNED(me). Dead: the reaper frees OWNED(dead) that no journaled put has published.
-//   carve    CAS EMPTY -> CLAIMED(me); fallocate (repeatable); CAS -> CARVED. Dead: CLAIMED(dead) -> EMPTY.
+//   take     CAS FREE -> OWNED(me). Dead: the reaper frees OWNED(dead) that no journaled put has
+//            published.
+//   carve    CAS EMPTY -> CLAIMED(me); fallocate (repeatable); CAS -> CARVED. Dead: CLAIMED(dead)
+//            -> EMPTY.
 //   run      heads and members CLAIMED(me), then C2. Dead: parts by C2, head and members -> EMPTY.
-//   dissolve all chunk words OWNED(me), extent -> PUNCHING or EMPTY, words -> FREE. Dead: OWNED(dead) -> FREE; a run is
+//   dissolve all chunk words OWNED(me), extent -> PUNCHING or EMPTY, words -> FREE. Dead:
+//   OWNED(dead) -> FREE; a run is
 //            dissolved to the end.
 // A frozen thread pins the chunk or the extents it had claimed and nobody waits for them.
 #pragma once
@@ -37,15 +44,16 @@ struct ChunkCursors {
   uint32_t scans_owed = 0;  // extents to carve before all carved ones are searched again
 };
 
-/// A view over the chunk areas of one segment. Thread-safe; the cursors belong to the calling thread.
+/// A view over the chunk areas of one segment. Thread-safe; the cursors belong to the calling
+/// thread.
 class ChunkPool {
  public:
   ChunkPool() = default;
   ChunkPool(std::byte* base, const QueueGeometry& geometry, int fd)
       : base_(base), geometry_(geometry), fd_(fd) {}
 
-  /// A chunk of at least `bytes`, OWNED(owner); kChunkNone when the granted memory is used up or the system has
-  /// none left.
+  /// A chunk of at least `bytes`, OWNED(owner); kChunkNone when the granted memory is used up or
+  /// the system has none left.
   uint32_t take(uint16_t owner, uint64_t bytes, ChunkCursors* cursors);
 
   /// OWNED(owner) -> QUEUED(id), just before the slot that names it is published.
@@ -102,7 +110,8 @@ class ChunkPool {
   int fd_ = -1;
 };
 
-/// Chunk size of a class and how many fit into an extent. The odd stride spreads starts over cache sets.
+/// Chunk size of a class and how many fit into an extent. The odd stride spreads starts over cache
+/// sets.
 constexpr uint64_t chunk_bytes(uint32_t size_class) { return uint64_t{256} << size_class; }
 constexpr uint64_t chunk_stride(uint32_t size_class) { return chunk_bytes(size_class) + 64; }
 constexpr uint32_t chunks_in_extent(uint32_t size_class) {

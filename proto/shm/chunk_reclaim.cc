@@ -1,4 +1,5 @@
-// The rare half of the chunk pool: taking extents apart, giving memory back, repairing after a death.
+// The rare half of the chunk pool: taking extents apart, giving memory back, repairing after a
+// death.
 #include <fcntl.h>
 
 #include "proto/shm/chunk_pool.h"

@@ -1,11 +1,12 @@
-// The journal line: what a thread is about to do to one shared object, so that its last operation can be
-// decided after its death. One line per thread, in a page that only the session and the broker map.
+// The journal line: what a thread is about to do to one shared object, so that its last operation
+// can be decided after its death. One line per thread, in a page that only the session and the
+// broker map.
 //
-// Written by its thread alone, by plain (relaxed) stores; read by the reaper after the death is proved, so
-// every store that the thread made is visible. `op` is written last when an operation begins and is cleared
-// last when it ends: op == kIdle means that nothing else in the line counts. x86 keeps the stores in
-// order before the CAS that follows; a compiler fence keeps the compiler from moving them. On weaker machines
-// the CAS itself is a release.
+// Written by its thread alone, by plain (relaxed) stores; read by the reaper after the death is
+// proved, so every store that the thread made is visible. `op` is written last when an operation
+// begins and is cleared last when it ends: op == kIdle means that nothing else in the line counts.
+// x86 keeps the stores in order before the CAS that follows; a compiler fence keeps the compiler
+// from moving them. On weaker machines the CAS itself is a release.
 //
 // The reaper treats the line as a pointer to words that it then checks, never as a fact.
 #pragma once
@@ -18,9 +19,10 @@ namespace heddle::shm {
 enum class JournalOp : uint32_t {
   kIdle = 0,
   kPut = 1,       // place, length, chunk; phase 1 = claimed, so that published and withdrawn differ
-  kTakeAuto = 2,  // place, length: body copied, about to free the slot
+  kTakeAuto = 2,  // place, id, chunk, length: about to take a ready message out in one step
   kLease = 3,     // place; phase = owner of the lease: about to lease
-  kAck = 4,       // place, id, chunk, length; phase = holder: about to free the slot, then the chunk
+  // place, id, chunk, length; phase = holder: about to free the slot, then the chunk
+  kAck = 4,
   kReturn = 5,    // place, id; phase = holder: about to give the message back
   kEnd = 6,       // a producer leaves, the end may have to be placed
 };
@@ -36,7 +38,7 @@ struct alignas(128) JournalLine {
   std::atomic<uint64_t> row_bytes;  // the row's byte counter before the operation
   std::atomic<uint64_t> row_count;  // the row's event counter before the operation
   std::atomic<uint32_t> chunk;      // chunk taking part, or kChunkNone
-  std::atomic<uint32_t> reserved0;
+  std::atomic<uint32_t> holder;     // kPut: owner in whose name the slot is claimed
   std::atomic<uint64_t> aside;       // Place of a message leased only to be dropped; 0 = none
   std::atomic<uint64_t> waiting_on;  // reserved: what the thread waits for (deadlock detection)
   std::atomic<uint64_t> row_third;   // a third counter of the row before the operation
@@ -44,6 +46,7 @@ struct alignas(128) JournalLine {
 };
 
 static_assert(sizeof(JournalLine) == 128 && alignof(JournalLine) == 128);
-static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<uint32_t>::is_always_lock_free);
+static_assert(std::atomic<uint64_t>::is_always_lock_free &&
+              std::atomic<uint32_t>::is_always_lock_free);
 
 }  // namespace heddle::shm

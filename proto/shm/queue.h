@@ -1,29 +1,32 @@
 // A queue in shared memory: what every client on the machine and the broker call.
 //
-// Queue is a view over a mapped segment. It allocates nothing, throws nothing, logs nothing. All functions are
-// thread-safe as long as every thread brings its own Actor. Blocking functions take a deadline on
-// CLOCK_MONOTONIC in nanoseconds (kTry: never wait, kForever) and sleep on futexes of the segment, at most one
-// second at a time.
+// Queue is a view over a mapped segment. It allocates nothing, throws nothing, logs nothing. All
+// functions are thread-safe as long as every thread brings its own Actor. Blocking functions take a
+// deadline on CLOCK_MONOTONIC in nanoseconds (kTry: never wait, kForever) and sleep on futexes of
+// the segment, at most one second at a time.
 //
 // Layout: queue_layout.h. Slots: queue_ring.h. Bodies: chunk_pool.h. The accounts:
 //
-//   Every thread has a Row with counters that only it writes; sums over all rows are the queue's totals. A put
-//   journals its row's counters, does its one CAS, then stores the new counters; the reaper sets the counters
-//   of a dead thread to what the slot word proves. A row that changes hands keeps its counters.
-//   max_len is checked by position: a claim at p is allowed while p - head - skipped + returned < max_len, and head
-//   only grows, so two producers cannot both pass. max_bytes and max_leases are checked against the sums: a
-//   thread announces in its row what it is about to use, then adds up all rows; so two may refuse where one
-//   would fit, but never exceed. It announces up to 1/64 of the room (64 KiB at most) ahead, which an idle
-//   thread therefore can hold back; a thread that waits or finds no room gives it back.
+//   Every thread has a Row with counters that only it writes; sums over all rows are the queue's
+//   totals. A put journals its row's counters, does its one CAS, then stores the new counters; the
+//   reaper sets the counters of a dead thread to what the slot word proves. A row that changes
+//   hands keeps its counters. max_len is checked by position: a claim at p is allowed while p -
+//   head - skipped + returned < max_len, and head only grows, so two producers cannot both pass.
+//   max_bytes and max_leases are checked against the sums: a thread announces in its row what it is
+//   about to use, then adds up all rows; so two may refuse where one would fit, but never exceed.
+//   It announces up to 1/64 of the room (64 KiB at most) ahead, which an idle thread therefore can
+//   hold back; a thread that waits or finds no room gives it back.
 //
-// Crash story above the ring: the journal line names the slot, the chunk and the counters before the CAS.
-//   put      chunk QUEUED(id) before the publish. Dead: claimed and no longer WRITING/TOMB(dead) = put; otherwise
-//            the claim is withdrawn and the chunk freed.
+// Crash story above the ring: the journal line names the slot, the chunk and the counters before
+// the CAS.
+//   put      chunk QUEUED(id) before the publish. Dead: claimed and no longer WRITING/TOMB(dead) =
+//            put; otherwise the claim is withdrawn and the chunk freed.
 //   take     auto, small: copy, then one CAS. Dead after it: the message is gone, as auto promises.
 //            lease: LEASED(dead) -> RETURNED(count + 1), or BURIED.
-//   ack      slot first, then the chunk. Dead between: the chunk still says QUEUED(id) and no slot holds id.
-//   wakes    a dead waker's wakes are repeated for every object it had open; a frozen one's by the taker of the
-//            next message and by the broker's rescan.
+//   ack      slot first, then the chunk. Dead between: the chunk still says QUEUED(id) and no slot
+//            holds id.
+//   wakes    a dead waker's wakes are repeated for every object it had open; a frozen one's by the
+//            taker of the next message and by the broker's rescan.
 #pragma once
 
 #include <cstddef>
@@ -113,7 +116,13 @@ struct Loan {
 };
 
 /// Selects messages by state; bits may be combined.
-enum StateMask : unsigned { kReadyMask = 1, kLeasedMask = 2, kReturnedMask = 4, kBuriedMask = 8, kAllMask = 15 };
+enum StateMask : unsigned {
+  kReadyMask = 1,
+  kLeasedMask = 2,
+  kReturnedMask = 4,
+  kBuriedMask = 8,
+  kAllMask = 15
+};
 
 struct BrowseRow {
   Ticket ticket;
@@ -202,8 +211,8 @@ class Queue {
  public:
   Queue() = default;
 
-  /// Checks magic, version and geometry against the size. `fd` is kept (not owned) to reserve memory; -1 in
-  /// tests over anonymous memory. kCorrupt if they disagree.
+  /// Checks magic, version and geometry against the size. `fd` is kept (not owned) to reserve
+  /// memory; -1 in tests over anonymous memory. kCorrupt if they disagree.
   static Outcome attach(void* base, uint64_t bytes, int fd, Queue* out);
 
   QueueLimits limits() const;  // created limits with the live ones filled in
@@ -227,7 +236,8 @@ class Queue {
 
   Outcome take(Actor& a, TakeMode mode, Taken* out, int64_t deadline_ns);
   Outcome ack(Actor& a, const Ticket& t);
-  /// Back to its original position. A counted return that reaches max_deliveries buries the message.
+  /// Back to its original position. A counted return that reaches max_deliveries buries the
+  /// message.
   Outcome nack(Actor& a, const Ticket& t, bool counted);
   Outcome bury(Actor& a, const Ticket& t);
 
@@ -254,14 +264,14 @@ class Queue {
   Outcome purge_one(Actor& a, uint64_t id);
 
   // ---- broker only ----
-  /// Repairs every word that names `dead`. `lines` are its journal lines. Idempotent; a reaper that dies is
-  /// repaired like any other actor. Ends by waking everybody.
+  /// Repairs every word that names `dead`. `lines` are its journal lines. Idempotent; a reaper that
+  /// dies is repaired like any other actor. Ends by waking everybody.
   void reap(Actor& reaper, uint16_t dead, JournalLine* lines, size_t line_count,
             const DeathInfo& info);
   /// The net under lost wakes and late hints; call every 50 ms while somebody waits.
   void rescan(Actor& reaper);
-  /// When nothing is in the queue and nobody is at work, totals that a death left behind are set right. Call it
-  /// only after the queue has been idle for a while.
+  /// When nothing is in the queue and nobody is at work, totals that a death left behind are set
+  /// right. Call it only after the queue has been idle for a while.
   void settle(Actor& reaper);
   /// Gives memory of free extents back; returns bytes.
   uint64_t trim(Actor& reaper) { return pool_.trim(reaper.owner); }
@@ -303,7 +313,8 @@ class Queue {
   void describe(Place p, uint64_t raw, Taken* out) const;
   void copy_inline(Place p, uint64_t length, void* to) const;
   bool find_returned(Found* at) const;
-  void forget_returned(Place p, uint16_t owner) const;
+  void forget_returned(Place p, uint64_t mine) const;
+  void wake_next(Actor& a);
   bool others_hold(uint16_t owner) const;
   // queue_lease.cc
   Outcome check_lease(Actor& a, const Ticket& t, Place* p, uint64_t* raw);
@@ -312,6 +323,8 @@ class Queue {
   bool give_back(Actor& a, Place p, uint64_t raw, uint64_t id, bool counted);
   bool drop(Actor& a, Place p, uint64_t raw);
   bool revoke(Actor& a, Place p, uint64_t raw);
+  bool remove_ready(Actor& a, Place p, uint64_t raw);
+  void journal_delivery(Actor& a, Place p, uint64_t id, uint64_t row_count);
   void after_removal(Actor& a);
   // queue_wait.cc
   template <class Attempt>

@@ -23,7 +23,8 @@ Queue::Sums Queue::sums(bool with_reserved) const {
   }
   for (uint32_t i = 0; i < used && i < kRowsMax; ++i) {
     const Row& row = memory_.row(i);
-    if (with_reserved) {  // before the counters: what leaves the announcement is in the counter by then
+    // before the counters: what leaves the announcement is in the counter by then
+    if (with_reserved) {
       in += row.bytes_reserved.load(std::memory_order_seq_cst);
       begun += row.leases_reserved.load(std::memory_order_seq_cst);
     }
@@ -41,7 +42,8 @@ Queue::Sums Queue::sums(bool with_reserved) const {
 
 namespace {
 
-/// Announce, then add up. `used` must count what all rows announce. Returns what was granted, 0 = no room.
+/// Announce, then add up. `used` must count what all rows announce. Returns what was granted, 0 =
+/// no room.
 template <class Used>
 uint64_t reserve(std::atomic<uint64_t>& announced, uint64_t need, uint64_t max, uint64_t threads,
                  uint64_t ahead_max, Used used) {
@@ -85,8 +87,8 @@ bool Queue::leases_allow(Actor& a) {
   return granted > 0;
 }
 
-/// A lease that only removes the message. Announced first, so that nobody who finds no lease in the sums can
-/// have overlooked it.
+/// A lease that only removes the message. Announced first, so that nobody who finds no lease in the
+/// sums can have overlooked it.
 bool Queue::lease_announced(Actor& a, Place p, uint64_t* raw, bool counts) {
   Row& row = memory_.row(a.row);
   const uint64_t announced = row.leases_reserved.load(std::memory_order_relaxed);

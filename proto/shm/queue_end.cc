@@ -1,8 +1,9 @@
 // The end of a stream, and the registrations of producers that may bring it about.
 //
-// END is a slot: placed by CAS at the tail, so every put either stands before it or meets it. A registration is a
-// row in state PRODUCER; there is no count. The dead one's row turns to PRODUCER_DIED before END is considered,
-// so the cause is decided by rows that stay until the end stands.
+// END is a slot: placed by CAS at the tail, so every put either stands before it or meets it. A
+// registration is a row in state PRODUCER; there is no count. The dead one's row turns to
+// PRODUCER_DIED before END is considered, so the cause is decided by rows that stay until the end
+// stands.
 #include "proto/shm/queue_wait.h"
 
 namespace heddle::shm {
@@ -96,7 +97,8 @@ void Queue::unregister_producer(Actor& a, uint32_t cell) {
   j.op.store(static_cast<uint32_t>(JournalOp::kIdle), std::memory_order_release);
 }
 
-/// The end is due when the last registration is gone: by policy if one of them died, else if eos asks for it.
+/// The end is due when the last registration is gone: by policy if one of them died, else if eos
+/// asks for it.
 void Queue::after_producer_left(Actor& a, bool one_left_cleanly) {
   bool died = false;
   const uint32_t used = header().rows_used.load(std::memory_order_acquire);

@@ -17,14 +17,16 @@ uint64_t Queue::returned_count() const {
       uint64_t bits = memory_.returned(segment, half).load(std::memory_order_acquire);
       for (; bits != 0; bits &= bits - 1) {
         const uint32_t index = half * 64 + static_cast<uint32_t>(std::countr_zero(bits));
-        n += SlotWord::decode(memory_.slot(segment, index).word.load()).state == SlotState::kReturned;
+        n += SlotWord::decode(memory_.slot(segment, index).word.load()).state ==
+             SlotState::kReturned;
       }
     }
   }
   return n;
 }
 
-/// By position: tail - head without what holds no message. Double collect: the tail did not move meanwhile.
+/// By position: tail - head without what holds no message. Double collect: the tail did not move
+/// meanwhile.
 uint64_t Queue::size() const {
   QRing r = ring();
   for (int attempt = 0;; ++attempt) {
@@ -40,8 +42,9 @@ uint64_t Queue::size() const {
 }
 
 uint64_t Queue::unfinished() const {
-  // A message never leaves its slot, so a scan sees each one that stays. It is skipped only if no lease was
-  // announced, held or begun while size() looked: then nothing can have hidden from it in a lease.
+  // A message never leaves its slot, so a scan sees each one that stays. It is skipped only if no
+  // lease was announced, held or begun while size() looked: then nothing can have hidden from it in
+  // a lease.
   const Sums before = sums(true);
   if (before.leases == 0) {
     const uint64_t n = size();
@@ -127,7 +130,8 @@ bool Queue::read_body(const BrowseRow& row, void* to, uint64_t capacity) const {
   } else {
     const uint64_t fits = pool_.capacity(row.ticket.chunk);
     if (fits < n) return false;
-    // The message may be taken and its chunk written again while this copies; the word tells afterwards.
+    // The message may be taken and its chunk written again while this copies; the word tells
+    // afterwards.
     const auto* from = reinterpret_cast<const std::atomic<uint64_t>*>(pool_.data(row.ticket.chunk));
     for (uint64_t i = 0; i * 8 < n; ++i) {
       const uint64_t word = from[i].load(std::memory_order_relaxed);
@@ -152,7 +156,8 @@ const char* Queue::audit_slot(Place p, uint64_t raw) const {
   if (slot.flags.load() & kSlotChunk) {
     const uint32_t chunk = slot.chunk.load();
     if (pool_.capacity(chunk) < slot.length.load()) return "a body is larger than its chunk";
-    if (pool_.word(chunk) != chunk_queued(slot.id.load())) return "a chunk does not name its message";
+    if (pool_.word(chunk) != chunk_queued(slot.id.load()))
+      return "a chunk does not name its message";
   }
   return nullptr;
 }
@@ -171,7 +176,8 @@ const char* Queue::audit() const {
   if (wrong != nullptr) return wrong;
   const QueueCounts c = counts();
   if (c.bytes != bytes) return "the rows' bytes are not the messages' bytes";
-  if (sums(false).leases != c.leased + c.buried) return "the rows' leases are not the leased messages";
+  if (sums(false).leases != c.leased + c.buried)
+    return "the rows' leases are not the leased messages";
   if (size() != c.size()) return "size() is not the number of messages";
   const ChunkPool::Usage usage = pool_.usage();
   if (usage.queued_chunks != chunks) return "a queued chunk belongs to no message";

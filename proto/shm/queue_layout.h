@@ -1,4 +1,5 @@
-// Memory layout of a queue segment (structs only; the algorithms are in queue_ring.h and chunk_pool.h).
+// Memory layout of a queue segment (structs only; the algorithms are in queue_ring.h and
+// chunk_pool.h).
 //
 //   offset            what                         size
 //   0                 QueueHeader                  4 KiB: identity, limits, hints, wake words
@@ -9,12 +10,13 @@
 //   slots_at          Slot[segments][128]          128 B a slot, 16 KiB a segment
 //   area_at           extents * 64 KiB             bodies over 96 bytes
 //
-// Control areas are never punched. Whoever needs a segment of slots, an extent or the control words of one
-// first reserves its pages with fallocate(), so running out of memory is an outcome, never SIGBUS.
+// Control areas are never punched. Whoever needs a segment of slots, an extent or the control words
+// of one first reserves its pages with fallocate(), so running out of memory is an outcome, never
+// SIGBUS.
 //
-// Slots are reached through a chain of segments: position = sequence * 128 + index. A segment that all
-// consumers have passed is claimed again for a later sequence, lowest index first, so a queue that holds
-// three messages walks through two segments however large its limits are.
+// Slots are reached through a chain of segments: position = sequence * 128 + index. A segment that
+// all consumers have passed is claimed again for a later sequence, lowest index first, so a queue
+// that holds three messages walks through two segments however large its limits are.
 #pragma once
 
 #include <atomic>
@@ -32,7 +34,8 @@ inline constexpr uint32_t kInlineBytes = 96;
 inline constexpr uint32_t kRowsMax = 1024;
 inline constexpr uint64_t kExtentBytes = 64 * 1024;
 inline constexpr uint32_t kChunksPerExtent = 256;
-inline constexpr uint32_t kChunkClasses = 7;      // 256 B .. 16 KiB; larger bodies are runs of extents
+// 256 B .. 16 KiB; larger bodies are runs of extents
+inline constexpr uint32_t kChunkClasses = 7;
 inline constexpr uint32_t kClassRun = kChunkClasses;
 inline constexpr uint32_t kHintCells = 8;
 inline constexpr uint32_t kChunkNone = 0xffffffff;
@@ -60,11 +63,12 @@ static_assert(sizeof(QueueLimits) == 32);
 /// Flags of a slot's message.
 enum SlotFlags : uint8_t {
   kSlotChunk = 1,     // the body is in `chunk`, not in the slot
-  kSlotExtended = 2,  // reserved: the body starts with an extension header (priority, times, key, headers ...)
+  // reserved: the body starts with an extension header (priority, times, key, headers ...)
+  kSlotExtended = 2,
 };
 
-/// One message. `word` is the truth; the rest belongs to the producer while WRITING and is immutable after
-/// that until the slot is free again. `leased_ms` belongs to the lease holder.
+/// One message. `word` is the truth; the rest belongs to the producer while WRITING and is
+/// immutable after that until the slot is free again. `leased_ms` belongs to the lease holder.
 struct alignas(128) Slot {
   std::atomic<uint64_t> word;
   std::atomic<uint64_t> id;         // position at the time of the put; survives bumps
@@ -89,8 +93,9 @@ struct alignas(64) SegmentControl {
 };
 static_assert(sizeof(SegmentControl) == 64);
 
-/// Accounts of one thread (or of one producer registration). Counters only grow and have one writer, the
-/// thread named in `word`; they stay when the row changes hands, so sums over all rows are exact.
+/// Accounts of one thread (or of one producer registration). Counters only grow and have one
+/// writer, the thread named in `word`; they stay when the row changes hands, so sums over all rows
+/// are exact.
 struct alignas(128) Row {
   std::atomic<uint64_t> word;  // owner 16 | thread 16 << 16 | RowState << 32
   std::atomic<uint64_t> bytes_in;
@@ -100,7 +105,8 @@ struct alignas(128) Row {
   std::atomic<uint64_t> leases;           // leases begun
   std::atomic<uint64_t> ends;             // leases ended: ack, nack, reap
   std::atomic<uint64_t> drops;            // dropped by overflow or purged
-  std::atomic<uint64_t> bytes_reserved;   // announced before it is used, so that no two threads use it twice
+  // announced before it is used, so that no two threads use it twice
+  std::atomic<uint64_t> bytes_reserved;
   std::atomic<uint64_t> leases_reserved;  // likewise
   uint8_t reserved[48];
 };
@@ -120,7 +126,8 @@ struct alignas(64) WakeWord {
   uint8_t reserved[60];
 };
 inline constexpr uint32_t kWakeSleepers = 1;
-inline constexpr uint32_t kWakeArmed = 2;  // set and cleared by the broker only: remote callers wait
+// set and cleared by the broker only: remote callers wait
+inline constexpr uint32_t kWakeArmed = 2;
 inline constexpr uint32_t kWakeStep = 4;
 
 /// Bits of QueueHeader::dirty.
@@ -162,15 +169,18 @@ struct alignas(64) QueueHeader {
   std::atomic<uint32_t> extents_used;     // hint, likewise
   std::atomic<uint32_t> segment_hint;     // hint: lowest segment that may be claimable
   std::atomic<uint32_t> joiners;          // hint: somebody waits in join()
-  std::atomic<uint64_t> skips_at;         // highest sequence at which a producer stepped over a slot
+  // highest sequence at which a producer stepped over a slot
+  std::atomic<uint64_t> skips_at;
   HintLine tail;
   HintLine head;
-  alignas(64) std::atomic<uint64_t> returned_summary;  // bit i: some segment = i mod 64 has returned bits
+  // bit i: some segment = i mod 64 has returned bits
+  alignas(64) std::atomic<uint64_t> returned_summary;
   std::atomic<uint32_t> dirty;                         // DirtyBits for the broker
   WakeWord ready;  // a message or an end may be there
   WakeWord room;   // space may be there
   WakeWord idle;   // nothing unfinished may be left
-  alignas(64) std::atomic<uint32_t> died_pid;  // payload of END(kProducerDied), written by the broker
+  // payload of END(kProducerDied), written by the broker
+  alignas(64) std::atomic<uint32_t> died_pid;
   std::atomic<uint32_t> died_status;
   alignas(64) std::atomic<uint32_t> chunk_hints[kChunkClasses + 1][kHintCells];
 };
@@ -181,7 +191,9 @@ constexpr uint64_t next_word(uint64_t sequence, uint32_t successor) {
   return (sequence << 21) | successor;
 }
 constexpr uint64_t next_sequence(uint64_t w) { return w >> 21; }
-constexpr uint32_t next_successor(uint64_t w) { return static_cast<uint32_t>(w & ((1u << 21) - 1)); }
+constexpr uint32_t next_successor(uint64_t w) {
+  return static_cast<uint32_t>(w & ((1u << 21) - 1));
+}
 
 // Chunk word: state 4 in the low bits; OWNED: owner 16 | generation 44; QUEUED: message id 44.
 enum class ChunkState : uint8_t { kFree = 0, kOwned = 1, kQueued = 2 };

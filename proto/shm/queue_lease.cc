@@ -11,7 +11,17 @@ void add(std::atomic<uint64_t>& counter, uint64_t n) {
 
 }  // namespace
 
-/// kOk: *raw is a lease of t by its owner. A revoked one is freed here, because its holder is done with the body.
+void Queue::journal_delivery(Actor& a, Place p, uint64_t id, uint64_t row_count) {
+  JournalLine& j = *a.journal;
+  j.object.store(static_cast<uint32_t>(object_id()), std::memory_order_relaxed);
+  j.row.store(a.row, std::memory_order_relaxed);
+  j.place.store(p.encode(), std::memory_order_relaxed);
+  j.id.store(id, std::memory_order_relaxed);
+  j.row_count.store(row_count, std::memory_order_relaxed);
+}
+
+/// kOk: *raw is a lease of t by its owner. A revoked one is freed here, because its holder is done
+/// with the body.
 Outcome Queue::check_lease(Actor& a, const Ticket& t, Place* p, uint64_t* raw) {
   *p = Place::decode(t.place);
   if (p->segment >= memory_.segments()) return Outcome::kLeaseLost;
@@ -51,7 +61,8 @@ Outcome Queue::bury(Actor& a, const Ticket& t) {
   }
 }
 
-/// LEASED -> free, then the chunk, then the accounts. The word may be carried to a later lap meanwhile.
+/// LEASED -> free, then the chunk, then the accounts. The word may be carried to a later lap
+/// meanwhile.
 Outcome Queue::finish(Actor& a, Place p, uint64_t raw, uint64_t id, bool dropped) {
   Slot& slot = ring().slot(p);
   Row& row = memory_.row(a.row);
@@ -61,15 +72,11 @@ Outcome Queue::finish(Actor& a, Place p, uint64_t raw, uint64_t id, bool dropped
   const bool in_chunk = slot.flags.load(std::memory_order_relaxed) & kSlotChunk;
   const uint32_t chunk = in_chunk ? slot.chunk.load(std::memory_order_relaxed) : kChunkNone;
   auto& removed = dropped ? row.drops : row.takes;
+  journal_delivery(a, p, id, row.ends.load(std::memory_order_relaxed));
   j.phase.store(leased.owner, std::memory_order_relaxed);
-  j.object.store(static_cast<uint32_t>(object_id()), std::memory_order_relaxed);
-  j.row.store(a.row, std::memory_order_relaxed);
-  j.place.store(p.encode(), std::memory_order_relaxed);
-  j.id.store(id, std::memory_order_relaxed);
   j.length.store(length, std::memory_order_relaxed);
   j.chunk.store(chunk, std::memory_order_relaxed);
   j.row_bytes.store(row.bytes_out.load(std::memory_order_relaxed), std::memory_order_relaxed);
-  j.row_count.store(row.ends.load(std::memory_order_relaxed), std::memory_order_relaxed);
   j.row_third.store(row.takes.load(std::memory_order_relaxed), std::memory_order_relaxed);
   j.op.store(static_cast<uint32_t>(JournalOp::kAck), std::memory_order_release);
   std::atomic_signal_fence(std::memory_order_seq_cst);
@@ -98,32 +105,35 @@ Outcome Queue::finish(Actor& a, Place p, uint64_t raw, uint64_t id, bool dropped
   return Outcome::kOk;
 }
 
-/// The holder of a revoked message is done: slot and chunk go. Its accounts were closed by the purge.
+/// The holder of a revoked message is done: slot and chunk go. Its accounts were closed by the
+/// purge.
 void Queue::release_revoked(Actor& a, Place p, uint64_t raw, uint64_t id) {
   Slot& slot = ring().slot(p);
   const bool in_chunk = slot.flags.load(std::memory_order_relaxed) & kSlotChunk;
   const uint32_t chunk = in_chunk ? slot.chunk.load(std::memory_order_relaxed) : kChunkNone;
-  // The chunk first: its word names this message, and a reaper that finds the slot does the same again.
+  const uint16_t holder = SlotWord::decode(raw).owner;
+  // The chunk first: its word names this message, and a reaper that finds the slot does the same
+  // again.
   if (chunk != kChunkNone && pool_.capacity(chunk) != 0) pool_.release(chunk, chunk_queued(id));
   while (!ring().release(p, raw, a.owner)) {
     raw = slot.word.load(std::memory_order_acquire);
-    if (SlotWord::decode(raw).state != SlotState::kRevoked) return;
+    const SlotWord w = SlotWord::decode(raw);
+    if (w.state != SlotState::kRevoked || w.owner != holder ||
+        slot.id.load(std::memory_order_relaxed) != id)
+      return;
   }
 }
 
-/// LEASED -> RETURNED in place, or BURIED when its deliveries are used up. False if the lease was lost.
+/// LEASED -> RETURNED in place, or BURIED when its deliveries are used up. False if the lease was
+/// lost.
 bool Queue::give_back(Actor& a, Place p, uint64_t raw, uint64_t id, bool counted) {
   Slot& slot = ring().slot(p);
   Row& row = memory_.row(a.row);
   JournalLine& j = *a.journal;
   const uint16_t holder = SlotWord::decode(raw).owner;
   const uint64_t ends = row.ends.load(std::memory_order_relaxed);
+  journal_delivery(a, p, id, ends);
   j.phase.store(holder, std::memory_order_relaxed);
-  j.object.store(static_cast<uint32_t>(object_id()), std::memory_order_relaxed);
-  j.row.store(a.row, std::memory_order_relaxed);
-  j.place.store(p.encode(), std::memory_order_relaxed);
-  j.id.store(id, std::memory_order_relaxed);
-  j.row_count.store(ends, std::memory_order_relaxed);
   j.op.store(static_cast<uint32_t>(JournalOp::kReturn), std::memory_order_release);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   bool mine = false, buried = false;
@@ -150,7 +160,8 @@ bool Queue::give_back(Actor& a, Place p, uint64_t raw, uint64_t id, bool counted
   return mine;
 }
 
-/// Something left the queue or came to rest: joiners, and consumers that wait before an END, may go on.
+/// Something left the queue or came to rest: joiners, and consumers that wait before an END, may go
+/// on.
 void Queue::after_removal(Actor& a) {
   constexpr uint32_t kSomebody = kWakeSleepers | kWakeArmed;
   if ((header().idle.word.load(std::memory_order_relaxed) & kSomebody) && unfinished() == 0)
@@ -160,7 +171,8 @@ void Queue::after_removal(Actor& a) {
     wake_all(a, header().ready, kDirtyReady);
 }
 
-/// Takes any resting message out of the queue. Leased by the caller for an instant, marked as set aside.
+/// Takes any resting message out of the queue. Leased by the caller for an instant, marked as set
+/// aside.
 bool Queue::drop(Actor& a, Place p, uint64_t raw) {
   const bool was_buried = SlotWord::decode(raw).state == SlotState::kBuried;
   a.journal->aside.store(p.encode(), std::memory_order_relaxed);
@@ -168,7 +180,7 @@ bool Queue::drop(Actor& a, Place p, uint64_t raw) {
   const uint64_t id = ring().slot(p).id.load(std::memory_order_relaxed);
   bool dropped = lease_announced(a, p, &raw, !was_buried);  // a buried message has kept its count
   if (dropped) {
-    forget_returned(p, a.owner);
+    forget_returned(p, raw);
     dropped = finish(a, p, raw, id, true) == Outcome::kOk;
   }
   a.journal->aside.store(0, std::memory_order_relaxed);
@@ -208,18 +220,43 @@ Outcome Queue::purge(Actor& a, unsigned states, uint64_t* purged) {
   return Outcome::kOk;
 }
 
+/// READY -> free in one step, wherever it stands. No lease: in the middle of the queue a lease that
+/// is given back would overtake what stands before it.
+bool Queue::remove_ready(Actor& a, Place p, uint64_t raw) {
+  Slot& slot = ring().slot(p);
+  Row& row = memory_.row(a.row);
+  JournalLine& j = *a.journal;
+  const uint64_t length = slot.length.load(std::memory_order_relaxed);
+  const uint64_t id = slot.id.load(std::memory_order_relaxed);
+  const bool in_chunk = slot.flags.load(std::memory_order_relaxed) & kSlotChunk;
+  const uint32_t chunk = in_chunk ? slot.chunk.load(std::memory_order_relaxed) : kChunkNone;
+  journal_delivery(a, p, id, row.takes.load(std::memory_order_relaxed));
+  j.phase.store(a.owner, std::memory_order_relaxed);
+  j.length.store(length, std::memory_order_relaxed);
+  j.chunk.store(chunk, std::memory_order_relaxed);
+  j.row_bytes.store(row.bytes_out.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  j.op.store(static_cast<uint32_t>(JournalOp::kTakeAuto), std::memory_order_release);
+  ring().note_skip(p.segment, QRing::sequence_of(p));
+  const bool mine = ring().consume({Walk::kFound, p, raw}, a.owner);
+  if (mine) {
+    if (chunk != kChunkNone) pool_.release(chunk, chunk_queued(id));
+    add(row.bytes_out, length);
+    add(row.drops, 1);
+  }
+  j.op.store(static_cast<uint32_t>(JournalOp::kIdle), std::memory_order_release);
+  return mine;
+}
+
 Outcome Queue::purge_one(Actor& a, uint64_t id) {
   Outcome outcome = Outcome::kEmpty;
   each_slot([&](Place p, uint64_t raw) {
-    if (memory_.slot(p.segment, QRing::index_of(p)).id.load(std::memory_order_relaxed) != id) return;
+    if (memory_.slot(p.segment, QRing::index_of(p)).id.load(std::memory_order_relaxed) != id)
+      return;
     const SlotState state = SlotWord::decode(raw).state;
     bool gone = false;
     if (state == SlotState::kLeased) gone = revoke(a, p, raw);
     if (state == SlotState::kReturned || state == SlotState::kBuried) gone = drop(a, p, raw);
-    if (state == SlotState::kReady) {
-      ring().note_skip(p.segment, QRing::sequence_of(p));
-      gone = drop(a, p, raw);
-    }
+    if (state == SlotState::kReady) gone = remove_ready(a, p, raw);
     if (gone) outcome = Outcome::kOk;
   });
   if (outcome == Outcome::kOk) wake_everyone(a);
@@ -240,10 +277,17 @@ Outcome Queue::kick(Actor& a, uint32_t max, uint32_t* kicked) {
       oldest_raw = raw;
     });
     if (best == UINT64_MAX) break;
+    // Journaled like a nack: not done is what still is BURIED.
+    Row& row = memory_.row(a.row);
+    JournalLine& j = *a.journal;
+    journal_delivery(a, oldest, best, row.ends.load(std::memory_order_relaxed));
+    j.phase.store(0, std::memory_order_relaxed);
+    j.op.store(static_cast<uint32_t>(JournalOp::kReturn), std::memory_order_release);
     ring().note_returned(oldest);
-    if (!ring().move(oldest, oldest_raw, SlotState::kReturned, 0, 0)) continue;
-    add(memory_.row(a.row).ends, 1);
-    ++*kicked;
+    const bool mine = ring().move(oldest, oldest_raw, SlotState::kReturned, 0, 0);
+    if (mine) add(row.ends, 1);
+    j.op.store(static_cast<uint32_t>(JournalOp::kIdle), std::memory_order_release);
+    *kicked += mine;
     wake(a, header().ready, kDirtyReady);
   }
   return Outcome::kOk;

@@ -108,8 +108,9 @@ Outcome Queue::try_put(Actor& a, const MessageIn& m, uint32_t chunk, uint64_t* i
   return outcome;
 }
 
-/// drop_oldest: the oldest is leased, which makes room, the new one is published, then the oldest is freed. A
-/// death in between leaves the oldest where it was. Leased and returned messages are never dropped.
+/// drop_oldest: the oldest is leased, which makes room, the new one is published, then the oldest
+/// is freed. A death in between leaves the oldest where it was. Leased and returned messages are
+/// never dropped.
 Outcome Queue::put_dropping(Actor& a, const MessageIn& m, uint32_t chunk, uint64_t* id) {
   for (;;) {
     const Found oldest = ring().find_head();
@@ -140,6 +141,7 @@ Outcome Queue::claim_publish(Actor& a, const MessageIn& m, uint32_t chunk, uint6
   const uint64_t puts = row.puts.load(std::memory_order_relaxed);
   j.length.store(m.length, std::memory_order_relaxed);
   j.chunk.store(chunk, std::memory_order_relaxed);
+  j.holder.store(a.owner, std::memory_order_relaxed);
   j.row_bytes.store(bytes, std::memory_order_relaxed);
   j.row_count.store(puts, std::memory_order_relaxed);
   j.place.store(0, std::memory_order_relaxed);
@@ -212,7 +214,8 @@ void Queue::fill(Place p, const MessageIn& m, uint32_t chunk) {
     pool_.queue(chunk, id);
     return;
   }
-  // Word by word and atomic, because an entombed producer may still be in here while the slot is read.
+  // Word by word and atomic, because an entombed producer may still be in here while the slot is
+  // read.
   const auto* from = static_cast<const std::byte*>(m.data);
   const uint64_t words = m.length / 8, rest = m.length % 8;
   for (uint64_t i = 0; i < words; ++i) {

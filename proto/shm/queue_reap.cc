@@ -1,8 +1,10 @@
-// After a death: decide the journaled operations, repair every word that names the dead, wake everybody.
+// After a death: decide the journaled operations, repair every word that names the dead, wake
+// everybody.
 //
-// Order: journal lines first (they tell published from withdrawn), then slots and segments, then chunks, then rows.
-// Every step is one CAS from a word that names the dead to a final state, so a second reaper finds less to
-// do and nothing to undo. The reaper's own accounting goes through its own journal line like any client's.
+// Order: journal lines first (they tell published from withdrawn), then slots and segments, then
+// chunks, then rows. Every step is one CAS from a word that names the dead to a final state, so a
+// second reaper finds less to do and nothing to undo. The reaper's own accounting goes through its
+// own journal line like any client's.
 #include "proto/shm/queue_visit.h"
 #include "proto/shm/queue_wait.h"
 
@@ -60,13 +62,20 @@ void Queue::reap_put(Actor&, uint16_t dead, JournalLine& line) {
   const Place p = Place::decode(line.place.load(std::memory_order_relaxed));
   const uint32_t chunk = line.chunk.load(std::memory_order_relaxed);
   const uint64_t id = line.id.load(std::memory_order_relaxed);
+  // The broker puts in the name of remote sessions: the claim does not always name the dead.
+  const uint16_t holder = static_cast<uint16_t>(line.holder.load(std::memory_order_relaxed));
   bool published = false;
   if (p.position != 0) {
     const SlotWord w = SlotWord::decode(ring().slot(p).word.load(std::memory_order_acquire));
     const bool still_mine =
-        w.owner == dead && (w.state == SlotState::kWriting || w.state == SlotState::kTomb);
+        w.owner == holder && (w.state == SlotState::kWriting || w.state == SlotState::kTomb);
     published = line.phase.load(std::memory_order_relaxed) == 1 && !still_mine;
-    if (still_mine) ring().withdraw(p, dead);
+    if (still_mine) {
+      // The decision before the deed: the next reaper would take the freed slot for a published
+      // one.
+      line.phase.store(0, std::memory_order_release);
+      ring().withdraw(p, holder);
+    }
   }
   const uint32_t r = line.row.load(std::memory_order_relaxed);
   if (r < kRowsMax && row_owner(memory_.row(r).word.load()) == dead) {
@@ -74,7 +83,8 @@ void Queue::reap_put(Actor&, uint16_t dead, JournalLine& line) {
     memory_.row(r).bytes_in.store(line.row_bytes.load(std::memory_order_relaxed) + length);
     memory_.row(r).puts.store(line.row_count.load(std::memory_order_relaxed) + (published ? 1 : 0));
   }
-  // An unpublished chunk is OWNED(dead), which the pool frees, or already QUEUED under the id it would have had.
+  // An unpublished chunk is OWNED(dead), which the pool frees, or already QUEUED under the id it
+  // would have had.
   if (!published && chunk != kChunkNone && p.position != 0) free_orphan_chunk(chunk, id, p);
 }
 
@@ -88,15 +98,17 @@ void Queue::reap_delivery(uint16_t dead, JournalOp op, JournalLine& line) {
   const uint64_t bytes = line.row_bytes.load(std::memory_order_relaxed);
   const uint64_t count = line.row_count.load(std::memory_order_relaxed);
   const uint64_t length = line.length.load(std::memory_order_relaxed);
+  // The broker leases and gives back in the name of remote sessions: the holder is not always the
+  // dead.
+  const uint16_t holder = static_cast<uint16_t>(line.phase.load(std::memory_order_relaxed));
   if (op == JournalOp::kTakeAuto) {
-    if (w.state == SlotState::kFree && w.owner == dead && w.lap > QRing::sequence_of(p)) {
+    if (w.state == SlotState::kFree && w.owner == holder && w.lap > QRing::sequence_of(p)) {
       row.bytes_out.store(bytes + length);
       row.takes.store(count + 1);
+      free_orphan_chunk(line.chunk.load(std::memory_order_relaxed), id, p);
     }
     return;
   }
-  // The broker leases and gives back in the name of remote sessions: the holder is not always the dead.
-  const uint16_t holder = static_cast<uint16_t>(line.phase.load(std::memory_order_relaxed));
   if (op == JournalOp::kLease) {
     if (w.state == SlotState::kLeased && w.owner == holder) row.leases.store(bytes + 1);
     return;
@@ -138,7 +150,8 @@ void Queue::reap_words(Actor& reaper, uint16_t dead, const uint64_t* asides, siz
     const uint64_t raw = memory_.segment_word(i).load(std::memory_order_acquire);
     const SegmentWord w = SegmentWord::decode(raw);
     if (w.state == SegmentState::kUnbacked) break;
-    if (w.state == SegmentState::kClaimed && w.owner == dead) ring().resolve_claimed_segment(i, raw);
+    if (w.state == SegmentState::kClaimed && w.owner == dead)
+      ring().resolve_claimed_segment(i, raw);
   }
 }
 
@@ -192,7 +205,8 @@ void Queue::reap_rows(Actor& reaper, uint16_t dead, const DeathInfo& info) {
   if (producer_died) after_producer_left(reaper, false);
 }
 
-/// Sets the returned bit of every RETURNED slot in segments [from, to). Returns where to go on, 0 at the end.
+/// Sets the returned bit of every RETURNED slot in segments [from, to). Returns where to go on, 0
+/// at the end.
 uint32_t Queue::rebuild_returned(uint32_t from, uint32_t to) {
   for (uint32_t i = from; i < to; ++i) {
     if (i >= memory_.segments()) return 0;

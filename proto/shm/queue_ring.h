@@ -1,34 +1,42 @@
 // The ring of slots: claim, publish, take, give back. Bodies, accounts and waiting live above it.
 //
-// Invariants (s = sequence of a segment, i = index; positions run in order over the chain of segments)
-//   R1  A slot is claimed at (s, i) only after every position before it has been claimed or stepped over;
-//       so a slot that was ever the tail at s carries lap >= s before the tail moves past it.
-//   R2  Consumers move on from (s, i) only when it is consumed (lap > s) or pinned at lap s; so the passed
-//       positions are a prefix, and what is passed stays passed.
-//   R3  A segment goes LINKED -> PASSED only after its successor is LINKED and all its positions are passed;
-//       only FREE, PASSED and UNBACKED segments are claimed for a later sequence.
-//   R4  A pinned slot is never reused: the producer that reaches it one lap later carries the word over to its
-//       own lap by CAS and steps over only if that CAS succeeded.
-//   R5  head, tail and the bitmaps are hints. They are stored by whoever did the work, may lag by any
-//       amount, and never lead: they come from positions that the storer itself saw claimed or passed.
+// Invariants (s = sequence of a segment, i = index; positions run in order over the chain of
+// segments)
+//   R1  A slot is claimed at (s, i) only after every position before it has been claimed or stepped
+//       over; so a slot that was ever the tail at s carries lap >= s before the tail moves past it.
+//   R2  Consumers move on from (s, i) only when it is consumed (lap > s) or pinned at lap s; so the
+//       passed positions are a prefix, and what is passed stays passed.
+//   R3  A segment goes LINKED -> PASSED only after its successor is LINKED and all its positions
+//       are passed; only FREE, PASSED and UNBACKED segments are claimed for a later sequence.
+//   R4  A pinned slot is never reused: the producer that reaches it one lap later carries the word
+//       over to its own lap by CAS and steps over only if that CAS succeeded.
+//   R5  head, tail and the bitmaps are hints. They are stored by whoever did the work, may lag by
+//       any amount, and never lead: they come from positions that the storer itself saw claimed or
+//       passed.
 //
-// Why a stale walker is harmless: by R1 and R2 every slot of a segment that was claimed again carries
-// lap > s, or is pinned; the walker steps over all of them, finds at the end that `next` names another
-// sequence, and starts again from the truth. It never meets a word that its CAS could match.
+// Why a stale walker is harmless: by R1 and R2 every slot of a segment that was claimed again
+// carries lap > s, or is pinned; the walker steps over all of them, finds at the end that `next`
+// names another sequence, and starts again from the truth. It never meets a word that its CAS could
+// match.
 //
-// Memory order: every transition is a seq_cst CAS (a locked instruction on x86; it is what orders the check of the
-// wake words after it), every decision is taken on an acquire load. Hints are relaxed.
+// Memory order: every transition is a seq_cst CAS (a locked instruction on x86; it is what orders
+// the check of the wake words after it), every decision is taken on an acquire load. Hints are
+// stored with release and loaded with acquire: who starts from a hint must see what its storer saw
+// before it.
 //
 // Crash and freeze story, per operation, when the thread stops after step k
-//   claim    before the CAS: nothing. After it: WRITING(me). A consumer that sees something claimed behind it
-//            waits 2 us and turns it into TOMB: the late publish fails. The reaper frees either.
+//   claim    before the CAS: nothing. After it: WRITING(me). A consumer that sees something claimed
+//            behind it waits 2 us and turns it into TOMB: the late publish fails. The reaper frees
+//            either.
 //   publish  one CAS. After it the message is there; hints and wakes are redone by anybody.
 //   take     one CAS. Before it nothing; after it LEASED(me) or consumed.
-//   return   the bitmap bit is set before the CAS, so no RETURNED word is ever without its bit, but for a taker
-//            that is frozen between its CAS and clearing the bit; it looks again after clearing.
-//   append   CLAIMED(me) segment -> its `next` -> CAS of the predecessor's `next` (the commit) -> LINKED. Whoever
-//            follows the link completes the last step first. A dead claimer's segment is freed by the reaper if no
-//            link names it. A frozen one pins one segment, and others claim another.
+//   return   the bitmap bit is set before the CAS, so no RETURNED word is ever without its bit, but
+//            for a taker that is frozen between its CAS and clearing the bit; it looks again after
+//            clearing.
+//   append   CLAIMED(me) segment -> its `next` -> CAS of the predecessor's `next` (the commit) ->
+//            LINKED. Whoever follows the link completes the last step first. A dead claimer's
+//            segment is freed by the reaper if no link names it. A frozen one pins one segment, and
+//            others claim another.
 //   bump     one CAS, repeatable.
 //
 // `Memory` supplies the words; the model checker instantiates the same code with 2 slots a segment.
@@ -97,7 +105,8 @@ class Ring {
     return {Walk::kCorrupt, p, 0};
   }
 
-  /// The oldest message that was never taken. kEmpty also when only an unfinished claim stands there.
+  /// The oldest message that was never taken. kEmpty also when only an unfinished claim stands
+  /// there.
   Found find_head() {
     Place p = hint(m_.head_hint());
     for (uint32_t steps = 0; steps < m_.steps_max(); ++steps) {
@@ -146,16 +155,18 @@ class Ring {
   /// False: the claim was taken away; the slot is a tomb that withdraw() must free.
   bool publish(Place p, uint16_t owner, SlotState state = SlotState::kReady) {
     const uint64_t seq = sequence_of(p);
-    return cas(slot(p).word, slot_word(seq, SlotState::kWriting, owner), slot_word(seq, state, owner));
+    return cas(slot(p).word, slot_word(seq, SlotState::kWriting, owner),
+               slot_word(seq, state, owner));
   }
 
   /// Gives up an own claim, entombed or not. The tomb may have been carried to a later lap.
   void withdraw(Place p, uint16_t owner) {
-    note_skip(p.segment, sequence_of(p));
     for (;;) {
       const uint64_t raw = slot(p).word.load(std::memory_order_acquire);
       const SlotWord w = SlotWord::decode(raw);
-      if (w.owner != owner || (w.state != SlotState::kTomb && w.state != SlotState::kWriting)) return;
+      if (w.owner != owner || (w.state != SlotState::kTomb && w.state != SlotState::kWriting))
+        return;
+      note_skip(p.segment, w.lap);
       if (cas(slot(p).word, raw, slot_word(w.lap + 1, SlotState::kFree, owner))) return;
     }
   }
@@ -185,10 +196,11 @@ class Ring {
     return cas(slot(p).word, raw, slot_word(SlotWord::decode(raw).lap, state, owner, count));
   }
 
-  /// Before a position between head and tail stops holding a message: skipped_between() then looks here.
+  /// Before a position between head and tail stops holding a message: skipped_between() then looks
+  /// here.
   void note_skip(uint32_t segment, uint64_t seq) {
-    m_.segment_skips(segment).store(seq, std::memory_order_seq_cst);
-    if (m_.skips_at().load(std::memory_order_relaxed) < seq) m_.skips_at().store(seq);
+    raise(m_.segment_skips(segment), seq);
+    raise(m_.skips_at(), seq);
   }
 
   void store_tail_hint(Place used) { store_hint(m_.tail_hint(), used); }
@@ -208,7 +220,8 @@ class Ring {
     for (uint32_t steps = 0; steps < m_.steps_max(); ++steps) {
       const SlotWord w = SlotWord::decode(slot(p).word.load(std::memory_order_acquire));
       const uint64_t seq = sequence_of(p);
-      if (w.lap < seq || (w.lap == seq && (w.state == SlotState::kFree || w.state == SlotState::kEnd)))
+      if (w.lap < seq ||
+          (w.lap == seq && (w.state == SlotState::kFree || w.state == SlotState::kEnd)))
         return p;
       if (index_of(p) + 1 < kSlots) {
         ++p.position;
@@ -237,8 +250,8 @@ class Ring {
     return p;
   }
 
-  /// Positions in [head, tail) that hold no message: stepped over or withdrawn. Only segments that carry
-  /// the mark of their sequence are looked into.
+  /// Positions in [head, tail) that hold no message: stepped over or withdrawn. Only segments that
+  /// carry the mark of their sequence are looked into.
   uint64_t skipped_between(Place head, Place tail) {
     if (m_.skips_at().load(std::memory_order_acquire) < sequence_of(head)) return 0;
     uint64_t skipped = 0;
@@ -258,7 +271,8 @@ class Ring {
     return skipped;
   }
 
-  /// Step over the link at the end of p's segment, completing it. kEmpty: no successor yet; kEnd: p is stale.
+  /// Step over the link at the end of p's segment, completing it. kEmpty: no successor yet; kEnd: p
+  /// is stale.
   Walk follow(Place* p) {
     const uint64_t seq = sequence_of(*p);
     const uint64_t next = m_.next(p->segment).load(std::memory_order_acquire);
@@ -275,7 +289,8 @@ class Ring {
   void resolve_claimed_segment(uint32_t index, uint64_t raw) {
     const SegmentWord w = SegmentWord::decode(raw);
     for (uint32_t i = 0; i < m_.segments(); ++i) {
-      const SegmentWord other = SegmentWord::decode(m_.segment_word(i).load(std::memory_order_acquire));
+      const SegmentWord other =
+          SegmentWord::decode(m_.segment_word(i).load(std::memory_order_acquire));
       if (other.state == SegmentState::kUnbacked) break;
       if (m_.next(i).load(std::memory_order_acquire) == ring_next_word(w.sequence - 1, index)) {
         complete_link(index, w.sequence);
@@ -285,13 +300,15 @@ class Ring {
     cas(m_.segment_word(index), raw, SegmentWord{w.sequence, 0, SegmentState::kFree}.encode());
   }
 
-  /// Rebuilds a place from the segment words: the newest linked segment, or the oldest that is not passed.
+  /// Rebuilds a place from the segment words: the newest linked segment, or the oldest that is not
+  /// passed.
   ///
-  /// One scan is not a snapshot: it may miss a segment that was CLAIMED when the scan went by, and see a later
-  /// one. So the oldest is accepted only up to the newest of a scan before it: whoever linked that
-  /// one had completed every link before it (follow() does), so the second scan meets all of those LINKED, or
-  /// PASSED because consumers are beyond. A scan may also see none, when the one linked segment moved on
-  /// behind it; then it is repeated. False only for a damaged segment.
+  /// One scan is not a snapshot: it may miss a segment that was CLAIMED when the scan went by, and
+  /// see a later one. So the oldest is accepted only up to the newest of a scan before it: whoever
+  /// linked that one had completed every link before it (follow() does), so the second scan meets
+  /// all of those LINKED, or PASSED because consumers are beyond. A scan may also see none, when
+  /// the one linked segment moved on behind it; then it is repeated. False only for a damaged
+  /// segment.
   bool search(Place* p, bool newest) {
     for (uint32_t attempt = 0; attempt < kSearchesMax; ++attempt) {
       Place bound;
@@ -311,12 +328,20 @@ class Ring {
     return word.compare_exchange_strong(expected, desired, std::memory_order_seq_cst);
   }
 
+  /// Marks only grow: a thawed thread must not take a later one back.
+  template <class Word>
+  static void raise(Word& word, uint64_t to) {
+    uint64_t seen = word.load(std::memory_order_acquire);
+    while (seen < to && !word.compare_exchange_strong(seen, to, std::memory_order_seq_cst)) {
+    }
+  }
+
   /// States that an older lap may have left in a slot that consumers have passed.
   static constexpr bool is_old(SlotState s) { return s == SlotState::kFree || is_pinned(s); }
 
   template <class Word>
   Place hint(Word& word) {
-    Place p = Place::decode(word.load(std::memory_order_relaxed));
+    Place p = Place::decode(word.load(std::memory_order_acquire));
     // Only damage makes a hint that is out of range.
     if (p.segment >= m_.segments() || p.position < kSlots) {
       if (!search(&p, false)) p = {kSlots, 0};
@@ -324,17 +349,18 @@ class Ring {
     return p;
   }
 
-  /// The hint names the place after `used`, or `used` itself at the end of a segment, so that the pair
-  /// {position, segment} always belongs together.
+  /// The hint names the place after `used`, or `used` itself at the end of a segment, so that the
+  /// pair {position, segment} always belongs together.
   template <class Word>
   void store_hint(Word& word, Place used) {
     if (index_of(used) + 1 < kSlots) ++used.position;
-    word.store(used.encode(), std::memory_order_relaxed);
+    word.store(used.encode(), std::memory_order_release);
   }
 
   bool bump(Place p, uint64_t raw) {
     const SlotWord w = SlotWord::decode(raw);
-    if (!is_pinned(w.state)) return false;  // impossible but for damage: the step limit ends the walk
+    // impossible but for damage: the step limit ends the walk
+    if (!is_pinned(w.state)) return false;
     note_skip(p.segment, sequence_of(p));
     return cas(slot(p).word, raw, slot_word(sequence_of(p), w.state, w.owner, w.count));
   }
@@ -384,7 +410,8 @@ class Ring {
     const uint64_t seq = sequence_of(*p);
     const uint32_t fresh = claim_segment(owner, seq + 1);
     if (fresh == kSegmentNone) {
-      // Only a chain that still ends here is out of memory; otherwise somebody linked, or p is stale.
+      // Only a chain that still ends here is out of memory; otherwise somebody linked, or p is
+      // stale.
       const Walk again = follow(p);
       return again == Walk::kEmpty ? Walk::kNoMemory : again == Walk::kEnd ? Walk::kEmpty : again;
     }
@@ -407,12 +434,13 @@ class Ring {
         const uint64_t raw = m_.segment_word(i).load(std::memory_order_acquire);
         const SegmentWord w = SegmentWord::decode(raw);
         if (w.state == SegmentState::kLinked || w.state == SegmentState::kClaimed) continue;
-        // Sequences of a segment only grow: a thawed appender must not bring an old one back. FREE at `seq`
-        // itself was claimed for it and never linked.
+        // Sequences of a segment only grow: a thawed appender must not bring an old one back. FREE
+        // at `seq` itself was claimed for it and never linked.
         if (w.sequence > seq || (w.sequence == seq && w.state == SegmentState::kPassed)) continue;
         if (pass < 2 && m_.crowded(i, w.sequence)) continue;
         if (w.state == SegmentState::kUnbacked && !m_.back_segment(i)) return kSegmentNone;
-        if (cas(m_.segment_word(i), raw, SegmentWord{seq, owner, SegmentState::kClaimed}.encode())) {
+        if (cas(m_.segment_word(i), raw,
+                SegmentWord{seq, owner, SegmentState::kClaimed}.encode())) {
           m_.segment_was_claimed(i);
           return i;
         }

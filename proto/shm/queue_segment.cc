@@ -21,7 +21,8 @@ QueueGeometry QueueGeometry::of(const QueueLimits& limits) {
   QueueGeometry g{};
   // Every message, every pinned slot and every thread's claim at once, and some to walk with.
   g.segments = (limits.max_len + limits.max_leases + kRowsMax) / kSlotsPerSegment + 8;
-  // A body takes at most four times its size (17 KiB in a 64 KiB extent); threads hold private chunks.
+  // A body takes at most four times its size (17 KiB in a 64 KiB extent); threads hold private
+  // chunks.
   const uint64_t largest = (limits.max_msg_bytes + kExtentBytes - 1) / kExtentBytes + 1;
   g.extents = static_cast<uint32_t>(4 * (limits.max_bytes / kExtentBytes + 1) + 4 * largest + 64);
   g.rows_at = sizeof(QueueHeader);
@@ -136,7 +137,8 @@ bool QueueMemory::back_segment(uint32_t segment) {
     } while (result != 0 && errno == EINTR);
     return result == 0;
   };
-  return reserve(geometry_.segments_at + segment * sizeof(SegmentControl), sizeof(SegmentControl)) &&
+  return reserve(geometry_.segments_at + segment * sizeof(SegmentControl),
+                 sizeof(SegmentControl)) &&
          reserve(geometry_.slots_at + segment * slots, slots);
 }
 

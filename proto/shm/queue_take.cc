@@ -39,17 +39,23 @@ Outcome Queue::try_take(Actor& a, TakeMode mode, Taken* out) {
     if (lost) continue;
     if (outcome == Outcome::kOk) {
       ring().store_head_hint(at.place);
-      // The one woken for another message may be stopped: whoever is awake wakes the next.
-      if (header().ready.word.load(std::memory_order_relaxed) & kWakeSleepers) {
-        if (ring().find_head().walk != Walk::kEmpty) wake(a, header().ready, kDirtyReady);
-      }
+      wake_next(a);
       wake(a, header().room, kDirtyRoom);
     }
     return outcome;
   }
 }
 
-/// Small body and auto: copy, then one CAS; a lost CAS makes the copy worthless. Everything else is leased.
+/// The one woken for another message may be stopped: whoever is awake wakes the next if there is
+/// more.
+void Queue::wake_next(Actor& a) {
+  if ((header().ready.word.load(std::memory_order_relaxed) & kWakeSleepers) == 0) return;
+  if (memory_.returned_summary().load() != 0 || ring().find_head().walk != Walk::kEmpty)
+    wake(a, header().ready, kDirtyReady);
+}
+
+/// Small body and auto: copy, then one CAS; a lost CAS makes the copy worthless. Everything else is
+/// leased.
 Outcome Queue::take_found(Actor& a, TakeMode mode, const Found& at, Taken* out, bool* lost) {
   Slot& slot = ring().slot(at.place);
   const uint32_t length = slot.length.load(std::memory_order_relaxed);
@@ -60,13 +66,11 @@ Outcome Queue::take_found(Actor& a, TakeMode mode, const Found& at, Taken* out, 
   if (!consume && !leases_allow(a)) return Outcome::kTooManyLeases;
   const uint64_t before = (consume ? row.bytes_out : row.leases).load(std::memory_order_relaxed);
   const uint64_t takes = row.takes.load(std::memory_order_relaxed);
+  journal_delivery(a, at.place, 0, takes);
   j.phase.store(a.owner, std::memory_order_relaxed);
-  j.object.store(static_cast<uint32_t>(object_id()), std::memory_order_relaxed);
-  j.row.store(a.row, std::memory_order_relaxed);
-  j.place.store(at.place.encode(), std::memory_order_relaxed);
   j.length.store(length, std::memory_order_relaxed);
+  j.chunk.store(kChunkNone, std::memory_order_relaxed);
   j.row_bytes.store(before, std::memory_order_relaxed);
-  j.row_count.store(takes, std::memory_order_relaxed);
   j.op.store(static_cast<uint32_t>(consume ? JournalOp::kTakeAuto : JournalOp::kLease),
              std::memory_order_release);
   uint64_t raw = at.word;
@@ -110,7 +114,8 @@ void Queue::copy_inline(Place p, uint64_t length, void* to) const {
   }
 }
 
-/// Copies out what the slot says. Before a CAS that proves it, all of it may be nonsense, so it is bounded.
+/// Copies out what the slot says. Before a CAS that proves it, all of it may be nonsense, so it is
+/// bounded.
 void Queue::describe(Place p, uint64_t raw, Taken* out) const {
   const Slot& slot = ring().slot(p);
   out->id = slot.id.load(std::memory_order_relaxed);
@@ -132,14 +137,15 @@ void Queue::describe(Place p, uint64_t raw, Taken* out) const {
   out->data = out->inline_copy;
 }
 
-/// Clears the bit of a message that was just taken or is gone. Whoever holds the slot by now may be on the way
-/// to return it and have set the bit already, so it is set again unless the slot rests or is in own hands.
-void Queue::forget_returned(Place p, uint16_t owner) const {
+/// Clears the bit of a message that was just taken or is gone. Whoever holds the slot by now may be
+/// on the way to return it and have set the bit already, so the bit is set again unless the word
+/// still is `mine`.
+void Queue::forget_returned(Place p, uint64_t mine) const {
   QRing r = ring();
   r.forget_returned(p);
-  const SlotWord now = SlotWord::decode(r.slot(p).word.load(std::memory_order_seq_cst));
-  if (now.state == SlotState::kReturned ||
-      (now.state == SlotState::kLeased && now.owner != owner))
+  const uint64_t now = r.slot(p).word.load(std::memory_order_seq_cst);
+  const SlotState state = SlotWord::decode(now).state;
+  if (now != mine && (state == SlotState::kReturned || state == SlotState::kLeased))
     r.note_returned(p);
 }
 
@@ -196,7 +202,12 @@ Outcome Queue::try_take_returned(Actor& a, TakeMode mode, Taken* out, bool* lost
   if (!find_returned(&at)) return Outcome::kEmpty;
   const Outcome outcome = take_found(a, mode, at, out, lost);
   if (outcome != Outcome::kOk || *lost) return outcome;
-  forget_returned(at.place, a.owner);
+  // A leased word is this call's own until it is given back; a consumed one is nobody's.
+  const SlotWord was = SlotWord::decode(at.word);
+  const uint64_t mine =
+      out->leased ? slot_word(was.lap, SlotState::kLeased, a.owner, was.count) : 0;
+  forget_returned(at.place, mine);
+  wake_next(a);
   wake(a, header().room, kDirtyRoom);
   return outcome;
 }

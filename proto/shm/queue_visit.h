@@ -1,12 +1,14 @@
-// Visiting every slot that may hold something; for inspection, purging and reaping, not for hot paths.
+// Visiting every slot that may hold something; for inspection, purging and reaping, not for hot
+// paths.
 #pragma once
 
 #include "proto/shm/queue.h"
 
 namespace heddle::shm {
 
-/// visit(Place, raw) for each slot of each segment that was ever used, in memory order (not in id order). The
-/// place's sequence is the word's lap, which is all that the ring needs to find the slot.
+/// visit(Place, raw) for each slot of each segment that was ever used, in memory order (not in id
+/// order). The place's sequence is the word's lap, which is all that the ring needs to find the
+/// slot.
 template <class Visit>
 void Queue::each_slot(Visit visit) const {
   for (uint32_t segment = 0; segment < memory_.segments(); ++segment) {

@@ -15,9 +15,14 @@ bool many_cpus() {
   return many;
 }
 
+void pass_wake_on(WakeWord& line) {
+  if (line.word.load() & kWakeSleepers) futex_wake(&line.word, 1);
+}
+
 namespace {
 
-/// Tells the broker. The dirty bit comes first: a ringer that dies in between leaves the bit for the scan.
+/// Tells the broker. The dirty bit comes first: a ringer that dies in between leaves the bit for
+/// the scan.
 void ring_doorbell(Actor& a, QueueHeader& header, uint32_t dirty_bit) {
   if (header.dirty.fetch_or(dirty_bit) & dirty_bit) return;
   if (a.doorbell_fd < 0) return;
@@ -37,8 +42,8 @@ void Queue::wake(Actor& a, WakeWord& line, uint32_t dirty_bit) {
     uint32_t stepped = line.word.fetch_add(kWakeStep) + kWakeStep;
     if (futex_wake(&line.word, 1) == 0 && (stepped & kWakeSleepers) != 0 &&
         line.word.compare_exchange_strong(stepped, stepped & ~kWakeSleepers)) {
-      // One may have gone to sleep on this very sequence between the wake and the CAS; any later one sees
-      // that the bit is gone.
+      // One may have gone to sleep on this very sequence between the wake and the CAS; any later
+      // one sees that the bit is gone.
       futex_wake(&line.word, INT_MAX);
     }
   }

@@ -1,11 +1,12 @@
-// Sleeping and waking of queue callers (see "Waking" in README.md). Included by the .cc files that wait.
+// Sleeping and waking of queue callers (see "Waking" in README.md). Included by the .cc files that
+// wait.
 //
-// A sleeper sets SLEEPERS by CAS, tries once more, then sleeps on the exact word. A waker has already done its
-// seq_cst CAS on the slot when it loads the word: either it sees SLEEPERS, or the sleeper's second try sees the
-// slot. It steps the sequence, so a sleeper on its way does not fall asleep, and wakes one; only when nobody was
-// there does it clear SLEEPERS, by CAS against that very sequence. Who takes one wakes the next if there is more,
-// because the woken one may be stopped. Nobody sleeps for more than a second: the last net under a dead waker
-// and a dead broker.
+// A sleeper sets SLEEPERS by CAS, tries once more, then sleeps on the exact word. A waker has
+// already done its seq_cst CAS on the slot when it loads the word: either it sees SLEEPERS, or the
+// sleeper's second try sees the slot. It steps the sequence, so a sleeper on its way does not fall
+// asleep, and wakes one; only when nobody was there does it clear SLEEPERS, by CAS against that
+// very sequence. Who takes one wakes the next if there is more, because the woken one may be
+// stopped. Nobody sleeps for more than a second: the last net under a dead waker and a dead broker.
 #pragma once
 
 #include "proto/shm/cpu_pause.h"
@@ -20,6 +21,10 @@ inline constexpr uint32_t kSpinsFailedMax = 8;
 
 /// Spinning pays only when somebody else can run meanwhile.
 bool many_cpus();
+
+/// Wakes one more sleeper without stepping the sequence: the one that passes on must not wake
+/// itself.
+void pass_wake_on(WakeWord& line);
 
 template <class Attempt>
 Outcome Queue::wait(Actor& a, WakeWord& line, int64_t deadline_ns, Attempt attempt) {
@@ -41,6 +46,7 @@ Outcome Queue::wait(Actor& a, WakeWord& line, int64_t deadline_ns, Attempt attem
     } while (monotonic_ns() < until);
   }
   ++a.spins_failed;
+  uint32_t passed_on = line.word.load(std::memory_order_relaxed) / kWakeStep;
   for (;;) {
     uint32_t seen = line.word.load(std::memory_order_seq_cst);
     if ((seen & kWakeSleepers) == 0) {
@@ -52,6 +58,15 @@ Outcome Queue::wait(Actor& a, WakeWord& line, int64_t deadline_ns, Attempt attem
     const int64_t left = deadline_ns == kForever ? kSleepMaxNs : deadline_ns - monotonic_ns();
     if (left <= 0) return Outcome::kTimedOut;
     const int result = futex_wait(&line.word, seen, left < kSleepMaxNs ? left : kSleepMaxNs);
+    if (result == 0) {
+      // Woken for something that this one cannot use, or that somebody else took: passed on once
+      // for each step of the sequence, so that sleepers do not wake one another for ever.
+      outcome = attempt(&done);
+      if (done) return outcome;
+      const uint32_t sequence = line.word.load(std::memory_order_relaxed) / kWakeStep;
+      if (sequence != passed_on) pass_wake_on(line);
+      passed_on = sequence;
+    }
     if (result == EINTR && a.interruptible) {
       outcome = attempt(&done);
       return done ? outcome : Outcome::kInterrupted;

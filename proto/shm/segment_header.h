@@ -1,5 +1,6 @@
-// The first line of every shared segment: what it is, which version, how large. The broker writes it once,
-// before the segment has a second user; a mismatch at attach is an error that names both sides.
+// The first line of every shared segment: what it is, which version, how large. The broker writes
+// it once, before the segment has a second user; a mismatch at attach is an error that names both
+// sides.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +9,14 @@ namespace heddle::shm {
 
 inline constexpr uint64_t kSegmentMagic = 0x31474553444c4448;  // "HDLDSEG1"
 
-enum class SegmentKind : uint32_t { kQueue = 1, kPipe = 2, kDict = 3, kLocks = 4, kBlock = 5, kList = 6 };
+enum class SegmentKind : uint32_t {
+  kQueue = 1,
+  kPipe = 2,
+  kDict = 3,
+  kLocks = 4,
+  kBlock = 5,
+  kList = 6
+};
 
 struct alignas(64) SegmentHeader {
   uint64_t magic;

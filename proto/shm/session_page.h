@@ -1,14 +1,17 @@
-// The session page: one memfd per session, mapped by that session's process and by the broker, nobody else.
+// The session page: one memfd per session, mapped by that session's process and by the broker,
+// nobody else.
 //
 // Layout (little-endian, sizes fixed by static_assert):
 //   0     SessionHeader (128 B)    written by the broker before the page is handed out
 //   128   ThreadLine[thread_lines] one per thread of the client; claimed and released by the client
 //
-// A ThreadLine holds the thread's *bell*, the one pthread object allowed in shared memory: a robust,
-// process-shared mutex that the thread holds for as long as it lives. The kernel marks it when the thread ends in
-// any way, exec included, which a pidfd does not show. `claimed` is written by the client only.
-// Crash story: a thread that dies leaves its bell owner-dead and its journal line as it was; the broker reads
-// the line, repairs the objects it points to, clears the line, and the page is never reused for another session.
+// A ThreadLine holds the thread's *bell*, the one pthread object allowed in shared memory: a
+// robust, process-shared mutex that the thread holds for as long as it lives. The kernel marks it
+// when the thread ends in any way, exec included, which a pidfd does not show. `claimed` is written
+// by the client only.
+// Crash story: a thread that dies leaves its bell owner-dead and its journal line as it was; the
+// broker reads the line, repairs the objects it points to, clears the line, and the page is never
+// reused for another session.
 #pragma once
 
 #include <pthread.h>

@@ -5,13 +5,14 @@
 //   | lap 36        | count 8  | owner 16   | state |
 //   +---------------+----------+------------+-------+
 //
-// lap    sequence number of the segment at the time of the last transition into a live state; a consumed
-//        slot carries lap + 1, so zeroed memory (lap 0) is claimable at every sequence number >= 1.
+// lap    sequence number of the segment at the time of the last transition into a live state; a
+//        consumed slot carries lap + 1, so zeroed memory (lap 0) is claimable at every sequence
+//        number >= 1.
 // count  failed deliveries so far (saturates at 255); for END the cause (EndCause).
 // owner  who may move the slot on, or who moved it last (FREE: a hint for the reaper only).
 //
-// 2^36 laps of a segment last 30 hours at one lap per microsecond and per segment; a thawed client's
-// CAS therefore cannot meet its expected word again.
+// 2^36 laps of a segment last 30 hours at one lap per microsecond and per segment; a thawed
+// client's CAS therefore cannot meet its expected word again.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@ namespace heddle::shm {
 
 enum class SlotState : uint8_t {
   kFree = 0,       // claimable at sequence s if lap <= s; lap == s + 1 means consumed at s
-  kWriting = 1,    // a producer fills it; anyone may turn it into kTomb when something stands behind
+  // a producer fills it; anyone may turn it into kTomb when something stands behind
+  kWriting = 1,
   kReady = 2,      // a message
   kLeased = 3,     // a message in the hands of owner
   kReturned = 4,   // a message that came back; it is in the returned bitmap
@@ -73,7 +75,8 @@ constexpr bool is_pinned(SlotState s) {
   }
 }
 
-/// A position in the stream: position = sequence * kSlotsPerSegment + index, found in segment `segment`.
+/// A position in the stream: position = sequence * kSlotsPerSegment + index, found in segment
+/// `segment`.
 struct Place {
   uint64_t position;
   uint32_t segment;

@@ -1,0 +1,163 @@
+// Stops a client after every instruction that changed something, for every queue operation. Two
+// others then do at least two laps over the segments without waiting for anybody; the stopped one
+// goes on; nothing may be lost, doubled or stuck, and a claim that was taken away must fail.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+
+#include "tests/crash/step_world.h"
+#include "tests/support/stepper.h"
+
+namespace heddle::shm {
+namespace {
+
+using test::SteppedChild;
+
+using Count = std::map<std::string, int>;
+
+class StepFreeze : public ::testing::TestWithParam<size_t> {
+ protected:
+  void SetUp() override {
+    const char* why;
+    if (!test::can_step(&why)) {
+      if (std::getenv("CI") != nullptr) FAIL() << why;
+      GTEST_SKIP() << why;
+    }
+  }
+};
+
+/// Instructions after which the shared memory was different.
+std::vector<uint64_t> stops_of(World& world, const std::function<int()>& body) {
+  std::vector<uint64_t> stops{0};
+  SteppedChild child(body);
+  for (uint64_t last = world.hash(); child.step();) {
+    const uint64_t now = world.hash();
+    if (now == last) continue;
+    last = now;
+    stops.push_back(child.steps());
+  }
+  return stops;
+}
+
+class Others {
+ public:
+  explicit Others(World& world)
+      : world_(world), a_(world.newcomer(21)), b_(world.newcomer(22)) {}
+
+  /// Puts and takes in turns, never waiting. Messages found there before are taken as well.
+  std::string laps(int messages) {
+    int refused = 0;
+    for (int i = 0; i < messages; ++i) {
+      const std::string body = "o" + std::to_string(i);
+      const Outcome outcome = put(world_.queue(), i % 2 ? a_ : b_, body);
+      if (outcome == Outcome::kOk) {
+        ++expected[body];
+      } else if (outcome != Outcome::kClosed) {
+        return "put says " + std::to_string(static_cast<int>(outcome));
+      }
+      refused += outcome == Outcome::kClosed;
+      if (const std::string wrong = take_one(i % 3 ? b_ : a_); !wrong.empty()) return wrong;
+    }
+    const bool stuck = refused == 0 && static_cast<int>(taken.size()) < messages / 2;
+    return stuck ? "nothing comes out: " + std::to_string(taken.size()) : "";
+  }
+
+  std::string take_one(Actor& actor) {
+    Taken t;
+    const Outcome outcome = world_.queue().take(actor, TakeMode::kLease, &t, kTry);
+    if (outcome == Outcome::kOk) {
+      ++taken[body_of(t)];
+      return world_.queue().ack(actor, t.ticket) == Outcome::kOk ? "" : "ack refused";
+    }
+    const bool ordinary = outcome == Outcome::kEmpty || outcome == Outcome::kEndOfStream;
+    return ordinary ? "" : "take says " + std::to_string(static_cast<int>(outcome));
+  }
+
+  void drain() {
+    std::string wrong;
+    for (const std::string& body : world_.drain(a_, &wrong)) ++taken[body];
+  }
+
+  Count expected, taken;
+
+ private:
+  World& world_;
+  Actor a_, b_;
+};
+
+/// Everything there was, all that the others put, what the victim put if it says so; each exactly
+/// once.
+std::string compare(World& world, const Scenario& scenario, Others& others,
+                    const VictimReport& report) {
+  Count taken = others.taken;
+  if (report.took) ++taken[std::string(report.body, report.length)];
+  Bodies rest;  // of the scenario's own bodies: initial ones and those the victim put
+  for (auto& [body, n] : taken) {
+    const auto wanted = others.expected.find(body);
+    if (wanted != others.expected.end()) {
+      if (n != wanted->second) return body + " was seen " + std::to_string(n) + " times";
+      continue;
+    }
+    for (int i = 0; i < n; ++i) rest.push_back(body);
+  }
+  Bodies before = world.before();
+  Bodies lost, extra;
+  for (const auto& [body, n] : others.expected)
+    if (taken.count(body) == 0) lost.push_back(body);
+  std::sort(before.begin(), before.end());
+  std::sort(rest.begin(), rest.end());
+  std::set_difference(before.begin(), before.end(), rest.begin(), rest.end(),
+                      std::back_inserter(lost));
+  std::set_difference(rest.begin(), rest.end(), before.begin(), before.end(),
+                      std::back_inserter(extra));
+  // Whatever was dropped on purpose is counted by the queue itself.
+  const size_t allowed = static_cast<size_t>(scenario.removes) + world.queue().counts().drops;
+  if (lost.size() > allowed) return "lost " + lost.front();
+  if (extra.size() > static_cast<size_t>(scenario.adds)) return "extra " + extra.front();
+  return "";
+}
+
+TEST_P(StepFreeze, OthersGoOnAndTheLateOneFails) {
+  const auto start = std::chrono::steady_clock::now();
+  const Scenario scenario = scenarios()[GetParam()];
+  World world(scenario);
+  const auto body = [&] {
+    return static_cast<int>(scenario.operate(world.queue(), world.victim(), world.report()));
+  };
+  const std::vector<uint64_t> stops = stops_of(world, body);
+  for (const uint64_t stop : stops) {
+    SCOPED_TRACE(std::string(scenario.name) + ", stopped after " + std::to_string(stop));
+    world.restore();
+    SteppedChild child(body);
+    while (child.steps() < stop && child.step()) {
+    }
+    Others others(world);
+    ASSERT_EQ(others.laps(2 * 3 * kSlotsPerSegment), "");
+    const int status = child.finish(5000);
+    ASSERT_GE(status, 0) << "the resumed operation hangs";
+    ASSERT_NE(status, static_cast<int>(Outcome::kCorrupt));
+    others.drain();
+    ASSERT_STREQ(world.queue().audit(), nullptr);
+    // What the victim still holds comes back when it ends, as in life.
+    world.reap_victim(kReaper);
+    others.drain();
+    ASSERT_EQ(compare(world, scenario, others, *world.report()), "");
+    ASSERT_EQ(world.use_fully(), "");
+  }
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  std::printf("freeze       %-42s %5zu stops %6.2f s\n", scenario.name, stops.size(), seconds);
+}
+
+INSTANTIATE_TEST_SUITE_P(Queue, StepFreeze, ::testing::Range<size_t>(0, scenarios().size()),
+                         [](const auto& p) {
+                           std::string name = scenarios()[p.param].name;
+                           for (char& c : name)
+                             if (!isalnum(static_cast<unsigned char>(c))) c = '_';
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace heddle::shm
