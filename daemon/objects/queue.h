@@ -43,7 +43,7 @@ struct Body {
 struct Delivery {
   uint64_t id = 0;
   uint8_t kind = 0;
-  uint8_t count = 0;    // failed deliveries before this one
+  uint8_t count = 0;    // deliveries, this one included
   bool leased = false;  // true: somebody must ack, nack, or call delivered/undelivered
   shm::Ticket ticket{};
   int64_t lease_ends_ns = 0;  // 0: no deadline of its own
