@@ -51,7 +51,8 @@ Result<std::uint64_t> Loan::commit(std::size_t length, BodyKind kind,
   }
   detail::LoanRoom room{.data = data_, .capacity = capacity_, .state = state_};
   std::uint64_t id = 0;
-  Status status = queue_->channel().commit(room, length, kind, detail::deadline_after(timeout), &id);
+  Status status =
+      queue_->channel().commit(room, length, kind, detail::deadline_after(timeout), &id);
   state_ = room.state;
   if (!status.ok()) return status;
   queue_.reset();

@@ -1,5 +1,5 @@
-// The public queue handle: timeouts become deadlines, ack modes become leases, the rest is passed to
-// the channel.
+// The public queue handle: timeouts become deadlines, ack modes become leases, the rest is passed
+// to the channel.
 #include <heddle/queue.h>
 
 #include <time.h>

@@ -282,8 +282,8 @@ HEDDLE_C_API heddle_reason heddle_queue_put(heddle_queue* queue, const void* dat
 HEDDLE_C_API heddle_reason heddle_queue_put_many(heddle_queue* queue, const heddle_body* bodies,
                                                  size_t count, int64_t timeout_ns, size_t* done,
                                                  uint64_t* ids);
-/* Zero-copy: room for up to `bytes`, to be filled in place. Free with heddle_loan_free, committed or
- * not. */
+/* Zero-copy: room for up to `bytes`, to be filled in place. Free with heddle_loan_free, committed
+ * or not. */
 HEDDLE_C_API heddle_reason heddle_queue_loan(heddle_queue* queue, size_t bytes,
                                              heddle_loan** loan);
 HEDDLE_C_API void* heddle_loan_data(heddle_loan* loan);
@@ -291,8 +291,8 @@ HEDDLE_C_API size_t heddle_loan_capacity(const heddle_loan* loan);
 HEDDLE_C_API heddle_reason heddle_loan_commit(heddle_loan* loan, size_t length, heddle_kind kind,
                                               int64_t timeout_ns, uint64_t* id);
 HEDDLE_C_API void heddle_loan_free(heddle_loan* loan);
-/* Registration as a producer; heddle_producer_close is the clean end and frees it. One that is still
- * open when the process ends is a death. */
+/* Registration as a producer; heddle_producer_close is the clean end and frees it. One that is
+ * still open when the process ends is a death. */
 HEDDLE_C_API heddle_reason heddle_queue_producer(heddle_queue* queue, heddle_producer** producer);
 HEDDLE_C_API heddle_reason heddle_producer_close(heddle_producer* producer);
 
@@ -302,8 +302,8 @@ typedef struct heddle_lease {
   uint64_t words[3];
 } heddle_lease;
 
-/* An empty message, to be filled again and again; keeps its buffer. NULL when memory is out. Freeing
- * or refilling one that is leased gives the delivery back uncounted. */
+/* An empty message, to be filled again and again; keeps its buffer. NULL when memory is out.
+ * Freeing or refilling one that is leased gives the delivery back uncounted. */
 HEDDLE_C_API heddle_message* heddle_message_new(void);
 HEDDLE_C_API void heddle_message_free(heddle_message* message);
 

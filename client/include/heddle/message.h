@@ -23,9 +23,10 @@ class QueueChannel;
 struct MessageAccess;
 }  // namespace detail
 
-// A view of bytes to put, with the kind they travel as. It copies nothing: the bytes must live until
-// put returns. Strings travel as text; whether they are UTF-8 is not checked here, and a reader in a
-// language that insists on it gets bytes instead.
+// A view of bytes to put, with the kind they travel as. It copies nothing: the bytes must live
+// until
+// put returns. Strings travel as text; whether they are UTF-8 is not checked here, and a reader
+// in a language that insists on it gets bytes instead.
 struct Body {
   Body(const char* text) : Body(std::string_view(text)) {}                // NOLINT
   Body(const std::string& text) : Body(std::string_view(text)) {}         // NOLINT
@@ -60,7 +61,8 @@ struct HEDDLE_API Lease {
 // One delivered message. It owns its bytes or, when read in place under a lease, keeps the queue's
 // memory from being reused until it is settled.
 //
-// With Ack::kManual it must be settled: ack() when the work is done, nack() when it failed. One that
+// With Ack::kManual it must be settled: ack() when the work is done, nack() when it failed. One
+// that
 // is destroyed unsettled goes back to its place in the queue *uncounted*, as if it had never been
 // delivered (a prefetched batch given up at shutdown must not bury anybody); whoever fails on a
 // message should say so with nack(), which counts towards max_deliveries. If the process dies the

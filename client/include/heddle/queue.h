@@ -113,8 +113,8 @@ class HEDDLE_API Loan {
 };
 
 // Registration as a producer. While one is open the queue knows that more may come; with
-// eos = last_producer the last close() ends the queue. A process that dies with one open is a death,
-// told apart by on_producer_death. Threads: one at a time.
+// eos = last_producer the last close() ends the queue. A process that dies with one open is a
+// death, told apart by on_producer_death. Threads: one at a time.
 class HEDDLE_API Producer {
  public:
   Producer() noexcept = default;
@@ -139,9 +139,9 @@ class HEDDLE_API Producer {
 // that is not OK is a failure (a get that meets a stream cut short by a death: PRODUCER_DIED) and
 // names the object, the limit and the actual value.
 //
-// Threads: all methods may be called from any number of threads at once. Copies are the same handle.
-// With Ack::kOnNext and Ack::kTask the *handle* keeps the unsettled messages, so give each consuming
-// thread a handle of its own (Client::queue is cheap the second time).
+// Threads: all methods may be called from any number of threads at once. Copies are the same
+// handle. With Ack::kOnNext and Ack::kTask the *handle* keeps the unsettled messages, so give each
+// consuming thread a handle of its own (Client::queue is cheap the second time).
 // Fork: the child's first call attaches a session of its own; what the parent holds stays with it.
 // Cost: on the shared-memory plane put and get of small messages make no system call, take no lock
 // and allocate nothing, unless they have to sleep or to wake somebody.
@@ -207,8 +207,8 @@ class HEDDLE_API Queue {
   Result<std::uint64_t> kick(std::uint64_t max = UINT64_MAX);
   // Removes messages in the given states: how many. Holders of leased ones get LEASE_LOST.
   Result<std::uint64_t> purge(unsigned states = kReady | kReturned);
-  // The end: puts fail CLOSED, gets drain what is there, then every present and future consumer gets
-  // END_OF_STREAM. immediate = discard what is there as well. OK if closed already.
+  // The end: puts fail CLOSED, gets drain what is there, then every present and future consumer
+  // gets END_OF_STREAM. immediate = discard what is there as well. OK if closed already.
   Status shutdown(bool immediate = false);
   // Opens a closed queue again. OK if it is open.
   Status reopen();

@@ -90,7 +90,8 @@ ThreadState& thread_state() {
   return *t_state;
 }
 
-// A line whose last thread ended without a word stays out of use: its journal is the broker's to read.
+// A line whose last thread ended without a word stays out of use: its journal is the broker's to
+// read.
 bool take_bell(shm::ThreadLine& line) {
   const int error = ::pthread_mutex_trylock(&line.bell);
   if (error == EOWNERDEAD) {

@@ -103,14 +103,15 @@ Status Session::connect(std::int64_t deadline_ns) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (where_.socket.size() >= sizeof address.sun_path) {
-    return Status(Reason::kInvalidArgument, "the path of the attach socket is too long: " +
-                                                where_.socket)
+    return Status(Reason::kInvalidArgument,
+                  "the path of the attach socket is too long: " + where_.socket)
         .with_limit(sizeof address.sun_path - 1, where_.socket.size());
   }
   std::memcpy(address.sun_path, where_.socket.c_str(), where_.socket.size());
   local::Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket) return Status::from_errno(errno, "socket");
-  while (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+  while (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) !=
+         0) {
     const int error = errno;
     // EAGAIN: the listener's backlog is full; it is alive.
     if (error == EAGAIN && monotonic_ns() < deadline_ns) {
@@ -215,8 +216,8 @@ Status Session::receive(std::uint32_t sequence, AttachType expected, local::Pack
 }
 
 Status Session::request(AttachType type, std::span<const std::byte> body,
-                        std::span<const std::byte> tail, AttachType expected,
-                        local::Packet* answer, std::int64_t timeout_ms) {
+                        std::span<const std::byte> tail, AttachType expected, local::Packet* answer,
+                        std::int64_t timeout_ms) {
   std::lock_guard lock(mutex_);
   if (timeout_ms < 0) timeout_ms = where_.timeout.count();
   const std::int64_t deadline_ns = monotonic_ns() + timeout_ms * kMs;

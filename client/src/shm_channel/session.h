@@ -58,7 +58,8 @@ class Session {
   // True once the broker no longer knows this session, or in a forked child: open another.
   bool ended() const;
 
-  // One request and its answer, within the timeout (the session's, or a given one); connects again if need be. `answer` is left with
+  // One request and its answer, within the timeout (the session's, or a given one); connects
+  // again if need be. `answer` is left with
   // the packet and its descriptors. BROKER_AWAY, DAEMON_UNREACHABLE, SESSION_LOST, or the broker's
   // own refusal. Threads: any; one request at a time.
   Status request(local::AttachType type, std::span<const std::byte> body,

@@ -75,7 +75,6 @@ class ShmQueue final : public QueueChannel {
 
   Status deliver(Hands& hands, const TakeOptions& options, const shm::Taken& taken, Message* out);
   Status explain(shm::Outcome outcome, Attachment& attachment, std::uint64_t length = 0);
-  Status explain_end(shm::Outcome outcome, Attachment& attachment);
   void name_holders(std::vector<BrowseRow>& rows);
 
   static constexpr std::uint32_t kUsesPerLook = 4096;

@@ -9,6 +9,7 @@
 #include "client/src/shm_channel/admin_json.h"
 #include "client/src/shm_channel/shm_channel.h"
 #include "client/src/shm_channel/shm_queue.h"
+#include "proto/local/outcome_status.h"
 
 namespace heddle::detail {
 
@@ -159,62 +160,19 @@ Result<std::uint64_t> ShmQueue::purge(unsigned states) {
   return purged;
 }
 
-Status ShmQueue::explain_end(Outcome outcome, Attachment& attachment) {
-  // Deleting ends a queue as shutdown does; only the broker can tell one from the other.
-  if (channel_->deleted(name_, attachment.object_id)) {
-    return Status(Reason::kNotFound, "it has been deleted");
-  }
-  if (outcome == Outcome::kClosed) {
-    return Status(Reason::kClosed, "closed for putting by shutdown; reopen opens it again");
-  }
-  if (outcome == Outcome::kEndOfStream) return Reason::kEndOfStream;
-  const auto* header = static_cast<const shm::QueueHeader*>(attachment.mapping.base());
-  return Status(Reason::kProducerDied,
-                "everything before it has been delivered, but the producer with pid " +
-                    std::to_string(header->died_pid.load()) + " died without closing");
-}
-
 Status ShmQueue::explain(Outcome outcome, Attachment& attachment, std::uint64_t length) {
   if (outcome == Outcome::kEmpty) return Reason::kEmpty;  // Polling allocates nothing.
-  const shm::Queue& queue = attachment.queue;
-  const shm::QueueLimits limits = queue.limits();
-  const auto why = [&]() -> Status {
-    switch (outcome) {
-      case Outcome::kFull: {
-        const std::uint64_t size = queue.size();
-        if (size >= limits.max_len) return Status(Reason::kFull, "max_len").with_limit(limits.max_len, size);
-        return Status(Reason::kFull, "max_bytes").with_limit(limits.max_bytes, queue.counts().bytes);
-      }
-      case Outcome::kTimedOut:
-        return Reason::kTimedOut;
-      case Outcome::kClosed:
-      case Outcome::kEndOfStream:
-      case Outcome::kProducerDied:
-        return explain_end(outcome, attachment);
-      case Outcome::kLeaseLost:
-        return Status(Reason::kLeaseLost,
-                      "this delivery was taken away or settled before; somebody else may have it");
-      case Outcome::kTooLarge:
-        return Status(Reason::kTooLarge, "the body is longer than max_msg_bytes")
-            .with_limit(std::min(limits.max_msg_bytes, limits.max_bytes), length);
-      case Outcome::kMemoryExhausted:
-        return Status(Reason::kMemoryExhausted, "no more memory is granted to it, or the machine has none")
-            .with_limit(limits.max_bytes, queue.counts().bytes + length);
-      case Outcome::kTooManyLeases:
-        return Status(Reason::kTooManyLeases, "max_leases messages are held; ack some first")
-            .with_limit(limits.max_leases, queue.counts().leased);
-      case Outcome::kTooManyThreads:
-        return Status(Reason::kTooManyThreads, "every row of it belongs to a thread or a producer")
-            .with_limit(shm::kRowsMax, shm::kRowsMax + 1);
-      case Outcome::kInterrupted:
-        return Reason::kInterrupted;
-      case Outcome::kCorrupt:
-        return Status(Reason::kCorrupt, "its memory contradicts itself; the broker will set it aside");
-      default:
-        return Status(Reason::kInternal, "an outcome nobody knows");
-    }
-  };
-  return why().with_object("queue " + name_);
+  const bool ended = outcome == Outcome::kClosed || outcome == Outcome::kEndOfStream ||
+                     outcome == Outcome::kProducerDied;
+  // Deleting ends a queue as shutdown does; only the broker can tell one from the other.
+  if (ended && channel_->deleted(name_, attachment.object_id)) {
+    return Status(Reason::kNotFound, "it has been deleted").with_object("queue " + name_);
+  }
+  const shm::QueueCounts counts = attachment.queue.counts();
+  return local::outcome_status(outcome, {.queue = name_,
+                                         .limits = attachment.queue.limits(),
+                                         .counts = &counts,
+                                         .body_bytes = length});
 }
 
 }  // namespace heddle::detail

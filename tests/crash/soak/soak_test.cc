@@ -1,5 +1,6 @@
 // Kill soak: producers, consumers and the broker are killed at random while an oracle in memory
-// shared by all of them keeps the books. Every message that a producer was told is in the queue must
+// shared by all of them keeps the books. Every message that a producer was told is in the queue
+// must
 // be delivered; one that comes a second time must say so by its delivery count; nothing may be left
 // behind. 10 s by default; HEDDLE_LONG=1: 60 s and at least 2,000 kills.
 #include <gtest/gtest.h>
@@ -64,7 +65,8 @@ Oracle* make_oracle() {
 
 // Sizes on both sides of inline; the whole body follows from the number.
 std::string body_of(std::uint64_t number) {
-  std::string body(number % 16 == 0 ? 5000 : 16 + number % 48, static_cast<char>('a' + number % 26));
+  std::string body(number % 16 == 0 ? 5000 : 16 + number % 48,
+                   static_cast<char>('a' + number % 26));
   std::memcpy(body.data(), &number, sizeof number);
   return body;
 }
@@ -193,9 +195,7 @@ TEST(SoakTest, EveryMessageIsAccountedForWhileEverybodyIsKilled) {
   Daemon daemon;
   Oracle* oracle = make_oracle();
   ASSERT_NE(oracle, nullptr);
-  {
-    Queue queue = connect(daemon.runtime_dir()).create_queue(kQueue, {.max_len = 500}).value();
-  }
+  { Queue queue = connect(daemon.runtime_dir()).create_queue(kQueue, {.max_len = 500}).value(); }
   const Kills kills = kill_for(*oracle, daemon, time);
   Client client = connect(daemon.runtime_dir());
   Queue queue = client.queue(kQueue).value();
@@ -208,12 +208,13 @@ TEST(SoakTest, EveryMessageIsAccountedForWhileEverybodyIsKilled) {
     settled += oracle->acked[number];
     lost += oracle->put[number] != 0 && oracle->seen[number] == 0;
   }
-  std::printf("soak: %llu clients and %llu brokers killed, %llu messages put, %llu acked, "
-              "%llu redelivered\n",
-              static_cast<unsigned long long>(kills.clients),
-              static_cast<unsigned long long>(kills.brokers),
-              static_cast<unsigned long long>(put), static_cast<unsigned long long>(settled),
-              static_cast<unsigned long long>(oracle->redeliveries.load()));
+  std::printf(
+      "soak: %llu clients and %llu brokers killed, %llu messages put, %llu acked, "
+      "%llu redelivered\n",
+      static_cast<unsigned long long>(kills.clients),
+      static_cast<unsigned long long>(kills.brokers), static_cast<unsigned long long>(put),
+      static_cast<unsigned long long>(settled),
+      static_cast<unsigned long long>(oracle->redeliveries.load()));
   EXPECT_EQ(lost, 0u);
   EXPECT_EQ(oracle->doubled, 0u);
   EXPECT_EQ(oracle->after_ack, 0u);
