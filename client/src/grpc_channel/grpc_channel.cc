@@ -1,4 +1,6 @@
 // The gRPC plane behind the channel seam, and the one symbol of libheddle_grpc.so.
+#include <grpc/grpc.h>
+
 #include "client/src/channel.h"
 #include "client/src/grpc_channel/grpc_queue.h"
 #include "client/src/grpc_channel/remote.h"
@@ -144,6 +146,8 @@ class GrpcChannel final : public Channel {
 extern "C" __attribute__((visibility("default"))) void heddle_grpc_connect_v1(
     const char* target, const heddle::ConnectOptions& options,
     heddle::Result<std::shared_ptr<heddle::detail::Channel>>* out) {
+  // gRPC stops its threads with its last object and starts them with the next one: keep it up.
+  [[maybe_unused]] static const bool kept = (grpc_init(), true);
   auto remote = std::make_shared<heddle::detail::Remote>(target, options);
   if (heddle::Status status = remote->connect(); !status.ok()) {
     *out = std::move(status);
