@@ -46,6 +46,7 @@ std::vector<BrowseItem> Queue::browse(const BrowseParams& params) {
         item.age_ms = static_cast<uint32_t>(now / 1'000'000) - row.leased_ms;
       }
       const auto lease = leases_.find(row.id);
+      if (lease != leases_.end()) item.ticket = lease->second.ticket;
       if (lease != leases_.end() && lease->second.ends_ns != 0) {
         item.lease_ends_ms = std::max<int64_t>(1, (lease->second.ends_ns - now) / 1'000'000);
       }
