@@ -15,6 +15,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr uint64_t kGrowthBytes = 16 << 20;
+constexpr int64_t kGapMax = 20'000;  // connections that came and went between two looks
 
 uint64_t resident_bytes() {
   unsigned long long size = 0, resident = 0;
@@ -40,17 +41,20 @@ uint64_t number(const Json& object, const char* key) {
   return found->is_string() ? std::strtoull(found->get<std::string>().c_str(), nullptr, 10) : 0;
 }
 
-void look_at(uint64_t socket_id, uint64_t streams_max, std::vector<int>* out) {
+// False: there is no such socket (any more).
+bool look_at(int64_t socket_id, uint64_t streams_max, std::vector<int>* out) {
   const Json answer = parse(grpc_channelz_get_socket(static_cast<intptr_t>(socket_id)));
   const auto socket = answer.find("socket");
-  if (socket == answer.end() || !socket->contains("data")) return;
+  if (socket == answer.end()) return false;
+  if (!socket->contains("data")) return true;
   const Json& data = (*socket)["data"];
   const uint64_t started = number(data, "streamsStarted");
   const uint64_t ended = number(data, "streamsSucceeded") + number(data, "streamsFailed");
-  if (started <= ended + streams_max) return;
+  if (started <= ended + streams_max) return true;
   const std::string name = (*socket)["ref"].value("name", "");
   const size_t at = name.rfind("fd:");
   if (at != std::string::npos) out->push_back(std::atoi(name.c_str() + at + 3));
+  return true;
 }
 
 }  // namespace
@@ -61,19 +65,16 @@ std::vector<int> StreamGuard::crowded(uint64_t streams_max) {
   if (bytes < looked_at_bytes_) looked_at_bytes_ = bytes;
   if (bytes - looked_at_bytes_ < kGrowthBytes) return found;
   looked_at_bytes_ = bytes;
-  const Json servers = parse(grpc_channelz_get_servers(0));
-  for (const Json& server : servers.value("server", Json::array())) {
-    const auto id = static_cast<intptr_t>(number(server["ref"], "serverId"));
-    for (intptr_t next = 0;;) {
-      const Json page = parse(grpc_channelz_get_server_sockets(id, next, 500));
-      for (const Json& socket : page.value("socketRef", Json::array())) {
-        const uint64_t socket_id = number(socket, "socketId");
-        look_at(socket_id, streams_max, &found);
-        next = static_cast<intptr_t>(socket_id) + 1;
-      }
-      if (page.value("end", true) || !page.contains("socketRef")) break;
+  // A server does not list the sockets that it was given, so they are looked for by their numbers,
+  // which rise by one with each.
+  for (int64_t misses = 0; misses < kGapMax; ++next_id_, ++misses) {
+    if (look_at(next_id_, streams_max, &found)) {
+      ids_.push_back(next_id_);
+      misses = 0;
     }
   }
+  next_id_ -= kGapMax;
+  std::erase_if(ids_, [&](int64_t id) { return !look_at(id, streams_max, &found); });
   return found;
 }
 

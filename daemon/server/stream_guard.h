@@ -18,6 +18,8 @@ class StreamGuard {
 
  private:
   uint64_t looked_at_bytes_ = 0;
+  std::vector<int64_t> ids_;  // channelz numbers of sockets
+  int64_t next_id_ = 1;
 };
 
 }  // namespace heddle::server
