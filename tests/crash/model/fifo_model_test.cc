@@ -238,24 +238,24 @@ using TwoToOne = FifoModel<2, 1, 6, 4, 3>;
 using TwoToTwo = FifoModel<2, 2, 6, 4, 2>;
 using Tiny = FifoModel<1, 1, 2, 2, 2>;
 
-TEST(FifoModel, OneProducerTwoConsumers) { EXPECT_HOLDS(run_random<OneToTwo>(6'000)); }
-TEST(FifoModel, TwoProducersOneConsumer) { EXPECT_HOLDS(run_random<TwoToOne>(6'000)); }
-TEST(FifoModel, TwoProducersTwoConsumers) { EXPECT_HOLDS(run_random<TwoToTwo>(6'000)); }
+TEST(FifoModel, OneProducerTwoConsumers) { EXPECT_HOLDS(run_random<OneToTwo>(12'000)); }
+TEST(FifoModel, TwoProducersOneConsumer) { EXPECT_HOLDS(run_random<TwoToOne>(12'000)); }
+TEST(FifoModel, TwoProducersTwoConsumers) { EXPECT_HOLDS(run_random<TwoToTwo>(12'000)); }
 TEST(FifoModel, AllSchedulesWithTwoPreemptions) { EXPECT_HOLDS(run_bounded<Tiny>(2)); }
 
 TEST(FifoMutant, PublishByStore) {
-  EXPECT_CAUGHT(run_random<TwoToOne>(6'000, Mutant::kPublishByStore));
+  EXPECT_CAUGHT(run_random<TwoToOne>(12'000, Mutant::kPublishByStore));
 }
 TEST(FifoMutant, BumpStepsOver) {
-  EXPECT_CAUGHT(run_random<TwoToTwo>(6'000, Mutant::kBumpStepsOver));
+  EXPECT_CAUGHT(run_random<TwoToTwo>(12'000, Mutant::kBumpStepsOver));
 }
 TEST(FifoMutant, EntombByStore) {
-  EXPECT_CAUGHT(run_random<TwoToOne>(6'000, Mutant::kEntombByStore));
+  EXPECT_CAUGHT(run_random<TwoToOne>(12'000, Mutant::kEntombByStore));
 }
 TEST(FifoMutant, PassedBeforeItsSuccessor) {
-  EXPECT_CAUGHT(run_random<OneToTwo>(6'000, Mutant::kPassedEarly));
+  EXPECT_CAUGHT(run_random<OneToTwo>(12'000, Mutant::kPassedEarly));
 }
-TEST(FifoMutant, HintLeads) { EXPECT_CAUGHT(run_random<OneToTwo>(6'000, Mutant::kHintLeads)); }
+TEST(FifoMutant, HintLeads) { EXPECT_CAUGHT(run_random<OneToTwo>(12'000, Mutant::kHintLeads)); }
 
 }  // namespace
 }  // namespace heddle::model

@@ -345,9 +345,9 @@ using OneToTwo = LeaseModel<1, 2, 5, 3, false>;
 using Ending = LeaseModel<1, 2, 4, 3, true>;
 using EndingTwo = LeaseModel<2, 1, 3, 4, true>;
 
-TEST(LeaseModel, OneProducerTwoHolders) { EXPECT_HOLDS(run_random<OneToTwo>(20'000)); }
-TEST(LeaseModel, EndWithTwoHolders) { EXPECT_HOLDS(run_random<Ending>(20'000)); }
-TEST(LeaseModel, EndAgainstTwoProducers) { EXPECT_HOLDS(run_random<EndingTwo>(20'000)); }
+TEST(LeaseModel, OneProducerTwoHolders) { EXPECT_HOLDS(run_random<OneToTwo>(40'000)); }
+TEST(LeaseModel, EndWithTwoHolders) { EXPECT_HOLDS(run_random<Ending>(40'000)); }
+TEST(LeaseModel, EndAgainstTwoProducers) { EXPECT_HOLDS(run_random<EndingTwo>(40'000)); }
 
 TEST(LeaseMutant, LeaseOfAnotherUnseenAtTheEnd) {
   EXPECT_CAUGHT(run_random<Ending>(20'000, Mutant::kOwnLeaseUnseen));

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "tests/crash/model/model_atomic.h"
+#include "tests/support/watchdog.h"
 
 namespace heddle::model {
 
@@ -15,14 +16,13 @@ struct Run {
   std::string report;  // how it failed, with the history of the failing schedule
 };
 
-inline unsigned scaled(unsigned iterations) {
-  return std::getenv("HEDDLE_LONG") != nullptr ? iterations * 50 : iterations;
-}
+inline bool long_run() { return std::getenv("HEDDLE_LONG") != nullptr; }
 
 template <class Model>
 Run run_model(rl::test_params params, Mutant which) {
   rl::ostringstream report, progress;  // these keep clear of the checker's own operator new
   mutant = which;
+  const test::Watchdog watchdog("model", long_run() ? 1800 : 30);
   params.output_stream = &report;
   params.progress_stream = &progress;
   params.execution_depth_limit = 100'000;
@@ -37,7 +37,7 @@ template <class Model>
 Run run_random(unsigned iterations, Mutant which = Mutant::kNone) {
   rl::test_params params;
   params.search_type = rl::random_scheduler_type;
-  params.iteration_count = scaled(iterations);
+  params.iteration_count = long_run() ? iterations * 50 : iterations;
   return run_model<Model>(params, which);
 }
 
@@ -47,7 +47,7 @@ Run run_bounded(unsigned preemptions) {
   draws = false;
   rl::test_params params;
   params.search_type = rl::fair_context_bound_scheduler_type;
-  params.context_bound = preemptions + (std::getenv("HEDDLE_LONG") != nullptr ? 1 : 0);
+  params.context_bound = preemptions + (long_run() ? 1 : 0);
   Run run = run_model<Model>(params, Mutant::kNone);
   draws = true;
   return run;

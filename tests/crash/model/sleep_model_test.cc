@@ -100,7 +100,7 @@ using TwoToTwo = SleepModel<2, 2, 2>;
 
 TEST(SleepModel, OneWakerTwoSleepers) { EXPECT_HOLDS(run_random<OneToTwo>(200'000)); }
 TEST(SleepModel, TwoWakersTwoSleepers) { EXPECT_HOLDS(run_random<TwoToTwo>(100'000)); }
-TEST(SleepModel, AllSchedulesWithTwoPreemptions) { EXPECT_HOLDS(run_bounded<OneToTwo>(2)); }
+TEST(SleepModel, AllSchedulesWithThreePreemptions) { EXPECT_HOLDS(run_bounded<OneToTwo>(3)); }
 
 TEST(SleepMutant, ClearBlindly) {
   EXPECT_CAUGHT(run_random<TwoToTwo>(100'000, Mutant::kClearBlindly));
