@@ -96,28 +96,6 @@ class GrpcServerImpl final : public GrpcServer {
   }
 
  private:
-  static void configure(grpc::ServerBuilder& builder, const GrpcOptions& options) {
-    grpc::ResourceQuota quota("heddle");
-    quota.Resize(options.memory_bytes_max);
-    builder.SetResourceQuota(quota);
-    builder.SetMaxReceiveMessageSize(static_cast<int>(options.message_bytes_max));
-    builder.SetMaxSendMessageSize(-1);
-    builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 1);  // see stream_guard.h
-    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
-                               static_cast<int>(options.limits.calls_per_connection));
-    // A connection that does not answer pings is gone or hostile: a minute of silence ends it.
-    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
-    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 30'000);
-    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-    builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-    builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
-    // Only reflection still is a service with threads of its own.
-    builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-    builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
-    builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
-    builder.SetDefaultCompressionAlgorithm(GRPC_COMPRESS_NONE);
-  }
-
   Connections connections_;
   services::SessionTable sessions_;
   services::Env env_;
@@ -131,6 +109,28 @@ class GrpcServerImpl final : public GrpcServer {
 };
 
 }  // namespace
+
+void configure(grpc::ServerBuilder& builder, const GrpcOptions& options) {
+  grpc::ResourceQuota quota("heddle");
+  quota.Resize(options.memory_bytes_max);
+  builder.SetResourceQuota(quota);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(options.message_bytes_max));
+  builder.SetMaxSendMessageSize(-1);
+  builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 1);  // see stream_guard.h
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                             static_cast<int>(options.limits.calls_per_connection));
+  // A connection that does not answer pings is gone or hostile: a minute of silence ends it.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 30'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
+  // Only reflection still is a service with threads of its own.
+  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
+  builder.SetDefaultCompressionAlgorithm(GRPC_COMPRESS_NONE);
+}
 
 Result<std::unique_ptr<GrpcServer>> GrpcServer::start(broker::Broker& broker,
                                                       const GrpcOptions& options,

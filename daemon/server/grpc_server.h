@@ -12,6 +12,10 @@
 #include "daemon/broker/broker.h"
 #include "daemon/server/accept_loop.h"
 
+namespace grpc {
+class ServerBuilder;
+}  // namespace grpc
+
 namespace heddle::server {
 
 struct GrpcOptions {
@@ -20,6 +24,9 @@ struct GrpcOptions {
   uint64_t message_bytes_max = kQueueMessageBytesDefault + kMiB;  // of one request
   uint64_t memory_bytes_max = kGiB;  // of gRPC's own buffers; beyond it calls are refused
 };
+
+// Limits, keepalive and threads of a server of ours; the benchmarks' bare server has the same.
+void configure(grpc::ServerBuilder& builder, const GrpcOptions& options);
 
 class GrpcServer {
  public:
