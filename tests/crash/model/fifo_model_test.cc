@@ -1,5 +1,6 @@
-// Put and automatic take over a ring of two-slot segments that are used again and again, with a thread that
-// dies or freezes at any operation: nothing lost, nothing twice, exact order, no false corruption.
+// Put and automatic take over a ring of two-slot segments that are used again and again, with a
+// thread that dies or freezes at any operation: nothing lost, nothing twice, exact order, no false
+// corruption.
 #include "tests/crash/model/model_check.h"
 #include "tests/crash/model/model_ring.h"
 
@@ -54,7 +55,8 @@ class FifoModel
       reap(dead);
     }
     for (uint32_t i = 0; i < kSegments; ++i)
-      RL_ASSERT(SegmentWord::decode(memory_.segment_word(i).load()).state != SegmentState::kClaimed);
+      RL_ASSERT(SegmentWord::decode(memory_.segment_word(i).load()).state !=
+                SegmentState::kClaimed);
     check_size();
     drain();
     RL_ASSERT(taken_count_ == published_count_);

@@ -1,6 +1,6 @@
-// Put, lease, acknowledge, give back and the end of the stream over the same ring, with a thread that dies or
-// freezes at any operation: no message has two holders or vanishes, none is stranded, and nobody believes in the
-// end while a message may still come.
+// Put, lease, acknowledge, give back and the end of the stream over the same ring, with a thread
+// that dies or freezes at any operation: no message has two holders or vanishes, none is stranded,
+// and nobody believes in the end while a message may still come.
 #include "tests/crash/model/model_check.h"
 #include "tests/crash/model/model_ring.h"
 
@@ -166,7 +166,8 @@ class LeaseModel
       *raw = at->word;
       const uint64_t id = slot.id.load(std::memory_order_relaxed);
       const uint64_t value = slot.value.load(std::memory_order_relaxed);
-      if (automatic ? !ring().consume(*at, owner_of(i)) : !ring().lease(at->place, raw, owner_of(i)))
+      if (automatic ? !ring().consume(*at, owner_of(i))
+                    : !ring().lease(at->place, raw, owner_of(i)))
         continue;
       note_leased(i, id, value);
       if (automatic) note_gone(i, id);
@@ -273,7 +274,8 @@ class LeaseModel
     return true;
   }
 
-  /// As Queue::reap(). The bitmap is rebuilt because the dead may have been about to set a bit again.
+  /// As Queue::reap(). The bitmap is rebuilt because the dead may have been about to set a bit
+  /// again.
   void reap(uint16_t dead) {
     Ring r = ring();
     for (uint32_t s = 0; s < kSegments; ++s) {
@@ -308,7 +310,8 @@ class LeaseModel
     ++published_count_;
   }
 
-  /// First deliveries come in the order of the puts; afterwards anybody may have it again, one at a time.
+  /// First deliveries come in the order of the puts; afterwards anybody may have it again, one at a
+  /// time.
   void note_leased(unsigned i, uint64_t id, uint64_t value) {
     RL_ASSERT(id < kIdsMax && value != 0 && value_of_[id] == value && !gone_[id]);
     RL_ASSERT(holder_[id] == kNobody);

@@ -1,8 +1,9 @@
-// Atomics for the model checker with the interface of std::atomic, and threads that stop at any of them.
+// Atomics for the model checker with the interface of std::atomic, and threads that stop at any of
+// them.
 //
-// One thread per iteration may be the victim: at an operation drawn by lot it stops for ever (it is then dead,
-// and reaped), or it freezes until the others have made some progress. Mutants change what one kind of
-// word does, so that the models can be shown to notice.
+// One thread per iteration may be the victim: at an operation drawn by lot it stops for ever (it is
+// then dead, and reaped), or it freezes until the others have made some progress. Mutants change
+// what one kind of word does, so that the models can be shown to notice.
 #pragma once
 
 #include <atomic>

@@ -1,4 +1,5 @@
-// The words of a small queue for Ring: two slots a segment, a few segments, every word a modelled atomic.
+// The words of a small queue for Ring: two slots a segment, a few segments, every word a modelled
+// atomic.
 #pragma once
 
 #include "tests/crash/model/model_atomic.h"

@@ -1,6 +1,6 @@
-// Sleeping and waking: SLEEPERS is set by the sleeper, cleared by a waker that found nobody, and whoever takes
-// one thing wakes the next if there is more. A lost wake shows as a deadlock. The steps are those of
-// Queue::wait() and Queue::wake(); the thing waited for is a plain number.
+// Sleeping and waking: SLEEPERS is set by the sleeper, cleared by a waker that found nobody, and
+// whoever takes one thing wakes the next if there is more. A lost wake shows as a deadlock. The
+// steps are those of Queue::wait() and Queue::wake(); the thing waited for is a plain number.
 #include "proto/shm/queue_layout.h"
 #include "tests/crash/model/model_check.h"
 
@@ -10,8 +10,9 @@ namespace {
 using shm::kWakeSleepers;
 using shm::kWakeStep;
 
-/// Each sleeper is owed its share, so a lost wake leaves one asleep for ever: a deadlock to the checker. A waker
-/// may die anywhere; the reaper then wakes everybody and another process goes on in its place.
+/// Each sleeper is owed its share, so a lost wake leaves one asleep for ever: a deadlock to the
+/// checker. A waker may die anywhere; the reaper then wakes everybody and another process goes on
+/// in its place.
 template <unsigned kWakers, unsigned kSleepers, unsigned kThings>
 class SleepModel : public rl::test_suite<SleepModel<kWakers, kSleepers, kThings>,
                                          kWakers + kSleepers> {
