@@ -8,10 +8,6 @@
 namespace heddle::shm {
 namespace {
 
-bool cas(std::atomic<uint64_t>& word, uint64_t expected, uint64_t desired) {
-  return word.compare_exchange_strong(expected, desired, std::memory_order_seq_cst);
-}
-
 uint64_t extent_word(ExtentState state, uint16_t owner = 0, uint32_t size_class = 0,
                      uint32_t run = 0) {
   return ExtentWord{state, owner, static_cast<uint8_t>(size_class), run}.encode();
@@ -21,8 +17,6 @@ uint32_t class_of(uint64_t bytes) {
   if (bytes <= chunk_bytes(0)) return 0;
   return static_cast<uint32_t>(std::bit_width((bytes - 1) >> 8));
 }
-
-constexpr uint64_t kEmptyWord = 0;
 
 }  // namespace
 
@@ -111,7 +105,7 @@ uint32_t ChunkPool::take_hinted(uint16_t owner, uint32_t size_class, uint32_t ru
     if (run != 0 && extent(e).load(std::memory_order_acquire) != shape) continue;
     cell.store(0, std::memory_order_relaxed);
     auto& word = chunk_word(e, chunk % kChunksPerExtent);
-    if (!cas(word, kChunkFree, chunk_owned(owner))) continue;
+    if (!cas_word(word, kChunkFree, chunk_owned(owner))) continue;
     if (extent(e).load(std::memory_order_acquire) == shape) return chunk;
     word.store(kChunkFree, std::memory_order_release);
   }
@@ -124,7 +118,7 @@ uint32_t ChunkPool::search_extent(uint16_t owner, uint32_t e, uint32_t from, uin
   for (uint32_t i = from; i < chunks_in_extent(size_class); ++i) {
     auto& word = chunk_word(e, i);
     if (word.load(std::memory_order_relaxed) != kChunkFree) continue;
-    if (!cas(word, kChunkFree, chunk_owned(owner))) continue;
+    if (!cas_word(word, kChunkFree, chunk_owned(owner))) continue;
     if (extent(e).load(std::memory_order_acquire) == shape) return e * kChunksPerExtent + i;
     word.store(kChunkFree, std::memory_order_release);
     return kChunkNone;
@@ -165,15 +159,15 @@ uint32_t ChunkPool::carve(uint16_t owner, uint32_t size_class, ChunkCursors* cur
   const uint32_t n = granted();
   for (uint32_t step = 0; step < n; ++step) {
     const uint32_t e = (cursors->empty + step) % n;
-    if (extent(e).load(std::memory_order_relaxed) != kEmptyWord) continue;
+    if (extent(e).load(std::memory_order_relaxed) != kExtentEmpty) continue;
     note_used(e + 1);
-    if (!cas(extent(e), kEmptyWord, claimed)) continue;
+    if (!cas_word(extent(e), kExtentEmpty, claimed)) continue;
     if (!back(e, 1)) {
-      cas(extent(e), claimed, kEmptyWord);
+      cas_word(extent(e), claimed, kExtentEmpty);
       return kChunkNone;
     }
-    const bool mine = cas(chunk_word(e, 0), kChunkFree, chunk_owned(owner));
-    cas(extent(e), claimed, extent_word(ExtentState::kCarved, 0, size_class));
+    const bool mine = cas_word(chunk_word(e, 0), kChunkFree, chunk_owned(owner));
+    cas_word(extent(e), claimed, extent_word(ExtentState::kCarved, 0, size_class));
     cursors->empty = e + 1 < n ? e + 1 : 0;
     cursors->extent[size_class] = e;
     cursors->chunk[size_class] = 1;
@@ -191,7 +185,7 @@ uint32_t ChunkPool::take_free_run(uint16_t owner, uint32_t run) {
   const uint64_t shape = extent_word(ExtentState::kRunHead, 0, kClassRun, run);
   for (uint32_t e = 0; e < n; ++e) {
     if (extent(e).load(std::memory_order_relaxed) != shape) continue;
-    if (!cas(chunk_word(e, 0), kChunkFree, chunk_owned(owner))) continue;
+    if (!cas_word(chunk_word(e, 0), kChunkFree, chunk_owned(owner))) continue;
     if (extent(e).load(std::memory_order_acquire) == shape) return e * kChunksPerExtent;
     chunk_word(e, 0).store(kChunkFree, std::memory_order_release);
   }
@@ -200,20 +194,20 @@ uint32_t ChunkPool::take_free_run(uint16_t owner, uint32_t run) {
 
 void ChunkPool::abandon_run(uint16_t owner, uint32_t e, uint32_t members) {
   const uint64_t member = extent_word(ExtentState::kClaimed, owner, kClassRun);
-  for (uint32_t j = members; j > 0; --j) cas(extent(e + j), member, kEmptyWord);
+  for (uint32_t j = members; j > 0; --j) cas_word(extent(e + j), member, kExtentEmpty);
   const uint64_t head = extent(e).load(std::memory_order_acquire);
   const ExtentWord w = ExtentWord::decode(head);
-  if (w.state == ExtentState::kClaimed && w.owner == owner) cas(extent(e), head, kEmptyWord);
+  if (w.state == ExtentState::kClaimed && w.owner == owner) cas_word(extent(e), head, kExtentEmpty);
 }
 
 /// Claims [e, e + run). Returns 0, or how far the caller must go on to look again.
 uint32_t ChunkPool::claim_run(uint16_t owner, uint32_t e, uint32_t run) {
-  if (extent(e).load(std::memory_order_relaxed) != kEmptyWord) return 1;
+  if (extent(e).load(std::memory_order_relaxed) != kExtentEmpty) return 1;
   note_used(e + run);
-  if (!cas(extent(e), kEmptyWord, extent_word(ExtentState::kClaimed, owner, kClassRun, run)))
+  if (!cas_word(extent(e), kExtentEmpty, extent_word(ExtentState::kClaimed, owner, kClassRun, run)))
     return 1;
   for (uint32_t j = 1; j < run; ++j) {
-    if (cas(extent(e + j), kEmptyWord, extent_word(ExtentState::kClaimed, owner, kClassRun)))
+    if (cas_word(extent(e + j), kExtentEmpty, extent_word(ExtentState::kClaimed, owner, kClassRun)))
       continue;
     abandon_run(owner, e, j - 1);
     return j + 1;
@@ -235,11 +229,11 @@ uint32_t ChunkPool::make_run(uint16_t owner, uint32_t run, uint32_t from) {
     }
     const uint64_t member = extent_word(ExtentState::kClaimed, owner, kClassRun);
     for (uint32_t j = 1; j < run; ++j)
-      cas(extent(e + j), member, extent_word(ExtentState::kRunPart, 0, kClassRun));
+      cas_word(extent(e + j), member, extent_word(ExtentState::kRunPart, 0, kClassRun));
     // A thawed stranger may hold the word for an instant (C3); it gives it back.
-    while (!cas(chunk_word(e, 0), kChunkFree, chunk_owned(owner))) {
+    while (!cas_word(chunk_word(e, 0), kChunkFree, chunk_owned(owner))) {
     }
-    cas(extent(e), extent_word(ExtentState::kClaimed, owner, kClassRun, run),
+    cas_word(extent(e), extent_word(ExtentState::kClaimed, owner, kClassRun, run),
         extent_word(ExtentState::kRunHead, 0, kClassRun, run));
     return e * kChunksPerExtent;
   }
@@ -268,7 +262,7 @@ bool ChunkPool::release(uint32_t chunk, uint64_t expected) {
   const uint32_t e = chunk / kChunksPerExtent;
   if (e >= geometry_.extents) return false;
   const ExtentWord w = ExtentWord::decode(extent(e).load(std::memory_order_acquire));
-  if (!cas(chunk_word(e, chunk % kChunksPerExtent), expected, kChunkFree)) return false;
+  if (!cas_word(chunk_word(e, chunk % kChunksPerExtent), expected, kChunkFree)) return false;
   note_free(chunk, w.state == ExtentState::kCarved && w.size_class < kChunkClasses ? w.size_class
                                                                                   : kClassRun);
   return true;

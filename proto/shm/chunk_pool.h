@@ -119,4 +119,11 @@ constexpr uint32_t chunks_in_extent(uint32_t size_class) {
 }
 static_assert(chunks_in_extent(0) <= kChunksPerExtent);
 
+inline constexpr uint64_t kExtentEmpty = 0;
+
+/// One transition of a chunk or extent word.
+inline bool cas_word(std::atomic<uint64_t>& word, uint64_t expected, uint64_t desired) {
+  return word.compare_exchange_strong(expected, desired, std::memory_order_seq_cst);
+}
+
 }  // namespace heddle::shm

@@ -5,15 +5,6 @@
 #include "proto/shm/chunk_pool.h"
 
 namespace heddle::shm {
-namespace {
-
-bool cas(std::atomic<uint64_t>& word, uint64_t expected, uint64_t desired) {
-  return word.compare_exchange_strong(expected, desired, std::memory_order_seq_cst);
-}
-
-constexpr uint64_t kEmptyWord = 0;
-
-}  // namespace
 
 /// Unmakes the parts that follow head `e` (C2), high to low. The head itself is the caller's.
 void ChunkPool::unmake_run(uint32_t e, uint32_t run) {
@@ -23,7 +14,7 @@ void ChunkPool::unmake_run(uint32_t e, uint32_t run) {
   while (parts + 1 < run && parts + 1 < left &&
          extent(e + parts + 1).load(std::memory_order_acquire) == part)
     ++parts;
-  for (; parts > 0; --parts) cas(extent(e + parts), part, kEmptyWord);
+  for (; parts > 0; --parts) cas_word(extent(e + parts), part, kExtentEmpty);
 }
 
 /// Takes a fully free extent or run apart. False if some of it is in use.
@@ -34,9 +25,9 @@ bool ChunkPool::dissolve(uint16_t owner, uint32_t e, bool punch) {
   if (!run && (w.state != ExtentState::kCarved || w.size_class >= kChunkClasses)) return false;
   const uint32_t n = run ? 1 : chunks_in_extent(w.size_class);
   uint32_t taken = 0;
-  while (taken < n && cas(chunk_word(e, taken), kChunkFree, chunk_owned(owner))) ++taken;
+  while (taken < n && cas_word(chunk_word(e, taken), kChunkFree, chunk_owned(owner))) ++taken;
   const uint64_t punching = ExtentWord{ExtentState::kPunching, owner, w.size_class, w.run}.encode();
-  const bool whole = taken == n && cas(extent(e), shape, punching);
+  const bool whole = taken == n && cas_word(extent(e), shape, punching);
   if (whole) {
     const uint64_t bytes = (run ? uint64_t{w.run} : 1) * kExtentBytes;
     if (punch && fd_ >= 0)
@@ -46,7 +37,7 @@ bool ChunkPool::dissolve(uint16_t owner, uint32_t e, bool punch) {
     if (run) unmake_run(e, w.run);
   }
   while (taken > 0) chunk_word(e, --taken).store(kChunkFree, std::memory_order_release);
-  if (whole) cas(extent(e), punching, kEmptyWord);
+  if (whole) cas_word(extent(e), punching, kExtentEmpty);
   return whole;
 }
 
@@ -72,7 +63,7 @@ void ChunkPool::reap_extent(uint16_t dead, uint32_t e) {
   const bool dead_claim =
       w.owner == dead && (w.state == ExtentState::kClaimed || w.state == ExtentState::kPunching);
   bool run_was_owned = false;
-  if (raw != kEmptyWord) {
+  if (raw != kExtentEmpty) {
     const uint64_t owned = chunk_owned(dead);
     run_was_owned = w.state == ExtentState::kRunHead &&
                     chunk_word(e, 0).load(std::memory_order_acquire) == owned;
@@ -81,17 +72,17 @@ void ChunkPool::reap_extent(uint16_t dead, uint32_t e) {
     if (run_was_owned) {
       const uint64_t closing =
           ExtentWord{ExtentState::kPunching, dead, w.size_class, w.run}.encode();
-      if (cas(extent(e), raw, closing)) {
-        cas(chunk_word(e, 0), owned, kChunkFree);
-        cas(extent(e), closing, kEmptyWord);
+      if (cas_word(extent(e), raw, closing)) {
+        cas_word(chunk_word(e, 0), owned, kChunkFree);
+        cas_word(extent(e), closing, kExtentEmpty);
       }
       return;
     }
     for (uint32_t i = 0; i < kChunksPerExtent; ++i)
       if (chunk_word(e, i).load(std::memory_order_relaxed) == owned)
-        cas(chunk_word(e, i), owned, kChunkFree);
+        cas_word(chunk_word(e, i), owned, kChunkFree);
   }
-  if (dead_claim) cas(extent(e), raw, kEmptyWord);
+  if (dead_claim) cas_word(extent(e), raw, kExtentEmpty);
 }
 
 void ChunkPool::reap(uint16_t dead) {

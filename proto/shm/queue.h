@@ -297,12 +297,18 @@ class Queue {
   bool room_at(Actor& a, Place at);
   void fill(Place p, const MessageIn& m, uint32_t chunk);
   // queue_account.cc
-  bool bytes_allow(Actor& a, uint64_t length);
+  bool bytes_allow(Actor& a, uint64_t length) {
+    if (a.bytes_allowed < length) return bytes_reserve(a, length);
+    a.bytes_allowed -= length;
+    return true;
+  }
+  bool bytes_reserve(Actor& a, uint64_t length);
   bool leases_allow(Actor& a);
   void give_back_reserved(Actor& a);
   bool lease_announced(Actor& a, Place p, uint64_t* raw, bool counts);
   struct Sums {
-    uint64_t bytes, leases, begun, puts, takes, drops, threads;
+    uint64_t bytes, leases;  // outstanding
+    uint64_t bytes_in, bytes_out, begun, ended, puts, takes, drops, threads;
   };
   Sums sums(bool with_reserved) const;
   // queue_take.cc
@@ -324,12 +330,19 @@ class Queue {
   bool drop(Actor& a, Place p, uint64_t raw);
   bool revoke(Actor& a, Place p, uint64_t raw);
   bool remove_ready(Actor& a, Place p, uint64_t raw);
+  bool remove(Actor& a, Place p, uint64_t raw, unsigned wanted_states);
   void journal_delivery(Actor& a, Place p, uint64_t id, uint64_t row_count);
   void after_removal(Actor& a);
   // queue_wait.cc
   template <class Attempt>
   Outcome wait(Actor& a, WakeWord& word, int64_t deadline_ns, Attempt attempt);
-  void wake(Actor& a, WakeWord& word, uint32_t dirty_bit);
+  /// The caller's seq_cst CAS on a slot comes first; see queue_wait.h.
+  void wake(Actor& a, WakeWord& line, uint32_t dirty_bit) {
+    const uint32_t seen = line.word.load(std::memory_order_seq_cst);
+    if (seen & (kWakeSleepers | kWakeArmed)) [[unlikely]]
+      wake_somebody(a, line, seen, dirty_bit);
+  }
+  void wake_somebody(Actor& a, WakeWord& line, uint32_t seen, uint32_t dirty_bit);
   void wake_all(Actor& a, WakeWord& word, uint32_t dirty_bit);
   void wake_everyone(Actor& a);
   // queue_reap.cc

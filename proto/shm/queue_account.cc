@@ -5,6 +5,7 @@ namespace heddle::shm {
 namespace {
 
 constexpr uint64_t kAheadBytesMax = 64 * 1024;
+constexpr uint64_t kAheadLeasesMax = 64;
 constexpr uint64_t kAheadShare = 64;
 
 }  // namespace
@@ -34,6 +35,9 @@ Queue::Sums Queue::sums(bool with_reserved) const {
     sum.threads += row_state(row.word.load(std::memory_order_relaxed)) == RowState::kThread;
   }
   // A dead thread's last step may be in one sum and not yet in the other; the reaper settles it.
+  sum.bytes_in = in;
+  sum.bytes_out = out;
+  sum.ended = ended;
   sum.bytes = in > out ? in - out : 0;
   sum.begun = begun;
   sum.leases = begun > ended ? begun - ended : 0;
@@ -43,34 +47,40 @@ Queue::Sums Queue::sums(bool with_reserved) const {
 namespace {
 
 /// Announce, then add up. `used` must count what all rows announce. Returns what was granted, 0 =
-/// no room.
+/// no room. `keep_free` is never announced ahead of need, so that the largest request always fits
+/// into an otherwise empty queue. The sums are not a snapshot: a reader that is preempted between
+/// what ended and what began counts too much, so a refusal needs two equal sums.
 template <class Used>
-uint64_t reserve(std::atomic<uint64_t>& announced, uint64_t need, uint64_t max, uint64_t threads,
-                 uint64_t ahead_max, Used used) {
+uint64_t reserve(std::atomic<uint64_t>& announced, uint64_t need, uint64_t max, uint64_t share,
+                 uint64_t ahead_max, uint64_t keep_free, Used used) {
   announced.store(0, std::memory_order_seq_cst);
-  const uint64_t before = used();
-  if (before > max || need > max - before) return 0;
-  uint64_t ahead = (max - before - need) / (kAheadShare * (threads + 1));
+  const auto fits = [&](uint64_t more) {
+    for (uint64_t before = used(), again;; before = again) {
+      if (before <= max && more <= max - before) return true;
+      again = used();
+      if (again == before) return false;
+    }
+  };
+  if (!fits(need)) return 0;
+  const uint64_t before = used() + need;
+  uint64_t ahead = before + keep_free < max ? (max - before - keep_free) / share : 0;
   if (ahead > ahead_max) ahead = ahead_max;
   announced.store(need + ahead, std::memory_order_seq_cst);
-  if (used() <= max) return need + ahead;
+  if (fits(0)) return need + ahead;
   announced.store(need, std::memory_order_seq_cst);
-  if (used() <= max) return need;
+  if (fits(0)) return need;
   announced.store(0, std::memory_order_seq_cst);
   return 0;
 }
 
 }  // namespace
 
-bool Queue::bytes_allow(Actor& a, uint64_t length) {
-  if (a.bytes_allowed >= length) {
-    a.bytes_allowed -= length;
-    return true;
-  }
+bool Queue::bytes_reserve(Actor& a, uint64_t length) {
   const uint64_t max = header().max_bytes.load(std::memory_order_relaxed);
   const uint64_t granted =
-      reserve(memory_.row(a.row).bytes_reserved, length, max, sums(false).threads, kAheadBytesMax,
-              [this] { return sums(true).bytes; });
+      reserve(memory_.row(a.row).bytes_reserved, length, max,
+              kAheadShare * (sums(false).threads + 1), kAheadBytesMax,
+              header().created.max_msg_bytes, [this] { return sums(true).bytes; });
   a.bytes_allowed = granted > length ? granted - length : 0;
   return granted >= length && (granted > 0 || length == 0);
 }
@@ -81,8 +91,9 @@ bool Queue::leases_allow(Actor& a) {
     return true;
   }
   const uint64_t max = header().max_leases.load(std::memory_order_relaxed);
-  const uint64_t granted = reserve(memory_.row(a.row).leases_reserved, 1, max, sums(false).threads,
-                                   64, [this] { return sums(true).leases; });
+  const uint64_t granted =
+      reserve(memory_.row(a.row).leases_reserved, 1, max, kAheadShare * (sums(false).threads + 1),
+              kAheadLeasesMax, 0, [this] { return sums(true).leases; });
   a.leases_allowed = granted > 0 ? granted - 1 : 0;
   return granted > 0;
 }

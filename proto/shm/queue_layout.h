@@ -112,6 +112,11 @@ struct alignas(128) Row {
 };
 static_assert(sizeof(Row) == 128);
 
+/// Only the row's own thread counts.
+inline void count_up(std::atomic<uint64_t>& counter, uint64_t n) {
+  counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_release);
+}
+
 enum class RowState : uint8_t { kEmpty = 0, kThread = 1, kProducer = 2, kProducerDied = 3 };
 
 constexpr uint64_t row_word(RowState state, uint16_t owner, uint16_t thread) {

@@ -3,14 +3,6 @@
 #include "proto/shm/queue_wait.h"
 
 namespace heddle::shm {
-namespace {
-
-void add(std::atomic<uint64_t>& counter, uint64_t n) {
-  counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_release);
-}
-
-}  // namespace
-
 void Queue::journal_delivery(Actor& a, Place p, uint64_t id, uint64_t row_count) {
   JournalLine& j = *a.journal;
   j.object.store(static_cast<uint32_t>(object_id()), std::memory_order_relaxed);
@@ -90,9 +82,9 @@ Outcome Queue::finish(Actor& a, Place p, uint64_t raw, uint64_t id, bool dropped
   }
   if (mine) {
     if (in_chunk && chunk != kChunkNone) pool_.release(chunk, chunk_queued(id));
-    add(row.bytes_out, length);
-    add(removed, 1);
-    add(row.ends, 1);
+    count_up(row.bytes_out, length);
+    count_up(removed, 1);
+    count_up(row.ends, 1);
   }
   j.op.store(static_cast<uint32_t>(JournalOp::kIdle), std::memory_order_release);
   if (!mine) {
@@ -194,9 +186,9 @@ bool Queue::revoke(Actor& a, Place p, uint64_t raw) {
   const uint64_t length = slot.length.load(std::memory_order_relaxed);
   if (!ring().move(p, raw, SlotState::kRevoked, w.owner, w.count)) return false;
   Row& row = memory_.row(a.row);
-  add(row.bytes_out, length);
-  add(row.drops, 1);
-  add(row.ends, 1);
+  count_up(row.bytes_out, length);
+  count_up(row.drops, 1);
+  count_up(row.ends, 1);
   return true;
 }
 
@@ -210,11 +202,10 @@ Outcome Queue::purge(Actor& a, unsigned states, uint64_t* purged) {
     }
   }
   each_slot([&](Place p, uint64_t raw) {
-    const SlotState state = SlotWord::decode(raw).state;
-    if ((state == SlotState::kReturned && (states & kReturnedMask)) ||
-        (state == SlotState::kBuried && (states & kBuriedMask)))
-      *purged += drop(a, p, raw);
-    if (state == SlotState::kLeased && (states & kLeasedMask)) *purged += revoke(a, p, raw);
+    const unsigned wanted = (states & kReturnedMask ? 1u << unsigned(SlotState::kReturned) : 0) |
+                            (states & kBuriedMask ? 1u << unsigned(SlotState::kBuried) : 0) |
+                            (states & kLeasedMask ? 1u << unsigned(SlotState::kLeased) : 0);
+    *purged += remove(a, p, raw, wanted);
   });
   wake_everyone(a);
   return Outcome::kOk;
@@ -240,11 +231,29 @@ bool Queue::remove_ready(Actor& a, Place p, uint64_t raw) {
   const bool mine = ring().consume({Walk::kFound, p, raw}, a.owner);
   if (mine) {
     if (chunk != kChunkNone) pool_.release(chunk, chunk_queued(id));
-    add(row.bytes_out, length);
-    add(row.drops, 1);
+    count_up(row.bytes_out, length);
+    count_up(row.drops, 1);
   }
   j.op.store(static_cast<uint32_t>(JournalOp::kIdle), std::memory_order_release);
   return mine;
+}
+
+/// Takes the message that stood at `raw` out, if it is in one of the wanted states. A producer may
+/// carry the word to its own lap at the same moment; the message is the same as long as its id is.
+bool Queue::remove(Actor& a, Place p, uint64_t raw, unsigned wanted_states) {
+  Slot& slot = ring().slot(p);
+  const uint64_t id = slot.id.load(std::memory_order_relaxed);
+  for (;;) {
+    const SlotState state = SlotWord::decode(raw).state;
+    if ((wanted_states >> static_cast<unsigned>(state) & 1) == 0) return false;
+    if (state == SlotState::kLeased && revoke(a, p, raw)) return true;
+    if (state == SlotState::kReady && remove_ready(a, p, raw)) return true;
+    if ((state == SlotState::kReturned || state == SlotState::kBuried) && drop(a, p, raw))
+      return true;
+    const uint64_t now = slot.word.load(std::memory_order_acquire);
+    if (now == raw || slot.id.load(std::memory_order_relaxed) != id) return false;
+    raw = now;
+  }
 }
 
 Outcome Queue::purge_one(Actor& a, uint64_t id) {
@@ -252,12 +261,7 @@ Outcome Queue::purge_one(Actor& a, uint64_t id) {
   each_slot([&](Place p, uint64_t raw) {
     if (memory_.slot(p.segment, QRing::index_of(p)).id.load(std::memory_order_relaxed) != id)
       return;
-    const SlotState state = SlotWord::decode(raw).state;
-    bool gone = false;
-    if (state == SlotState::kLeased) gone = revoke(a, p, raw);
-    if (state == SlotState::kReturned || state == SlotState::kBuried) gone = drop(a, p, raw);
-    if (state == SlotState::kReady) gone = remove_ready(a, p, raw);
-    if (gone) outcome = Outcome::kOk;
+    if (remove(a, p, raw, ~0u)) outcome = Outcome::kOk;
   });
   if (outcome == Outcome::kOk) wake_everyone(a);
   return outcome;
@@ -285,7 +289,7 @@ Outcome Queue::kick(Actor& a, uint32_t max, uint32_t* kicked) {
     j.op.store(static_cast<uint32_t>(JournalOp::kReturn), std::memory_order_release);
     ring().note_returned(oldest);
     const bool mine = ring().move(oldest, oldest_raw, SlotState::kReturned, 0, 0);
-    if (mine) add(row.ends, 1);
+    if (mine) count_up(row.ends, 1);
     j.op.store(static_cast<uint32_t>(JournalOp::kIdle), std::memory_order_release);
     *kicked += mine;
     wake(a, header().ready, kDirtyReady);

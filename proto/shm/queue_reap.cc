@@ -11,10 +11,6 @@
 namespace heddle::shm {
 namespace {
 
-void add(std::atomic<uint64_t>& counter, uint64_t n) {
-  counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_release);
-}
-
 constexpr bool holds_message(SlotState s) {
   return s == SlotState::kReady || s == SlotState::kLeased || s == SlotState::kReturned ||
          s == SlotState::kBuried || s == SlotState::kRevoked || s == SlotState::kPending ||
@@ -68,7 +64,8 @@ void Queue::reap_put(Actor&, uint16_t dead, JournalLine& line) {
   if (p.position != 0) {
     const SlotWord w = SlotWord::decode(ring().slot(p).word.load(std::memory_order_acquire));
     const bool still_mine =
-        w.owner == holder && (w.state == SlotState::kWriting || w.state == SlotState::kTomb);
+        w.owner == holder && (w.state == SlotState::kTomb ||
+                              (w.state == SlotState::kWriting && w.lap == QRing::sequence_of(p)));
     published = line.phase.load(std::memory_order_relaxed) == 1 && !still_mine;
     if (still_mine) {
       // The decision before the deed: the next reaper would take the freed slot for a published
@@ -261,8 +258,10 @@ void Queue::settle(Actor& reaper) {
       before.leases != after.leases)
     return;
   Row& row = memory_.row(reaper.row);
-  if (after.bytes != 0) add(row.bytes_out, after.bytes);
-  if (after.leases != 0) add(row.ends, after.leases);
+  const auto level = [](std::atomic<uint64_t>& in, std::atomic<uint64_t>& out, uint64_t i,
+                        uint64_t o) { i > o ? count_up(out, i - o) : count_up(in, o - i); };
+  level(row.bytes_in, row.bytes_out, after.bytes_in, after.bytes_out);
+  level(row.leases, row.ends, after.begun, after.ended);
 }
 
 }  // namespace heddle::shm

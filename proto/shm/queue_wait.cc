@@ -34,10 +34,7 @@ void ring_doorbell(Actor& a, QueueHeader& header, uint32_t dirty_bit) {
 
 }  // namespace
 
-void Queue::wake(Actor& a, WakeWord& line, uint32_t dirty_bit) {
-  const uint32_t seen = line.word.load(std::memory_order_seq_cst);
-  if ((seen & (kWakeSleepers | kWakeArmed)) == 0) [[likely]]
-    return;
+void Queue::wake_somebody(Actor& a, WakeWord& line, uint32_t seen, uint32_t dirty_bit) {
   if (seen & kWakeSleepers) {
     uint32_t stepped = line.word.fetch_add(kWakeStep) + kWakeStep;
     if (futex_wake(&line.word, 1) == 0 && (stepped & kWakeSleepers) != 0 &&
