@@ -1,0 +1,85 @@
+#include "client/cli/child.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+
+extern char** environ;
+
+namespace heddle::cli {
+
+namespace {
+
+// A descriptor to read `body` from; -1 with errno.
+int file_of(std::string_view body) {
+  const int fd = ::memfd_create("heddle-message", MFD_CLOEXEC);
+  if (fd < 0) return -1;
+  while (!body.empty()) {
+    const ssize_t wrote = ::write(fd, body.data(), body.size());
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote < 0) {
+      const int error = errno;
+      ::close(fd);
+      errno = error;
+      return -1;
+    }
+    body.remove_prefix(static_cast<std::size_t>(wrote));
+  }
+  ::lseek(fd, 0, SEEK_SET);
+  return fd;
+}
+
+std::vector<char*> pointers_to(const std::vector<std::string>& words) {
+  std::vector<char*> pointers;
+  for (const std::string& word : words) pointers.push_back(const_cast<char*>(word.c_str()));
+  return pointers;
+}
+
+// In the child, which shares our memory until it has become the command: system calls only.
+[[noreturn]] void become(char* const* command, char* const* environment, int stdin_fd,
+                         const sigset_t& mask, pid_t parent, volatile int* error) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  // The parent may have died before the line above; then nobody would send that signal.
+  if (::getppid() != parent) ::_exit(1);
+  ::setpgid(0, 0);
+  ::dup2(stdin_fd, STDIN_FILENO);
+  ::signal(SIGPIPE, SIG_DFL);
+  ::sigprocmask(SIG_SETMASK, &mask, nullptr);
+  ::execvpe(command[0], command, environment);
+  *error = errno;
+  ::_exit(127);
+}
+
+}  // namespace
+
+Spawn spawn(const std::vector<std::string>& command, const std::vector<std::string>& environment,
+            std::string_view body, const sigset_t& mask) {
+  const int fd = file_of(body);
+  if (fd < 0) return {.error = errno};
+  std::vector<char*> words = pointers_to(command);
+  words.push_back(nullptr);
+  std::vector<char*> settings = pointers_to(environment);
+  for (char** each = environ; *each != nullptr; ++each) settings.push_back(*each);
+  settings.push_back(nullptr);
+  const pid_t parent = ::getpid();
+  volatile int error = 0;
+  // Not fork: this process has threads and maps queues; vfork copies nothing and stops only us.
+  const pid_t pid = ::vfork();
+  if (pid == 0) become(words.data(), settings.data(), fd, mask, parent, &error);
+  const int vfork_error = errno;
+  ::close(fd);
+  if (pid < 0) return {.error = vfork_error};
+  if (error != 0) {
+    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    return {.error = error};
+  }
+  return {.pid = pid};
+}
+
+}  // namespace heddle::cli

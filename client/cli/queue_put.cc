@@ -1,0 +1,218 @@
+// heddle queue put NAME BODY | - | - --lines
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "client/cli/arguments.h"
+#include "client/cli/body.h"
+#include "client/cli/terminal.h"
+#include "client/cli/verbs.h"
+
+namespace heddle::cli {
+
+namespace {
+
+constexpr std::size_t kReadBytes = 256 * 1024;
+constexpr std::size_t kBatchLines = 256;
+
+struct PutArguments {
+  std::string name, body, kind;
+  Timeout timeout;
+  bool lines = false;
+  bool producer = false;
+};
+
+// The same with the limit that stood in the way, if the plane did not tell.
+Status with_limit(Status status, Queue& queue) {
+  const bool room = status.is(Reason::kFull) || status.is(Reason::kTimedOut);
+  if (!room || status.has_limit()) return status;
+  auto info = queue.info();
+  if (!info) return status;
+  const std::uint64_t size = info->counts.ready + info->counts.returned;
+  const std::uint64_t max_len = info->options.max_len.value_or(0);
+  const std::uint64_t max_bytes = info->options.max_bytes.value_or(0);
+  return size >= max_len ? std::move(status).with_limit(max_len, size)
+                         : std::move(status).with_limit(max_bytes, info->counts.bytes);
+}
+
+// What the outcome of a put means to the one who typed it.
+std::string put_words(const Status& status, const Queue& queue, const Timeout& timeout) {
+  const std::string subject = "queue " + queue.name() + ": ";
+  const std::string limit =
+      status.has_limit() ? " (limit " + std::to_string(status.limit()) + ", actual " +
+                               std::to_string(status.actual()) + ")"
+                         : "";
+  switch (status.reason()) {
+    case Reason::kFull:
+      return subject + "full" + limit;
+    case Reason::kTimedOut:
+      return subject + "still full after " + timeout.text + limit;
+    case Reason::kClosed:
+      return subject + "shut down; heddle queue reopen " + queue.name() + " opens it again";
+    default:
+      return words_of(status);
+  }
+}
+
+// Appends up to kReadBytes from stdin: how many, 0 at the end, -1 with errno.
+ssize_t read_stdin(std::string& buffer) {
+  const std::size_t before = buffer.size();
+  buffer.resize(before + kReadBytes);
+  ssize_t got = 0;
+  do {
+    got = ::read(STDIN_FILENO, buffer.data() + before, kReadBytes);
+  } while (got < 0 && errno == EINTR);
+  buffer.resize(before + static_cast<std::size_t>(got > 0 ? got : 0));
+  return got;
+}
+
+int fail_to_read(const Invocation& run) {
+  return run.fail(Status(Reason::kInternal, std::string("cannot read stdin: ") +
+                                                std::strerror(errno)));
+}
+
+int put_one(const Invocation& run, const PutArguments& given, Queue& queue) {
+  std::string body = given.body;
+  // Words are text; a stream is bytes, and comes out as the same bytes.
+  BodyKind kind = is_utf8(body) ? BodyKind::kText : BodyKind::kData;
+  if (body == "-") {
+    body.clear();
+    ssize_t got = 0;
+    while ((got = read_stdin(body)) > 0) {
+    }
+    if (got < 0) return fail_to_read(run);
+    kind = BodyKind::kData;
+  }
+  if (!given.kind.empty()) kind = kind_of(given.kind);
+  const bool json = kind == BodyKind::kJson || kind == BodyKind::kJsonText;
+  if (json && !Json::accept(body)) {
+    return run.fail(Status(Reason::kInvalidArgument, "the body is not JSON: " +
+                                                         visible(body, 60)));
+  }
+  auto id = queue.put_for(Body(body.data(), body.size(), kind), given.timeout.value());
+  if (!id) {
+    const Status status = with_limit(id.status(), queue);
+    return run.fail(status, put_words(status, queue, given.timeout));
+  }
+  if (run.json) run.print({{"name", queue.name()}, {"id", *id}});
+  return kExitOk;
+}
+
+// Lines of stdin, each a message, put as they come.
+class LinePutter {
+ public:
+  LinePutter(const Invocation& run, const PutArguments& given, Queue& queue)
+      : run_(run), given_(given), queue_(queue), progress_(!run.quiet && !run.json) {}
+
+  int put_all() {
+    std::string buffer;
+    for (;;) {
+      const ssize_t got = read_stdin(buffer);
+      if (got < 0) return fail_to_read(run_);
+      const bool more = got > 0;
+      const std::size_t used = put_lines(buffer, !more);
+      if (!status_.ok()) return fail();
+      buffer.erase(0, used);
+      if (progress_.due()) progress_.show(queue_.name() + ": " + counted(put_, "message") + " put");
+      if (!more) break;
+    }
+    progress_.clear();
+    if (run_.json) run_.print({{"name", queue_.name()}, {"put", put_}});
+    return kExitOk;
+  }
+
+ private:
+  // Puts the whole lines of `text`, at the end also one without its newline; how much it used.
+  std::size_t put_lines(std::string_view text, bool at_end) {
+    std::vector<Body> batch;
+    std::size_t used = 0;
+    while (used < text.size() && status_.ok()) {
+      std::size_t end = text.find('\n', used);
+      if (end == std::string_view::npos) {
+        if (!at_end) break;
+        end = text.size();
+      }
+      batch.emplace_back(text.substr(used, end - used));
+      used = std::min(end + 1, text.size());
+      if (batch.size() == kBatchLines) put_batch(batch);
+    }
+    if (status_.ok()) put_batch(batch);
+    return used;
+  }
+
+  void put_batch(std::vector<Body>& batch) {
+    if (batch.empty()) return;
+    PutManyResult result = queue_.put_many(batch, given_.timeout.value());
+    put_ += result.done;
+    status_ = std::move(result.status);
+    batch.clear();
+  }
+
+  int fail() {
+    progress_.clear();
+    status_ = with_limit(std::move(status_), queue_);
+    const std::string words = put_words(status_, queue_, given_.timeout) + "; line " +
+                              std::to_string(put_ + 1) + " and what follows were not put";
+    const int exit_code = run_.fail(status_, words, {{"put", put_}});
+    return put_ == 0 ? exit_code : kExitPartial;
+  }
+
+  const Invocation& run_;
+  const PutArguments& given_;
+  Queue& queue_;
+  Progress progress_;
+  std::uint64_t put_ = 0;
+  Status status_;
+};
+
+int put(const Invocation& run, const PutArguments& given) {
+  if (given.lines && given.body != "-") {
+    return run.fail(Status(Reason::kInvalidArgument, "--lines reads stdin: write - as the BODY"));
+  }
+  auto queue = run.open(given.name);
+  if (!queue) return run.fail(queue.status());
+  if (!given.producer) {
+    return given.lines ? LinePutter(run, given, *queue).put_all() : put_one(run, given, *queue);
+  }
+  auto opened = queue->producer();
+  if (!opened) return run.fail(opened.status());
+  // Not closed unless all went well: the end of this process is then the death of a producer.
+  auto* producer = new Producer(std::move(*opened));
+  const int status =
+      given.lines ? LinePutter(run, given, *queue).put_all() : put_one(run, given, *queue);
+  if (status != kExitOk) {
+    std::fflush(nullptr);
+    ::_exit(status);
+  }
+  const Status closed = producer->close();
+  delete producer;
+  return closed.ok() ? status : run.fail(closed);
+}
+
+}  // namespace
+
+void add_queue_put(CLI::App& queue, Invocation& run) {
+  auto given = std::make_shared<PutArguments>();
+  CLI::App* verb = add_verb(
+      queue, "put", "Put a message",
+      "heddle queue put jobs 'resize cat.jpg'\n"
+      "heddle queue put jobs '{\"file\":\"cat.jpg\"}' --kind json\n"
+      "heddle queue put jobs - < cat.jpg             # stdin, byte for byte\n"
+      "ls *.jpg | heddle queue put jobs - --lines    # a message per line\n"
+      "heddle queue put jobs now --timeout 0         # full: status 7 at once\n"
+      "heddle queue put jobs -- -x                   # a body that looks like an option");
+  add_name(*verb, given->name);
+  verb->add_option("BODY", given->body, "The message; - reads stdin")->required()->type_name("");
+  verb->add_flag("--lines", given->lines, "Each line of stdin is a message (text)");
+  add_choice(*verb, "--kind", given->kind, {"data", "text", "json", "json_text"},
+             "What the body is (a word is text, stdin is data)");
+  add_timeout(*verb, given->timeout, "Wait so long for room; 0 does not wait (for ever)");
+  verb->add_flag("--producer", given->producer,
+                 "Register as a producer: consumers can tell the end from a death");
+  verb->callback([given, &run] { run.action = [given, &run] { return put(run, *given); }; });
+}
+
+}  // namespace heddle::cli

@@ -1,0 +1,26 @@
+// Every verb adds itself to the command line here. A verb's arguments live as long as the App.
+#ifndef HEDDLE_CLIENT_CLI_VERBS_H_
+#define HEDDLE_CLIENT_CLI_VERBS_H_
+
+#include <CLI/CLI.hpp>
+
+#include "client/cli/invocation.h"
+
+namespace heddle::cli {
+
+void add_queue_manage(CLI::App& queue, Invocation& run);  // create ls info delete ...
+void add_queue_put(CLI::App& queue, Invocation& run);
+void add_queue_get(CLI::App& queue, Invocation& run);
+void add_queue_settle(CLI::App& queue, Invocation& run);  // ack nack bury extend
+void add_queue_look(CLI::App& queue, Invocation& run);    // peek browse who join
+void add_queue_work(CLI::App& queue, Invocation& run);
+void add_broker(CLI::App& root, Invocation& run);         // ping status ls session version
+void add_completion(CLI::App& root, Invocation& run);
+
+// A queue as a row of `ls` and as a document.
+Json queue_json(const QueueInfo& info);
+int list_queues(const Invocation& run, const std::string& prefix, bool names_only);
+
+}  // namespace heddle::cli
+
+#endif  // HEDDLE_CLIENT_CLI_VERBS_H_
