@@ -166,7 +166,9 @@ std::string stats(broker::Core& core, bool identity) {
               {"incarnation", now.incarnation},
               {"uptime_ms", now.uptime_ms}};
   if (identity) {
+    out["version"] = HEDDLE_VERSION;
     out["broker_pid"] = ::getpid();
+    out["supervisor_pid"] = ::getppid();
     out["draining"] = core.draining();
   }
   return text_of(out);

@@ -176,7 +176,7 @@ static_assert(sizeof(Done) == 8);
 //              counts, attached, ...}
 //   kSessions  {"page_size":100,"page_token":""} -> {"sessions":[{...}],"next_page_token":""}
 //   kStats     {} -> {...}
-//   kStatus    {} -> {pid, version, incarnation, started, ...}
+//   kStatus    {} -> {broker_pid, supervisor_pid, version, incarnation, uptime_ms, ...}
 //   kWho       {"kind":"queue","name":"x"}
 //              -> {"holders":[{id, session, pid, uid, command, age_ms}]}
 enum class CallMethod : uint32_t {

@@ -190,7 +190,9 @@ QueueInfo info_from(const v1::QueueInfo& wire) {
   info.counts.unfinished = counts.unfinished();
   info.counts.bytes = counts.bytes();
   info.counts.puts = counts.puts();
-  info.counts.gets = counts.gets();
+  // The wire counts a message as got once it is settled.
+  info.counts.gets = counts.gets() + counts.leased();
+  info.counts.acks = counts.gets();
   info.counts.drops = counts.drops();
   info.counts.producers = counts.producers();
   info.counts.closed = counts.closed();
