@@ -1,0 +1,24 @@
+// Work over gRPC, against a bare echo and against the broker's gRPC socket (options.socket).
+#ifndef HEDDLE_TESTS_BENCH_GRPC_WORK_H_
+#define HEDDLE_TESTS_BENCH_GRPC_WORK_H_
+
+#include "tests/bench/pair.h"
+
+namespace heddle::bench {
+
+// Calls with options.outstanding in flight from one pinned thread: per_s, p50_us.
+void measure_echo_calls(const Options& options);
+// The same, Put and Get of one message in turns.
+void measure_put_get_calls(const Options& options);
+// One pinned process that sends batches and takes them back: messages per second.
+void measure_echo_stream(const Options& options);
+void measure_typed_echo_stream(const Options& options);
+void measure_produce_consume(const Options& options);
+// The same by two processes.
+void measure_produce_to_consume(const Options& options);
+// options.outstanding calls of Get that wait; says "ready" and ends with standard input.
+void block_gets(const Options& options);
+
+}  // namespace heddle::bench
+
+#endif  // HEDDLE_TESTS_BENCH_GRPC_WORK_H_

@@ -1,0 +1,118 @@
+"""What is measured and what it must reach.
+
+A figure is one run of a program: (program, peer, work, keys...). A row compares two figures of the
+same round. `must` and `aim` are None for rows that only inform.
+"""
+
+from dataclasses import dataclass
+
+SHORT_S, LONG_S = 0.2, 0.5
+
+
+@dataclass(frozen=True)
+class Figure:
+    program: str       # pair or grpc
+    peer: str
+    work: str
+    metric: str = "per_s"
+    keys: tuple = ()   # ("bytes", 64), ...
+    server: str = ""   # whose socket it is given, see servers.py
+
+    def command_key(self):
+        """Figures that differ only in the metric are one run."""
+        return (self.program, self.peer, self.work, self.keys, self.server)
+
+
+@dataclass(frozen=True)
+class Row:
+    group: str
+    work: str
+    ours: Figure
+    peer: Figure
+    how: str           # ">=" or "<=" of ours / peer; "+" of ours - peer, in us
+    must: float = None
+    aim: float = None
+
+
+def pair(peer, work, metric="per_s", server="", **keys):
+    keys.setdefault("bytes", 64)
+    keys.setdefault("seconds", SHORT_S)
+    return Figure("pair", peer, work, metric, tuple(sorted(keys.items())), server)
+
+
+def grpc(peer, work, server, metric="per_s", **keys):
+    keys.setdefault("seconds", LONG_S)
+    return Figure("grpc", peer, work, metric, tuple(sorted(keys.items())), server)
+
+
+SERVERS = {"redis": "redis", "redis_pipelined": "redis", "nats": "nats",
+           "beanstalkd": "beanstalkd", "iceoryx": "roudi", "iceoryx_zero_copy": "roudi"}
+
+
+def against(group, work, ours, targets, kind, metric="per_s", how=">=", **keys):
+    for peer, goals in targets.items():
+        yield Row(group, f"{work} / {peer}", ours,
+                  pair(peer, kind, metric, SERVERS.get(peer, ""), **keys), how, *(goals or ()))
+
+
+def queue_rows():
+    single = pair("heddle", "rate")
+    yield from against("rate", "64 B", single, {
+        "pipe": (5, 8), "boost_mq": (4, 7), "zeromq": (2.5, 3.7), "iceoryx": (20, 35),
+        "posix_mq": None, "unix_stream": None, "nats": None, "redis": None,
+        "redis_pipelined": None, "beanstalkd": None}, "rate")
+    yield Row("rate", "64 B / its bare memory protocol", single, pair("heddle_bare", "rate"), ">=")
+    yield Row("lease", "64 B, lease and ack / auto-ack", pair("heddle_lease", "rate"), single,
+              ">=", 0.5, 0.8)
+    yield Row("many", "64 B, 2 and 2 / 1 and 1",
+              pair("heddle", "rate", producers=2, consumers=2), single, ">=", 0.7, 0.9)
+    yield Row("many", "64 B, lease and ack, 2 and 2 / 1 and 1",
+              pair("heddle_lease", "rate", producers=2, consumers=2),
+              pair("heddle_lease", "rate"), ">=")
+    yield Row("batch", "64 B, put_many and get_many of 32 / single",
+              pair("heddle_batch", "rate", batch=32), single, ">=", 1.1, 1.5)
+    yield from against("size", "1 KiB", pair("heddle", "rate", bytes=1024), {
+        "pipe": (3.5, 5.5), "iceoryx": (6, 13), "boost_mq": None, "zeromq": None,
+        "unix_stream": None}, "rate", bytes=1024)
+    yield from against("size", "64 KiB copying", pair("heddle", "rate", bytes=65536), {
+        "memcpy": (0.5, 0.62), "pipe": None, "iceoryx": None, "unix_stream": None}, "rate",
+        bytes=65536)
+    zero_copy = pair("heddle_zero_copy", "rate", bytes=1 << 20)
+    yield Row("zerocopy", "zero-copy 1 MiB / 64 KiB", zero_copy,
+              pair("heddle_zero_copy", "rate", bytes=65536), ">=", 0.9, 1.0)
+    yield from against("zerocopy", "zero-copy 1 MiB", zero_copy, {"iceoryx_zero_copy": (4, 10)},
+                       "rate", bytes=1 << 20)
+
+
+def latency_rows():
+    ours = pair("heddle", "rtt", "p50_us")
+    yield from against("rtt", "round trip 64 B", ours, {
+        "spin": (3, 2), "pipe": (0.1, 0.05), "zeromq": None, "iceoryx": None, "redis": None,
+        "nats": None, "beanstalkd": None}, "rtt", "p50_us", "<=")
+    yield from against("rtt", "round trip 48 B", pair("heddle", "rtt", "p50_us", bytes=48),
+                       {"spin": (3, 1.4)}, "rtt", "p50_us", "<=")
+    yield from against("wake", "wake-up 64 B", pair("heddle", "wake", "p50_us"), {
+        "eventfd": (1.2, 1.05), "pipe": None}, "wake", "p50_us", "<=")
+
+
+def grpc_rows():
+    for outstanding in (16, 1):
+        ours = grpc("heddle", "calls", "pinned", outstanding=outstanding)
+        bare = grpc("echo", "calls", "echo", outstanding=outstanding)
+        yield Row("grpc", f"gRPC Put and Get, calls/s, {outstanding} in flight / empty echo",
+                  ours, bare, ">=", 0.8, 0.95)
+    yield Row("grpc", "gRPC Put and Get, p50 us, 1 in flight - empty echo",
+              grpc("heddle", "calls", "pinned", "p50_us", outstanding=1),
+              grpc("echo", "calls", "echo", "p50_us", outstanding=1), "+", 15, 5)
+    ours = grpc("heddle", "stream", "pinned", batch=256)
+    yield Row("grpc", "gRPC streams, batches of 256 / echo of them", ours,
+              grpc("echo", "stream", "echo", batch=256), ">=", 0.4, 0.6)
+    yield Row("grpc", "gRPC streams, batches of 256 / echo of them as Message", ours,
+              grpc("typed_echo", "stream", "echo", batch=256), ">=")
+    ours = grpc("heddle", "rate", "daemon", batch=256)
+    yield from against("grpc", "gRPC streams, batches of 256, two processes", ours, {
+        "redis_pipelined": (6, 10), "nats": (2, 3)}, "rate")
+
+
+def all_rows():
+    return [*queue_rows(), *latency_rows(), *grpc_rows()]
