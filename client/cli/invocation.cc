@@ -44,11 +44,13 @@ Result<Queue> Invocation::open(const std::string& name, bool sessionless) const 
 std::string words_of(const Status& status) {
   std::string words;
   if (!status.object().empty()) words = std::string(status.object()) + ": ";
-  words += message_of(status);
-  if (status.has_limit()) {
-    words += " (limit " + std::to_string(status.limit()) + ", actual " +
-             std::to_string(status.actual()) + ")";
-  }
+  const std::string message = message_of(status);
+  words += message;
+  const std::string limit = std::to_string(status.limit());
+  const std::string actual = std::to_string(status.actual());
+  const bool told = message.find(limit) != std::string::npos &&
+                    message.find(actual) != std::string::npos;
+  if (status.has_limit() && !told) words += " (limit " + limit + ", actual " + actual + ")";
   return words;
 }
 

@@ -46,8 +46,9 @@ Json row_json(const BrowseRow& row, bool with_body) {
 
 std::string holder_text(const BrowseRow& row) {
   if (row.state != kLeased) return "-";
-  if (row.pid == 0) return "session " + std::to_string(row.owner);
-  return std::to_string(row.pid) + " " + visible(row.command, 24);
+  const std::string who = row.pid == 0 ? "" : std::to_string(row.pid) + " ";
+  if (!row.command.empty()) return who + visible(row.command, 26);
+  return who.empty() ? "session " + std::to_string(row.owner) : who;
 }
 
 Paint state_paint(const std::string& state) {

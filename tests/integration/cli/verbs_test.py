@@ -317,6 +317,22 @@ class Verbs(OnPlane):
         self.assertIn(self.plane, {session["plane"] for session in sessions})
         self.assertIn("SESSION", self.heddle("session", "ls").out)
 
+    def test_the_broker_dies(self):
+        self.ok("create")
+        self.ok("put", "before")
+        broker = self.heddle("status", "--json").json["broker_pid"]
+        with subprocess.Popen([HEDDLE, "queue", "get", self.queue, "-f", "-n", "2", "-t", "20s",
+                               "--plane", self.plane], stdout=subprocess.PIPE, text=True) as get:
+            self.assertEqual(get.stdout.readline(), "before\n")
+            os.kill(broker, signal.SIGKILL)
+            self.ok("put", "after")
+            self.assertEqual(get.communicate(timeout=25)[0], "after\n")
+            self.assertEqual(get.returncode, 0)
+        status = self.heddle("status", "--json").json
+        self.assertNotEqual(status["broker_pid"], broker)
+        self.assertGreaterEqual(status["incarnation"], 2)
+        self.assertEqual(json.loads(self.ok("info", "--json"))["counts"]["unfinished"], 0)
+
 
 class ProducerDeath(OnPlane, unittest.TestCase):
     """Told by the kernel, so on the shared-memory plane at once."""
