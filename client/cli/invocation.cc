@@ -1,6 +1,7 @@
 #include "client/cli/invocation.h"
 
 #include <cstdio>
+#include <cstdlib>
 
 #include "client/cli/terminal.h"
 
@@ -38,7 +39,16 @@ Result<Client> Invocation::connect(bool sessionless) const {
 Result<Queue> Invocation::open(const std::string& name, bool sessionless) const {
   auto client = connect(sessionless);
   if (!client) return client.status();
-  return client->queue(name);
+  auto queue = client->queue(name);
+  // Who may only read gets no memory to map, but may ask over gRPC.
+  const char* forced = std::getenv("HEDDLE_PLANE");
+  const bool free = plane == "auto" && (forced == nullptr || std::string_view(forced) != "shm");
+  if (queue || !free || !queue.status().is(Reason::kUnsupported)) return queue;
+  Invocation remote = *this;
+  remote.plane = "grpc";
+  auto other = remote.connect(sessionless);
+  if (!other) return queue;
+  return other->queue(name);
 }
 
 std::string words_of(const Status& status) {

@@ -334,6 +334,35 @@ class Verbs(OnPlane):
         self.assertEqual(json.loads(self.ok("info", "--json"))["counts"]["unfinished"], 0)
 
 
+@unittest.skipUnless(os.geteuid() == 0 and HAS_GRPC, "needs root to be somebody else, and gRPC")
+class Rights(OnPlane, unittest.TestCase):
+    """Another user, who may read a queue, and one that does not exist for him."""
+
+    plane = "auto"
+
+    def as_nobody(self, verb, name, *arguments):
+        os.chmod(os.path.dirname(os.environ["HEDDLE_RUNTIME_DIR"]), 0o711)
+        command = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", HEDDLE]
+        if subprocess.run([*command, "version"], capture_output=True, check=False).returncode:
+            self.skipTest("the build is not readable for others")
+        return subprocess.run([*command, "queue", verb, name, *arguments], capture_output=True,
+                              text=True, timeout=25, check=False)
+
+    def test_reading_alone(self):
+        self.ok("create", "--mode", "0644")
+        self.ok("put", "x")
+        self.assertEqual(self.as_nobody("peek", self.queue).stdout, "x\n")
+        denied = self.as_nobody("put", self.queue, "y", "--json")
+        self.assertEqual(denied.returncode, 9, denied)
+        self.assertEqual(json.loads(denied.stderr)["error"]["reason"], "DENIED")
+        self.assertEqual(self.as_nobody("delete", self.queue).returncode, 9)
+
+    def test_hidden(self):
+        self.ok("create")
+        self.assertEqual(self.as_nobody("peek", self.queue).returncode, 4)
+        self.assertNotIn(self.queue, self.as_nobody("ls", self.queue, "--names").stdout)
+
+
 class ProducerDeath(OnPlane, unittest.TestCase):
     """Told by the kernel, so on the shared-memory plane at once."""
 
@@ -357,6 +386,7 @@ class ProducerDeath(OnPlane, unittest.TestCase):
 def load_tests(loader, tests, pattern):
     suite = both_planes(Verbs)(loader, tests, pattern)
     suite.addTests(loader.loadTestsFromTestCase(ProducerDeath))
+    suite.addTests(loader.loadTestsFromTestCase(Rights))
     return suite
 
 
