@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Puts or takes one message over gRPC, as any language can. Usage: grpc_calls.py put|get NAME [TEXT]
+"""One message over gRPC, as any language can. Usage: grpc_calls.py put|get NAME [TEXT]
 
 For where grpcurl cannot be had: the messages are described by heddle/v1/queue_service.proto.
 """
