@@ -29,7 +29,7 @@ def steps_of(text):
 
 
 def matches(expected, printed):
-    """Where a line has a wildcard, runs of spaces count as one: columns are as wide as their rows."""
+    """On a line with a wildcard, runs of spaces count as one: columns are as wide as their rows."""
     pattern = []
     for line in expected:
         if line == "...":
