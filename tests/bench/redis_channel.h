@@ -47,7 +47,8 @@ class Redis {
   }
   Reply next() {
     void* reply = nullptr;
-    if (redisGetReply(context_, &reply) != REDIS_OK) fail(std::string("redis: ") + context_->errstr);
+    if (redisGetReply(context_, &reply) != REDIS_OK)
+      fail(std::string("redis: ") + context_->errstr);
     return Reply(static_cast<redisReply*>(reply));
   }
   void push(const std::byte* data, size_t length) {

@@ -26,7 +26,7 @@ CPP, LINED = (".h", ".cc", ".c"), (".h", ".cc", ".c", ".py", ".sh", ".proto", ".
 TEXT_EXEMPT = re.compile(r"^tests/tidy/|(^|/)(LICENSE|go\.sum|[\w.-]*lock[\w.-]*)$")
 # A folder that its parent's README speaks for.
 README_EXEMPT = re.compile(
-    r"(^|/)(include|decisions)(/|$)|^proto/(heddle|google)(/(?!v1$)|$)|^tests/unit/|^\.ci$"
+    r"(^|/)(include|decisions)(/|$)|^proto/(heddle|google|grpc)(/(?!heddle/v1$)(?!v1$)|$)|^proto/grpc/|^tests/unit/|^\.ci$"
     r"|^client/python/.|^tests/[^/]+/.|^deploy/[^/]+(/|$)")
 BANNED_TEXT = [(re.compile(rule), why) for rule, why in (
     (r"\bTODO\b(?!\((perf|soon|security)\): )", "TODO without a type: TODO(perf|soon|security): "),
