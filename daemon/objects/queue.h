@@ -21,6 +21,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -125,7 +126,7 @@ class Queue : public std::enable_shared_from_this<Queue> {
   Wait join_async(const Caller& caller, int64_t deadline_ns, JoinDone done);
   void cancel(const Wait& wait);
 
-  void delivered(const Delivery& delivery);
+  void delivered(std::span<const Delivery> deliveries);
   void undelivered(const Delivery& delivery);
 
   // LEASE_LOST when the lease expired, was acked before, or never was. With a session the lease
@@ -189,6 +190,7 @@ class Queue : public std::enable_shared_from_this<Queue> {
   Status status_of(shm::Outcome outcome, uint64_t body_bytes = 0);
   bool dead_to(Status* why);  // deleted, damaged, or no row free for the broker
   void enlist(const Wait& wait, std::list<Wait>& list, Finished* finished);
+  void arm();
   void finish(const Wait& wait, Status status, Finished* finished);
   void serve(Finished* finished);
   bool serve_getters(Finished* finished);

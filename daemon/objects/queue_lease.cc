@@ -169,13 +169,16 @@ Result<int64_t> Queue::extend(const Caller& caller, const shm::Ticket& ticket, i
   return lease.ends_ns;
 }
 
-void Queue::delivered(const Delivery& delivery) {
+void Queue::delivered(std::span<const Delivery> deliveries) {
   Finished finished;
   {
     std::lock_guard lock(mutex_);
-    if (leases_.contains(delivery.id)) return;  // an explicit lease: the caller will ack it
-    if (auto_pending_ > 0) --auto_pending_;
-    if (!quarantined()) (void)ring_.ack(actor(host_.own_owner()), delivery.ticket);
+    for (const Delivery& delivery : deliveries) {
+      // An explicit lease: the caller will ack it.
+      if (!delivery.leased || leases_.contains(delivery.id)) continue;
+      if (auto_pending_ > 0) --auto_pending_;
+      if (!quarantined()) (void)ring_.ack(actor(host_.own_owner()), delivery.ticket);
+    }
     if (waiting_.load() != 0) settle(&finished);
   }
   run(finished);

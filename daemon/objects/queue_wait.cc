@@ -111,9 +111,19 @@ void Queue::enlist(const Wait& wait, std::list<Wait>& list, Finished* finished) 
     end_due(list, host_.now_ns(), finished);
     return;
   }
-  ring_.arm(shm::kDirtyReady | shm::kDirtyRoom | shm::kDirtyIdle);
+  arm();
   serve(finished);
   if (!wait->finished) schedule(wait->deadline_ns);
+}
+
+// Only for what is waited for: every removal of a message asks whether the queue is idle while
+// somebody wants to know that, and then looks at all of it.
+void Queue::arm() {
+  const auto bit = [](const std::list<Wait>& line, shm::DirtyBits dirty) {
+    return line.empty() ? 0u : static_cast<unsigned>(dirty);
+  };
+  ring_.arm(bit(getters_, shm::kDirtyReady) | bit(putters_, shm::kDirtyRoom) |
+            bit(joiners_, shm::kDirtyIdle));
 }
 
 void Queue::finish(const Wait& wait, Status status, Finished* finished) {

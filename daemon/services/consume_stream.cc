@@ -72,7 +72,6 @@ Status ConsumeStream::obey() {
     if (unwritten_.size() > 2 * kTakesMax) {
       return {Reason::kInvalidArgument, "too many answers are waiting to be read"};
     }
-    lost.response.set_outcome(v1::OUTCOME_LEASE_LOST);
     unwritten_.push_back(std::move(lost));
     write_next_locked();
   }
@@ -85,8 +84,11 @@ Status ConsumeStream::settle_leases(Response* lost) {
       shm::Ticket ticket;
       if (Status status = ticket_from(lease, &ticket); !status.ok()) return status;
       Status status = settle(ticket);
-      if (status.is(Reason::kLeaseLost)) lost->add_lost(lease);
-      if (!status.ok() && !status.is(Reason::kLeaseLost)) return status;
+      if (status.is(Reason::kLeaseLost)) {
+        lost->add_lost(lease);
+        status = set_outcome(std::move(status), lost);
+      }
+      if (!status.ok()) return status;
       std::lock_guard lock(mutex_);
       held_.erase(ticket.id);
     }
@@ -156,11 +158,9 @@ void ConsumeStream::got(const Want& want, objects::GetResult result) {
   Batch batch;
   Status status = std::move(result.status);
   if (status.ok()) status = fill(result.messages, &batch.response);
-  v1::Outcome outcome = v1::OUTCOME_UNSPECIFIED;
   const bool ended = status.is(Reason::kEndOfStream) || status.is(Reason::kProducerDied);
-  status = split_outcome(std::move(status), &outcome);
+  status = set_outcome(std::move(status), &batch.response);
   batch.messages = std::move(result.messages);
-  batch.response.set_outcome(outcome);
   bool cancelled;
   {
     std::lock_guard lock(mutex_);
@@ -214,9 +214,7 @@ void ConsumeStream::OnWriteDone(bool ok) {
     give_back(written);
     return end({});
   }
-  for (const auto& message : written) {
-    if (!manual_ && message.leased) queue_.queue->delivered(message);
-  }
+  if (!manual_) queue_.queue->delivered(written);
   pump();
 }
 

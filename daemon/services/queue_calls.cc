@@ -114,11 +114,8 @@ class PutCall final : public WaitingCall {
 
   void put_done(const objects::PutResult& result) {
     if (!request_.request_id().empty()) env_.broker.finish_request(recorded_, result.ids);
-    v1::Outcome outcome = v1::OUTCOME_UNSPECIFIED;
     report_put(result, response_);
-    const Status status = split_outcome(result.status, &outcome);
-    response_->set_outcome(outcome);
-    finish(status);
+    finish(set_outcome(result.status, response_));
   }
 
   const Request& request_;
@@ -148,12 +145,7 @@ class GetCall final : public WaitingCall {
     params.ack = manual_ ? objects::AckMode::kManual : objects::AckMode::kAuto;
     if (status.ok()) status = lease_ns(request_, &params.lease_ns);
     if (status.ok()) status = ack_first();
-    if (!status.ok()) {
-      v1::Outcome outcome = v1::OUTCOME_UNSPECIFIED;
-      status = split_outcome(std::move(status), &outcome);
-      response_->set_outcome(outcome);
-      return finish(status);
-    }
+    if (!status.ok()) return finish(set_outcome(std::move(status), response_));
     const int64_t deadline = deadline_ns(context_, timeout_of(request_), shm::kForever);
     park(queue_.queue->get_async(caller_, params, deadline, [this](objects::GetResult result) {
       got(std::move(result));
@@ -192,16 +184,11 @@ class GetCall final : public WaitingCall {
         give_back();
       }
     }
-    v1::Outcome outcome = v1::OUTCOME_UNSPECIFIED;
-    status = split_outcome(std::move(status), &outcome);
-    response_->set_outcome(outcome);
-    finish(status);
+    finish(set_outcome(std::move(status), response_));
   }
 
   void settle() {
-    for (const auto& delivery : taken_) {
-      if (!manual_ && delivery.leased) queue_.queue->delivered(delivery);
-    }
+    if (!manual_) queue_.queue->delivered(taken_);
     taken_.clear();
   }
   void give_back() {
@@ -229,12 +216,9 @@ class JoinCall final : public WaitingCall {
     if (Status status = find(request.name(), Need::kRead); !status.ok()) return finish(status);
     const int64_t deadline = deadline_ns(context_, timeout_of(request), shm::kForever);
     park(queue_.queue->join_async(caller_, deadline, [this, response](objects::JoinResult result) {
-      v1::Outcome outcome = v1::OUTCOME_UNSPECIFIED;
-      const Status status = split_outcome(std::move(result.status), &outcome);
-      response->set_outcome(outcome);
       response->set_unfinished(result.unfinished);
       holders_to(result.holders, response->mutable_holders());
-      finish(status);
+      finish(set_outcome(std::move(result.status), response));
     }));
   }
 };

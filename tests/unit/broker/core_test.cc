@@ -203,7 +203,7 @@ TEST_F(CoreTest, WaitingGetsAreServedInOrderAndCancelLosesNothing) {
       got.push_back(who + ":" + (result.status.ok() ? result.messages[0].body
                                                     : std::string(reason_name(
                                                           result.status.reason()))));
-      for (const auto& message : result.messages) q->delivered(message);
+      q->delivered(result.messages);
     });
   };
   const auto first = wait_for("first");
@@ -231,7 +231,7 @@ TEST_F(CoreTest, UndeliveredGoesBackUncountedToItsPlace) {
   taken = get(*q, user(0), AckMode::kAuto);
   EXPECT_EQ(taken.messages.at(0).body, "one");
   EXPECT_EQ(taken.messages.at(0).count, 1u);  // still the first
-  q->delivered(taken.messages[0]);
+  q->delivered(taken.messages);
   EXPECT_EQ(q->counts().size(), 1u);
 }
 
@@ -332,7 +332,7 @@ TEST_F(CoreTest, EndOfStreamWaitsForWhatOthersHold) {
   ASSERT_TRUE(q->nack(user(0), taken.messages.at(0).ticket, false).ok());
   const auto again = get(*q, user(1), AckMode::kAuto, 1'000);
   ASSERT_EQ(again.messages.size(), 1u);
-  q->delivered(again.messages[0]);
+  q->delivered(again.messages);
   EXPECT_EQ(get(*q, user(1), AckMode::kAuto).status.reason(), Reason::kEndOfStream);
   ASSERT_TRUE(q->reopen().ok());
   EXPECT_TRUE(put(*q, "z").status.ok());
