@@ -39,24 +39,17 @@ uint32_t ChunkPool::used() const {
   return used < geometry_.extents ? used : geometry_.extents;
 }
 
-std::byte* ChunkPool::data(uint32_t chunk) const {
-  const uint32_t e = chunk / kChunksPerExtent;
-  const ExtentWord w = ExtentWord::decode(extent(e).load(std::memory_order_acquire));
-  const uint64_t inside = w.state == ExtentState::kCarved
-                              ? uint64_t{chunk % kChunksPerExtent} * chunk_stride(w.size_class)
-                              : 0;
-  return base_ + geometry_.area_at + uint64_t{e} * kExtentBytes + inside;
-}
-
-uint64_t ChunkPool::capacity(uint32_t chunk) const {
+ChunkPool::Span ChunkPool::locate(uint32_t chunk) const {
   const uint32_t e = chunk / kChunksPerExtent, i = chunk % kChunksPerExtent;
-  if (e >= geometry_.extents) return 0;
+  if (e >= geometry_.extents) return {nullptr, 0};
+  std::byte* at = base_ + geometry_.area_at + uint64_t{e} * kExtentBytes;
   const ExtentWord w = ExtentWord::decode(extent(e).load(std::memory_order_acquire));
-  if (w.state == ExtentState::kCarved && w.size_class < kChunkClasses)
-    return i < chunks_in_extent(w.size_class) ? chunk_bytes(w.size_class) : 0;
+  if (w.state == ExtentState::kCarved && w.size_class < kChunkClasses &&
+      i < chunks_in_extent(w.size_class))
+    return {at + i * chunk_stride(w.size_class), chunk_bytes(w.size_class)};
   if (w.state == ExtentState::kRunHead && i == 0 && w.run <= geometry_.extents - e)
-    return uint64_t{w.run} * kExtentBytes;
-  return 0;
+    return {at, uint64_t{w.run} * kExtentBytes};
+  return {nullptr, 0};
 }
 
 uint64_t ChunkPool::word(uint32_t chunk) const {
@@ -230,8 +223,13 @@ uint32_t ChunkPool::make_run(uint16_t owner, uint32_t run, uint32_t from) {
     const uint64_t member = extent_word(ExtentState::kClaimed, owner, kClassRun);
     for (uint32_t j = 1; j < run; ++j)
       cas_word(extent(e + j), member, extent_word(ExtentState::kRunPart, 0, kClassRun));
-    // A thawed stranger may hold the word for an instant (C3); it gives it back.
-    while (!cas_word(chunk_word(e, 0), kChunkFree, chunk_owned(owner))) {
+    // A thawed stranger may hold the word for an instant (C3); it gives it back. Only damage holds
+    // it.
+    for (uint32_t tries = 0; !cas_word(chunk_word(e, 0), kChunkFree, chunk_owned(owner)); ++tries) {
+      if (tries < kTriesMax) continue;
+      unmake_run(e, run);
+      abandon_run(owner, e, 0);
+      return kChunkNone;
     }
     cas_word(extent(e), extent_word(ExtentState::kClaimed, owner, kClassRun, run),
         extent_word(ExtentState::kRunHead, 0, kClassRun, run));

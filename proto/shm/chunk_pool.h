@@ -64,9 +64,15 @@ class ChunkPool {
   /// Back to FREE, if the word still is `expected`. True if this call did it.
   bool release(uint32_t chunk, uint64_t expected);
 
-  std::byte* data(uint32_t chunk) const;
-  /// Bytes that fit; 0 for a number that names no chunk (damage).
-  uint64_t capacity(uint32_t chunk) const;
+  /// Where a chunk is and how many bytes fit, from one look at its extent, so that a peer that
+  /// changes the word in between moves nothing. Empty for a number that names no chunk (damage).
+  struct Span {
+    std::byte* data;
+    uint64_t capacity;
+  };
+  Span locate(uint32_t chunk) const;
+  std::byte* data(uint32_t chunk) const { return locate(chunk).data; }
+  uint64_t capacity(uint32_t chunk) const { return locate(chunk).capacity; }
   uint64_t word(uint32_t chunk) const;
 
   /// Reaper: frees what `dead` owned, finishes its extents. Call after journaled puts are decided.

@@ -55,11 +55,14 @@ uint64_t reserve(std::atomic<uint64_t>& announced, uint64_t need, uint64_t max, 
                  uint64_t ahead_max, uint64_t keep_free, Used used) {
   announced.store(0, std::memory_order_seq_cst);
   const auto fits = [&](uint64_t more) {
-    for (uint64_t before = used(), again;; before = again) {
+    uint64_t before = used();
+    for (int looks = 0; looks < 100; ++looks) {
       if (before <= max && more <= max - before) return true;
-      again = used();
+      const uint64_t again = used();
       if (again == before) return false;
+      before = again;
     }
+    return false;
   };
   if (!fits(need)) return 0;
   const uint64_t before = used() + need;

@@ -9,7 +9,7 @@
 namespace heddle::shm {
 
 Outcome Queue::place_end(Actor& a, EndCause cause) {
-  for (;;) {
+  for (uint32_t tries = 0; tries < kTriesMax; ++tries) {
     const Found at = ring().find_tail(a.owner);
     if (at.walk == Walk::kEnd) return Outcome::kOk;
     if (at.walk == Walk::kNoMemory) return Outcome::kMemoryExhausted;
@@ -18,6 +18,7 @@ Outcome Queue::place_end(Actor& a, EndCause cause) {
     wake_everyone(a);
     return Outcome::kOk;
   }
+  return Outcome::kCorrupt;
 }
 
 Outcome Queue::shutdown(Actor& a, bool immediate) {
@@ -36,10 +37,8 @@ Outcome Queue::reopen(Actor& a) {
     if (row_state(word) == RowState::kProducerDied)
       memory_.row(i).word.compare_exchange_strong(word, 0);
   }
-  for (;;) {
+  for (uint32_t tries = 0; tries < kTriesMax; ++tries) {
     const Place p = ring().tail_place();
-    if (QRing::index_of(p) == 0 && QRing::sequence_of(p) != 0 && p.segment >= memory_.segments())
-      return Outcome::kCorrupt;
     const uint64_t raw = ring().slot(p).word.load(std::memory_order_acquire);
     const SlotWord w = SlotWord::decode(raw);
     if (w.state != SlotState::kEnd || w.lap != QRing::sequence_of(p)) return Outcome::kOk;
@@ -47,6 +46,7 @@ Outcome Queue::reopen(Actor& a) {
     wake_everyone(a);
     return Outcome::kOk;
   }
+  return Outcome::kCorrupt;
 }
 
 uint32_t Queue::free_row(RowState state, uint16_t owner, uint16_t thread) {

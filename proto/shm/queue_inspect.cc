@@ -128,11 +128,11 @@ bool Queue::read_body(const BrowseRow& row, void* to, uint64_t capacity) const {
   if (row.ticket.chunk == kChunkNone) {
     copy_inline(p, n < kInlineBytes ? n : kInlineBytes, to);
   } else {
-    const uint64_t fits = pool_.capacity(row.ticket.chunk);
-    if (fits < n) return false;
+    const ChunkPool::Span span = pool_.locate(row.ticket.chunk);
+    if (span.capacity < n) return false;
     // The message may be taken and its chunk written again while this copies; the word tells
     // afterwards.
-    const auto* from = reinterpret_cast<const std::atomic<uint64_t>*>(pool_.data(row.ticket.chunk));
+    const auto* from = reinterpret_cast<const std::atomic<uint64_t>*>(span.data);
     for (uint64_t i = 0; i * 8 < n; ++i) {
       const uint64_t word = from[i].load(std::memory_order_relaxed);
       std::memcpy(static_cast<std::byte*>(to) + i * 8, &word, n - i * 8 < 8 ? n - i * 8 : 8);

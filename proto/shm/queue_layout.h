@@ -39,6 +39,9 @@ inline constexpr uint32_t kChunkClasses = 7;
 inline constexpr uint32_t kClassRun = kChunkClasses;
 inline constexpr uint32_t kHintCells = 8;
 inline constexpr uint32_t kChunkNone = 0xffffffff;
+/// How often an operation may lose a race before it calls the segment damaged: others make progress
+/// each time, so only a peer that writes at random gets there.
+inline constexpr uint32_t kTriesMax = 1'000'000;
 inline constexpr uint32_t kQueueLenMax = (1u << 20) - 1;
 inline constexpr uint64_t kMessageBytesMax = uint64_t{1} << 30;
 

@@ -42,7 +42,7 @@ Outcome Queue::nack(Actor& a, const Ticket& t, bool counted) {
 }
 
 Outcome Queue::bury(Actor& a, const Ticket& t) {
-  for (;;) {
+  for (uint32_t tries = 0; tries < kTriesMax; ++tries) {
     Place p;
     uint64_t raw;
     const Outcome held = check_lease(a, t, &p, &raw);
@@ -51,6 +51,7 @@ Outcome Queue::bury(Actor& a, const Ticket& t) {
     after_removal(a);
     return Outcome::kOk;
   }
+  return Outcome::kCorrupt;
 }
 
 /// LEASED -> free, then the chunk, then the accounts. The word may be carried to a later lap
@@ -72,8 +73,10 @@ Outcome Queue::finish(Actor& a, Place p, uint64_t raw, uint64_t id, bool dropped
   j.row_third.store(row.takes.load(std::memory_order_relaxed), std::memory_order_relaxed);
   j.op.store(static_cast<uint32_t>(JournalOp::kAck), std::memory_order_release);
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  bool mine;
-  while (!(mine = ring().release(p, raw, a.owner))) {
+  bool mine = false;
+  for (uint32_t tries = 0; tries < kTriesMax; ++tries) {
+    mine = ring().release(p, raw, a.owner);
+    if (mine) break;
     raw = slot.word.load(std::memory_order_acquire);
     const SlotWord w = SlotWord::decode(raw);
     if (w.state != SlotState::kLeased || w.owner != leased.owner ||
@@ -107,7 +110,7 @@ void Queue::release_revoked(Actor& a, Place p, uint64_t raw, uint64_t id) {
   // The chunk first: its word names this message, and a reaper that finds the slot does the same
   // again.
   if (chunk != kChunkNone && pool_.capacity(chunk) != 0) pool_.release(chunk, chunk_queued(id));
-  while (!ring().release(p, raw, a.owner)) {
+  for (uint32_t tries = 0; tries < kTriesMax && !ring().release(p, raw, a.owner); ++tries) {
     raw = slot.word.load(std::memory_order_acquire);
     const SlotWord w = SlotWord::decode(raw);
     if (w.state != SlotState::kRevoked || w.owner != holder ||
@@ -129,7 +132,7 @@ bool Queue::give_back(Actor& a, Place p, uint64_t raw, uint64_t id, bool counted
   j.op.store(static_cast<uint32_t>(JournalOp::kReturn), std::memory_order_release);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   bool mine = false, buried = false;
-  for (;;) {
+  for (uint32_t tries = 0; tries < kTriesMax; ++tries) {
     const SlotWord w = SlotWord::decode(raw);
     if (w.state != SlotState::kLeased || w.owner != holder ||
         slot.id.load(std::memory_order_relaxed) != id)
@@ -195,8 +198,13 @@ bool Queue::revoke(Actor& a, Place p, uint64_t raw) {
 Outcome Queue::purge(Actor& a, unsigned states, uint64_t* purged) {
   *purged = 0;
   if (states & kReadyMask) {
-    for (Found at = ring().find_head(); at.walk == Walk::kFound; at = ring().find_head()) {
-      if (!drop(a, at.place, at.word)) continue;
+    uint32_t tries = 0;
+    for (Found at = ring().find_head(); at.walk == Walk::kFound && tries < kTriesMax;
+         at = ring().find_head()) {
+      if (!drop(a, at.place, at.word)) {
+        ++tries;
+        continue;
+      }
       ring().store_head_hint(at.place);
       ++*purged;
     }
@@ -243,7 +251,7 @@ bool Queue::remove_ready(Actor& a, Place p, uint64_t raw) {
 bool Queue::remove(Actor& a, Place p, uint64_t raw, unsigned wanted_states) {
   Slot& slot = ring().slot(p);
   const uint64_t id = slot.id.load(std::memory_order_relaxed);
-  for (;;) {
+  for (uint32_t tries = 0; tries < kTriesMax; ++tries) {
     const SlotState state = SlotWord::decode(raw).state;
     if ((wanted_states >> static_cast<unsigned>(state) & 1) == 0) return false;
     if (state == SlotState::kLeased && revoke(a, p, raw)) return true;
@@ -254,6 +262,7 @@ bool Queue::remove(Actor& a, Place p, uint64_t raw, unsigned wanted_states) {
     if (now == raw || slot.id.load(std::memory_order_relaxed) != id) return false;
     raw = now;
   }
+  return false;
 }
 
 Outcome Queue::purge_one(Actor& a, uint64_t id) {
@@ -269,7 +278,7 @@ Outcome Queue::purge_one(Actor& a, uint64_t id) {
 
 Outcome Queue::kick(Actor& a, uint32_t max, uint32_t* kicked) {
   *kicked = 0;
-  while (*kicked < max) {
+  for (uint32_t tries = 0; *kicked < max && tries < kTriesMax; ++tries) {
     Place oldest{};
     uint64_t oldest_raw = 0, best = UINT64_MAX;
     each_slot([&](Place p, uint64_t raw) {

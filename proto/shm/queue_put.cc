@@ -57,7 +57,9 @@ Outcome Queue::loan(Actor& a, uint64_t bytes, Loan* out) {
     return Outcome::kTooLarge;
   const uint32_t chunk = pool_.take(a.owner, bytes, &a.cursors);
   if (chunk == kChunkNone) return Outcome::kMemoryExhausted;
-  *out = {pool_.data(chunk), pool_.capacity(chunk), chunk};
+  const ChunkPool::Span span = pool_.locate(chunk);
+  if (span.capacity < bytes) return Outcome::kCorrupt;
+  *out = {span.data, span.capacity, chunk};
   return Outcome::kOk;
 }
 
@@ -85,7 +87,9 @@ Outcome Queue::with_chunk(Actor& a, const MessageIn& m, uint32_t* chunk) {
   if (m.length <= kInlineBytes) return Outcome::kOk;
   *chunk = pool_.take(a.owner, m.length, &a.cursors);
   if (*chunk == kChunkNone) return Outcome::kMemoryExhausted;
-  std::memcpy(pool_.data(*chunk), m.data, m.length);
+  const ChunkPool::Span span = pool_.locate(*chunk);
+  if (span.capacity < m.length) return Outcome::kCorrupt;
+  std::memcpy(span.data, m.data, m.length);
   return Outcome::kOk;
 }
 
@@ -112,7 +116,7 @@ Outcome Queue::try_put(Actor& a, const MessageIn& m, uint32_t chunk, uint64_t* i
 /// is freed. A death in between leaves the oldest where it was. Leased and returned messages are
 /// never dropped.
 Outcome Queue::put_dropping(Actor& a, const MessageIn& m, uint32_t chunk, uint64_t* id) {
-  for (;;) {
+  for (uint32_t tries = 0; tries < kTriesMax; ++tries) {
     const Found oldest = ring().find_head();
     if (oldest.walk == Walk::kCorrupt) return Outcome::kCorrupt;
     if (oldest.walk != Walk::kFound) return Outcome::kFull;
@@ -131,6 +135,7 @@ Outcome Queue::put_dropping(Actor& a, const MessageIn& m, uint32_t chunk, uint64
     a.journal->aside.store(0, std::memory_order_relaxed);
     if (outcome != Outcome::kFull) return outcome;
   }
+  return Outcome::kCorrupt;
 }
 
 Outcome Queue::claim_publish(Actor& a, const MessageIn& m, uint32_t chunk, uint64_t* id) {
@@ -149,8 +154,9 @@ Outcome Queue::claim_publish(Actor& a, const MessageIn& m, uint32_t chunk, uint6
   Outcome failure = Outcome::kOk;
   QRing r = ring();
   Found at;
-  for (;;) {
+  for (uint32_t tries = 0;; ++tries) {
     at = r.find_tail(a.owner);
+    if (tries == kTriesMax) at.walk = Walk::kCorrupt;
     if (at.walk != Walk::kFound) {
       failure = at.walk == Walk::kEnd        ? Outcome::kClosed
                 : at.walk == Walk::kNoMemory ? Outcome::kMemoryExhausted

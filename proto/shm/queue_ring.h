@@ -161,7 +161,7 @@ class Ring {
 
   /// Gives up an own claim, entombed or not. The tomb may have been carried to a later lap.
   void withdraw(Place p, uint16_t owner) {
-    for (;;) {
+    for (uint32_t tries = 0; tries < m_.steps_max(); ++tries) {
       const uint64_t raw = slot(p).word.load(std::memory_order_acquire);
       const SlotWord w = SlotWord::decode(raw);
       if (w.owner != owner || (w.state != SlotState::kTomb && w.state != SlotState::kWriting))
@@ -256,7 +256,7 @@ class Ring {
     if (m_.skips_at().load(std::memory_order_acquire) < sequence_of(head)) return 0;
     uint64_t skipped = 0;
     Place p = head;
-    while (p.position < tail.position) {
+    for (uint32_t i = 0; i <= m_.segments() && p.position < tail.position; ++i) {
       const uint64_t seq = sequence_of(p);
       const uint64_t end = (seq + 1) * kSlots;
       if (m_.segment_skips(p.segment).load(std::memory_order_acquire) == seq) {

@@ -16,7 +16,7 @@ Outcome Queue::take(Actor& a, TakeMode mode, Taken* out, int64_t deadline_ns) {
 }
 
 Outcome Queue::try_take(Actor& a, TakeMode mode, Taken* out) {
-  for (;;) {
+  for (uint32_t tries = 0; tries < kTriesMax; ++tries) {
     bool lost = false;
     Outcome outcome;
     if (memory_.returned_summary().load(std::memory_order_acquire) != 0) {
@@ -44,6 +44,7 @@ Outcome Queue::try_take(Actor& a, TakeMode mode, Taken* out) {
     }
     return outcome;
   }
+  return Outcome::kCorrupt;
 }
 
 /// The one woken for another message may be stopped: whoever is awake wakes the next if there is
@@ -126,10 +127,10 @@ void Queue::describe(Place p, uint64_t raw, Taken* out) const {
   out->ticket = {out->id, p.encode(), kChunkNone, 0, 0};
   if (slot.flags.load(std::memory_order_relaxed) & kSlotChunk) {
     const uint32_t chunk = slot.chunk.load(std::memory_order_relaxed);
-    const uint64_t capacity = pool_.capacity(chunk);
-    if (out->length > capacity) out->length = capacity;
+    const ChunkPool::Span span = pool_.locate(chunk);
+    if (out->length > span.capacity) out->length = span.capacity;
     out->ticket.chunk = chunk;
-    out->data = capacity == 0 ? out->inline_copy : pool_.data(chunk);
+    out->data = span.capacity == 0 ? out->inline_copy : span.data;
     return;
   }
   if (out->length > kInlineBytes) out->length = kInlineBytes;
