@@ -1,7 +1,8 @@
 """Memory, numbers of objects, restart: figures of one heddled, without peers.
 
 Memory is counted as Pss of anonymous and file pages of all processes of the daemon plus every page
-of its memfds, mapped or not: never less than the sum of Pss.
+of its memfds, mapped or not: never less than the sum of Pss. Pss shares libraries out among all
+who have them loaded, so other brokers on the machine make it smaller; Rss is what it cannot exceed.
 """
 
 import json
@@ -65,11 +66,11 @@ def memory_bytes(pid):
     return total + sum(memfds.values())
 
 
-def pss_bytes(pid):
+def rollup_bytes(pid, field):
     total = 0
     for process in family(pid):
         with open(f"/proc/{process}/smaps_rollup", encoding="ascii") as file:
-            total += sum(int(line.split()[1]) * KIB for line in file if line.startswith("Pss:"))
+            total += sum(int(line.split()[1]) * KIB for line in file if line.startswith(field))
     return total
 
 
@@ -103,7 +104,9 @@ class Footprint:
 
     def idle(self):
         time.sleep(SETTLE_S)
-        yield Limit("idle heddled, Pss of all processes", pss_bytes(self.pid) / 1e6, "MB", 30)
+        for field, must in (("Pss:", 30), ("Rss:", None)):
+            figure = rollup_bytes(self.pid, field) / 1e6
+            yield Limit(f"idle heddled, {field[:-1]} of all processes", figure, "MB", must)
 
     def queues(self):
         n = self.sizes.queues

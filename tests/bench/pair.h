@@ -32,8 +32,9 @@ struct Options {
   std::string queue;   // name, where an existing one is used
   unsigned outstanding = 1;
 
-  // Messages that a channel with a configurable depth holds: what a pipe holds of 64 B.
-  unsigned depth() const { return bytes <= 1024 ? 1024 : 16; }
+  unsigned slots = 0;
+  // Messages that a channel with a configurable depth holds.
+  unsigned depth() const { return slots != 0 ? slots : bytes <= 1024 ? 1024 : 16; }
 };
 
 // PEER WORK [key=value...], keys as the members.

@@ -31,6 +31,17 @@ def second_core():
     return {cores[1 % len(cores)]}
 
 
+def push_neighbours_away():
+    """What the measured programs do for themselves, as far as this user may."""
+    os.setsid()
+    for act in (lambda: open("/proc/self/autogroup", "w", encoding="ascii").write("-20"),
+                lambda: os.setpriority(os.PRIO_PROCESS, 0, -20)):
+        try:
+            act()
+        except OSError:
+            pass
+
+
 class Servers:
     """Started at first use, ended together."""
 
@@ -101,11 +112,16 @@ class Servers:
         return path
 
     def _spawn(self, name, command, pinned=False):
+        def prepare():
+            push_neighbours_away()
+            if pinned:
+                os.sched_setaffinity(0, second_core())
+
         log = open(os.path.join(self.directory, name + ".log"), "wb")
         self.running[name] = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=self.environment,
             cwd=self.directory,
-            preexec_fn=(lambda: os.sched_setaffinity(0, second_core())) if pinned else None)
+            preexec_fn=prepare)
         log.close()
 
     def log(self, name):
