@@ -73,7 +73,7 @@ struct SessionInfo {
   pid_t pid = 0;
   uid_t uid = 0;
   std::string name;     // the client's own, may be empty
-  std::string command;  // of the process, local only
+  std::string command;  // of the process; empty for a TCP peer
   int64_t age_ms = 0;
   int64_t lease_left_ms = 0;  // remote only
   uint32_t attached = 0;      // objects

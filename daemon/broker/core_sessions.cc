@@ -20,6 +20,12 @@ Status session_lost() {
   return Status(Reason::kSessionLost, "the session has ended or is not yours; open a new one");
 }
 
+// Empty when it cannot be known: a TCP peer has no pid here.
+std::string command_of(pid_t pid) {
+  os::ProcessFacts facts;
+  return pid > 0 && os::process_facts(pid, &facts) ? facts.comm : "";
+}
+
 // One journal line per thread of this process, given back when the thread ends.
 class LineNumber {
  public:
@@ -160,8 +166,7 @@ Result<SessionRef> Core::open_local(const Caller& caller, local::Fd pidfd, std::
   plan.uid = caller.uid;
   plan.gid = caller.gid;
   plan.name = name;
-  os::ProcessFacts facts;
-  if (os::process_facts(caller.pid, &facts)) plan.command = facts.comm;
+  plan.command = command_of(caller.pid);
   plan.pidfd = std::move(pidfd);
   plan.page = true;
   Result<SessionRef> session = issue(std::move(plan));
@@ -205,6 +210,7 @@ Result<RemoteSession> Core::open_session(const Caller& caller, int64_t lease_ns,
   plan.uid = caller.uid;
   plan.gid = caller.gid;
   plan.name = client_name;
+  plan.command = command_of(caller.pid);
   plan.lease_ns = lease_ns;
   Result<SessionRef> session = issue(std::move(plan));
   if (!session.ok()) return session.status();

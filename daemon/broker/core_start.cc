@@ -170,7 +170,11 @@ Status Core::take_sessions(Kept& kept) {
     const bool local = session->kind == SessionKind::kLocal;
     if (local) inherited_.fetch_add(1);
     os::ProcessFacts facts;
-    if (local && os::process_facts(session->pid, &facts)) session->command = facts.comm;
+    // No pidfd stands for a remote peer, so its number may be another process's by now.
+    if (session->pid > 0 && os::process_facts(session->pid, &facts) &&
+        (local || facts.uid == session->uid)) {
+      session->command = facts.comm;
+    }
     const bool dead = state == SessionState::kReaping || session->kind == SessionKind::kBroker ||
                       (local && (!session->pidfd || os::pidfd_exited(session->pidfd.get())));
     if (dead) {
