@@ -6,6 +6,12 @@
 #include "proto/local/outcome_status.h"
 
 namespace heddle::objects {
+namespace {
+
+// Each takes a row of the queue's accounts, and those are for all who use it.
+constexpr uint64_t kProducersPerSessionMax = 256;
+
+}  // namespace
 
 Queue::Queue(Host& host, std::string name, uint64_t object_id, std::shared_ptr<void> mapping)
     : host_(host), name_(std::move(name)), object_id_(object_id), mapping_(std::move(mapping)) {}
@@ -90,7 +96,7 @@ Status Queue::reopen() {
   return status;
 }
 
-Status Queue::register_producer(const Caller& caller) {
+Status Queue::register_producer(const Caller& caller, uint64_t key) {
   if (caller.owner == kNoOwner) {
     return Status(Reason::kInvalidArgument, "registering a producer needs a session; open one")
         .with_object("queue " + name_);
@@ -98,22 +104,30 @@ Status Queue::register_producer(const Caller& caller) {
   std::lock_guard lock(mutex_);
   Status status;
   if (dead_to(&status)) return status;
-  if (producers_.contains(caller.owner)) return Status();
+  if (producers_.contains({caller.owner, key})) return Status();
+  const auto [first, last] = producers_of(caller.owner);
+  const auto count = static_cast<uint64_t>(std::distance(first, last));
+  if (count >= kProducersPerSessionMax) {
+    return Status(Reason::kQuota, "the session has as many producers here as one may have")
+        .with_object("queue " + name_)
+        .with_limit(kProducersPerSessionMax, count);
+  }
   uint32_t cell = 0;
   status = status_of(ring_.register_producer(actor(caller.owner), &cell));
-  if (status.ok()) producers_[caller.owner] = cell;
+  if (status.ok()) producers_[{caller.owner, key}] = cell;
   return status;
 }
 
-Status Queue::unregister_producer(const Caller& caller) {
+Status Queue::unregister_producer(const Caller& caller, uint64_t key) {
   Finished finished;
   {
     std::lock_guard lock(mutex_);
     Status status;
     if (dead_to(&status)) return status;
-    const auto it = producers_.find(caller.owner);
+    const auto it = producers_.find({caller.owner, key});
     if (it == producers_.end()) {
-      return Status(Reason::kInvalidArgument, "this session is no registered producer")
+      return Status(Reason::kInvalidArgument,
+                    "this session has registered no producer " + std::to_string(key))
           .with_object("queue " + name_);
     }
     ring_.unregister_producer(actor(caller.owner), it->second);
@@ -192,7 +206,8 @@ void Queue::reap(uint16_t dead_owner, shm::JournalLine* lines, size_t n,
   {
     std::lock_guard lock(mutex_);
     on_next_.erase(dead_owner);
-    producers_.erase(dead_owner);
+    const auto [first, last] = producers_of(dead_owner);
+    producers_.erase(first, last);
     for (auto it = leases_.begin(); it != leases_.end();) {
       const bool theirs = it->second.owner == dead_owner;
       if (theirs) lease_ends_.erase({it->second.ends_ns, it->first});

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -139,8 +140,10 @@ class Queue : public std::enable_shared_from_this<Queue> {
 
   Status shutdown(bool immediate);
   Status reopen();
-  Status register_producer(const Caller& caller);    // a session only; again = no change
-  Status unregister_producer(const Caller& caller);  // clean; the last one may end the stream
+  // A session only. `key` tells its producers apart; the same again = no change.
+  Status register_producer(const Caller& caller, uint64_t key);
+  // Clean; the last one of all sessions may end the stream.
+  Status unregister_producer(const Caller& caller, uint64_t key);
   Result<uint64_t> purge(unsigned states);  // shm::StateMask bits
   Result<uint32_t> kick(uint32_t max);
 
@@ -207,6 +210,10 @@ class Queue : public std::enable_shared_from_this<Queue> {
   Result<Lease> lease_for(const Caller& caller, const shm::Ticket& ticket);
   void ack_previous(const Caller& caller);
   std::vector<Holder> holders_locked();
+  auto producers_of(uint16_t owner) {
+    return std::pair(producers_.lower_bound({owner, 0}),
+                     producers_.upper_bound({owner, UINT64_MAX}));
+  }
   static void run(Finished& finished);
 
   Host& host_;
@@ -226,7 +233,7 @@ class Queue : public std::enable_shared_from_this<Queue> {
   std::set<std::pair<int64_t, uint64_t>> lease_ends_;
   uint32_t auto_pending_ = 0;  // taken for auto callers whose reply is not written yet
   std::unordered_map<uint16_t, std::vector<shm::Ticket>> on_next_;  // by session
-  std::unordered_map<uint16_t, uint32_t> producers_;                // by session: the cell
+  std::map<std::pair<uint16_t, uint64_t>, uint32_t> producers_;  // by session and key: the cell
   int64_t scheduled_ns_ = INT64_MAX;
   uint8_t lease_serial_ = 0;
 };

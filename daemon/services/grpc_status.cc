@@ -90,19 +90,27 @@ grpc::Status to_grpc(const Status& status) {
                       details.SerializeAsString());
 }
 
-Status split_outcome(Status status, v1::Outcome* outcome) {
+v1::Outcome outcome_of(const Status& status) {
   switch (status.reason()) {
-    case Reason::kOk: *outcome = v1::OUTCOME_OK; break;
-    case Reason::kEmpty: *outcome = v1::OUTCOME_EMPTY; break;
-    case Reason::kFull: *outcome = v1::OUTCOME_FULL; break;
-    case Reason::kTimedOut: *outcome = v1::OUTCOME_TIMED_OUT; break;
-    case Reason::kClosed: *outcome = v1::OUTCOME_CLOSED; break;
-    case Reason::kEndOfStream: *outcome = v1::OUTCOME_END_OF_STREAM; break;
-    case Reason::kProducerDied: *outcome = v1::OUTCOME_PRODUCER_DIED; break;
-    case Reason::kLeaseLost: *outcome = v1::OUTCOME_LEASE_LOST; break;
-    default: return status;
+    case Reason::kOk: return v1::OUTCOME_OK;
+    case Reason::kEmpty: return v1::OUTCOME_EMPTY;
+    case Reason::kFull: return v1::OUTCOME_FULL;
+    case Reason::kTimedOut: return v1::OUTCOME_TIMED_OUT;
+    case Reason::kClosed: return v1::OUTCOME_CLOSED;
+    case Reason::kEndOfStream: return v1::OUTCOME_END_OF_STREAM;
+    case Reason::kProducerDied: return v1::OUTCOME_PRODUCER_DIED;
+    case Reason::kLeaseLost: return v1::OUTCOME_LEASE_LOST;
+    default: return v1::OUTCOME_UNSPECIFIED;
   }
-  return {};
+}
+
+void detail_to(const Status& status, v1::OutcomeDetail* out) {
+  out->set_reason(std::string(reason_name(status.reason())));
+  out->set_message(std::string(status.message()));
+  out->set_object(std::string(status.object()));
+  if (!status.has_limit()) return;
+  out->set_limit(status.limit());
+  out->set_actual(status.actual());
 }
 
 }  // namespace heddle::services

@@ -98,10 +98,8 @@ class ProduceStream final : public grpc::ServerBidiReactor<Request, Response>,
 
   void stored(objects::PutResult result) {
     Response response;
-    v1::Outcome outcome = v1::OUTCOME_UNSPECIFIED;
-    const Status status = split_outcome(std::move(result.status), &outcome);
+    const Status status = set_outcome(std::move(result.status), &response);
     if (!status.ok() && result.ids.empty()) return finish(status);
-    response.set_outcome(outcome);
     response.set_done(static_cast<uint32_t>(result.ids.size()));
     if (request_.want_ids()) response.mutable_ids()->Add(result.ids.begin(), result.ids.end());
     std::unique_lock lock(mutex_);

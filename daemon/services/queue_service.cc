@@ -49,7 +49,7 @@ Status settle_all(const Request& request, Response* response, Settle&& settle) {
       ++done;
     } else if (status.is(Reason::kLeaseLost)) {
       response->add_lost(lease);
-      response->set_outcome(v1::OUTCOME_LEASE_LOST);
+      (void)set_outcome(std::move(status), response);
     } else {
       return status;
     }
@@ -177,8 +177,8 @@ HEDDLE_QUEUE_METHOD(Peek) {
         }
       }
     }
-    response->set_outcome(response->deliveries_size() ? v1::OUTCOME_OK : v1::OUTCOME_EMPTY);
-    return Status();
+    if (response->deliveries_size() > 0) return set_outcome(Status(), response);
+    return set_outcome(Status(Reason::kEmpty).with_object("queue " + queue.name()), response);
   });
 }
 
@@ -228,10 +228,7 @@ HEDDLE_QUEUE_METHOD(Purge) {
 
 HEDDLE_QUEUE_METHOD(Shutdown) {
   return with_queue(env_, context, request, Need::kWrite, [&](const Caller&, Queue& queue) {
-    v1::Outcome outcome = v1::OUTCOME_UNSPECIFIED;
-    Status status = split_outcome(queue.shutdown(request->immediate()), &outcome);
-    response->set_outcome(outcome);
-    return status;
+    return set_outcome(queue.shutdown(request->immediate()), response);
   });
 }
 
@@ -250,15 +247,15 @@ HEDDLE_QUEUE_METHOD(TaskDone) {
 
 HEDDLE_QUEUE_METHOD(RegisterProducer) {
   (void)response;
-  return with_queue(env_, context, request, Need::kWrite, [](const Caller& caller, Queue& queue) {
-    return queue.register_producer(caller);
+  return with_queue(env_, context, request, Need::kWrite, [&](const Caller& caller, Queue& queue) {
+    return queue.register_producer(caller, request->producer());
   });
 }
 
 HEDDLE_QUEUE_METHOD(UnregisterProducer) {
   (void)response;
-  return with_queue(env_, context, request, Need::kWrite, [](const Caller& caller, Queue& queue) {
-    return queue.unregister_producer(caller);
+  return with_queue(env_, context, request, Need::kWrite, [&](const Caller& caller, Queue& queue) {
+    return queue.unregister_producer(caller, request->producer());
   });
 }
 

@@ -43,7 +43,7 @@ Status GrpcQueue::put(const Body& body, std::int64_t deadline_ns, std::uint64_t*
   });
   if (!status.ok()) return status;
   if (id != nullptr) *id = response.id();
-  return status_from(response.outcome(), name_);
+  return outcome_from(response);
 }
 
 Status GrpcQueue::put_many(std::span<const Body> bodies, std::int64_t deadline_ns,
@@ -79,7 +79,7 @@ Status GrpcQueue::put_many(std::span<const Body> bodies, std::int64_t deadline_n
       ids[*done + i] = response.ids(static_cast<int>(i));
     }
     *done += response.done();
-    if (response.outcome() != v1::OUTCOME_OK) return status_from(response.outcome(), name_);
+    if (Status status = outcome_from(response); !status.ok()) return status;
   }
   return {};
 }
@@ -131,7 +131,7 @@ Status GrpcQueue::take(const TakeOptions& options, Message* out) {
     timeout_to(options.deadline_ns, &request);
     return remote_->queues->Get(&context, request, &response);
   });
-  if (status.ok()) status = status_from(response.outcome(), name_);
+  if (status.ok()) status = outcome_from(response);
   if (!status.ok()) return status;
   return delivery_from(response.delivery(), holder(options.leased), out);
 }
@@ -156,7 +156,6 @@ Status GrpcQueue::take_many(const TakeOptions& options, std::size_t max, std::ui
 Status GrpcQueue::take_batch(const TakeOptions& options, std::uint32_t max,
                              std::uint64_t max_bytes,
                              google::protobuf::RepeatedPtrField<v1::Delivery>* out) {
-  v1::Outcome outcome = v1::OUTCOME_UNSPECIFIED;
   Status status;
   if (max_bytes != 0) {
     v1::QueueServiceGetManyRequest request;
@@ -171,7 +170,7 @@ Status GrpcQueue::take_batch(const TakeOptions& options, std::uint32_t max,
       timeout_to(options.deadline_ns, &request);
       return remote_->queues->GetMany(&context, request, &response);
     });
-    outcome = response.outcome();
+    if (status.ok()) status = outcome_from(response);
     out->Swap(response.mutable_deliveries());
   } else {
     v1::QueueServiceConsumeRequest request;
@@ -184,10 +183,10 @@ Status GrpcQueue::take_batch(const TakeOptions& options, std::uint32_t max,
       timeout_to(options.deadline_ns, &request);
       return consume(request, options.leased, &response, token);
     });
-    outcome = response.outcome();
+    if (status.ok()) status = outcome_from(response);
     out->Swap(response.mutable_deliveries());
   }
-  return status.ok() ? status_from(outcome, name_) : status;
+  return status;
 }
 
 grpc::Status GrpcQueue::consume(v1::QueueServiceConsumeRequest& request, bool leased,

@@ -103,8 +103,6 @@ class GrpcQueue final : public QueueChannel {
   const std::string name_;
   StreamPool<ProduceStream> producing_;
   StreamPool<ConsumeStream> consuming_auto_, consuming_leased_;
-  std::mutex producer_mutex_;
-  std::uint32_t producers_ = 0;  // handles behind the session's one registration
 };
 
 }  // namespace heddle::detail

@@ -29,7 +29,7 @@ Status GrpcQueue::ack(const Lease& lease) {
   v1::QueueServiceAckRequest request;
   request.add_leases(lease_to(lease));
   HEDDLE_UNARY(Ack, kTry);
-  return status.ok() ? status_from(response.outcome(), name_) : status;
+  return status.ok() ? outcome_from(response) : status;
 }
 
 Status GrpcQueue::nack(const Lease& lease, bool counted) {
@@ -37,14 +37,14 @@ Status GrpcQueue::nack(const Lease& lease, bool counted) {
   request.add_leases(lease_to(lease));
   request.set_uncounted(!counted);
   HEDDLE_UNARY(Nack, kTry);
-  return status.ok() ? status_from(response.outcome(), name_) : status;
+  return status.ok() ? outcome_from(response) : status;
 }
 
 Status GrpcQueue::bury(const Lease& lease) {
   v1::QueueServiceBuryRequest request;
   request.add_leases(lease_to(lease));
   HEDDLE_UNARY(Bury, kTry);
-  return status.ok() ? status_from(response.outcome(), name_) : status;
+  return status.ok() ? outcome_from(response) : status;
 }
 
 Status GrpcQueue::extend(const Lease& lease, std::int64_t duration_ms) {
@@ -52,14 +52,14 @@ Status GrpcQueue::extend(const Lease& lease, std::int64_t duration_ms) {
   request.add_leases(lease_to(lease));
   request.set_lease_ms(duration_ms);
   HEDDLE_UNARY(Extend, kTry);
-  return status.ok() ? status_from(response.outcome(), name_) : status;
+  return status.ok() ? outcome_from(response) : status;
 }
 
 Status GrpcQueue::join(std::int64_t deadline_ns) {
   v1::QueueServiceJoinRequest request;
   timeout_to(deadline_ns, &request);
   HEDDLE_UNARY(Join, deadline_ns);
-  return status.ok() ? status_from(response.outcome(), name_) : status;
+  return status.ok() ? outcome_from(response) : status;
 }
 
 Result<QueueCounts> GrpcQueue::counts() {
@@ -134,25 +134,19 @@ Status GrpcQueue::reopen() {
   return status;
 }
 
-// The session registers once however many handles there are.
+// The number makes a repeated attempt harmless.
 Status GrpcQueue::open_producer(std::uint64_t* cell) {
-  *cell = 0;
-  std::lock_guard lock(producer_mutex_);
+  *cell = remote_->next_producer();
   v1::QueueServiceRegisterProducerRequest request;
+  request.set_producer(*cell);
   HEDDLE_UNARY(RegisterProducer, kTry);
-  if (status.ok()) ++producers_;
   return status;
 }
 
-Status GrpcQueue::close_producer(std::uint64_t) {
-  std::lock_guard lock(producer_mutex_);
-  if (producers_ > 1) {
-    --producers_;
-    return {};
-  }
+Status GrpcQueue::close_producer(std::uint64_t cell) {
   v1::QueueServiceUnregisterProducerRequest request;
+  request.set_producer(cell);
   HEDDLE_UNARY(UnregisterProducer, kTry);
-  if (status.ok()) producers_ = 0;
   return status;
 }
 

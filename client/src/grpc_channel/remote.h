@@ -94,6 +94,10 @@ struct Remote {
   Status after_failure(const grpc::Status& result, std::int64_t deadline_ns,
                        const std::string& token, std::int64_t* give_up_ns);
   std::string next_request_id();
+  // Numbers of producer handles, unique in the session.
+  std::uint64_t next_producer() {
+    return producer_number_.fetch_add(1, std::memory_order_relaxed) + 1;
+  }
   bool forked() const { return pid != getpid(); }
 
   const std::string target;
@@ -108,6 +112,7 @@ struct Remote {
  private:
   std::string request_prefix_;
   std::atomic<std::uint64_t> request_number_{0};
+  std::atomic<std::uint64_t> producer_number_{0};
 };
 
 }  // namespace heddle::detail

@@ -79,16 +79,20 @@ Status status_from(const grpc::Status& status) {
   return out;
 }
 
-Status status_from(v1::Outcome outcome, const std::string& queue) {
+Status status_from(v1::Outcome outcome, const v1::OutcomeDetail& detail) {
   static constexpr Reason kReasonOf[] = {
       Reason::kInternal,    Reason::kOk,     Reason::kEmpty,       Reason::kFull,
       Reason::kTimedOut,    Reason::kClosed, Reason::kEndOfStream, Reason::kProducerDied,
       Reason::kLeaseLost};
   if (outcome == v1::OUTCOME_OK) return {};
-  if (outcome < 0 || outcome > v1::OUTCOME_LEASE_LOST) return Reason::kInternal;
-  const Status plain(kReasonOf[outcome]);
-  if (plain.outcome()) return plain;  // ordinary: nothing allocated
-  return Status(plain).with_object("queue " + queue);
+  if (outcome == v1::OUTCOME_EMPTY) return Reason::kEmpty;  // polling allocates nothing
+  const auto named = reason_from_name(detail.reason());
+  const bool known = outcome >= 0 && outcome <= v1::OUTCOME_LEASE_LOST;
+  const Reason reason = known ? kReasonOf[outcome] : named.value_or(Reason::kInternal);
+  Status status = detail.message().empty() ? Status(reason) : Status(reason, detail.message());
+  if (!detail.object().empty()) status = std::move(status).with_object(detail.object());
+  if (detail.has_limit()) status = std::move(status).with_limit(detail.limit(), detail.actual());
+  return status;
 }
 
 void body_to(const Body& body, v1::Message* wire) {

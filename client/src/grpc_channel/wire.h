@@ -18,8 +18,12 @@ namespace heddle::detail {
 Status status_from(const grpc::Status& status);
 // True for a failure that did not come from the broker: it is away, or its connection is.
 bool broker_is_away(const grpc::Status& status);
-// OK, or the outcome with the queue's name.
-Status status_from(v1::Outcome outcome, const std::string& queue);
+// OK, or the outcome with what the broker tells of it.
+Status status_from(v1::Outcome outcome, const v1::OutcomeDetail& detail);
+template <class Response>
+Status outcome_from(const Response& response) {
+  return status_from(response.outcome(), response.outcome_detail());
+}
 
 void body_to(const Body& body, v1::Message* wire);
 // Takes the body and, if `queue` is given, the lease. INTERNAL for a lease that cannot be read.
@@ -39,15 +43,13 @@ void states_to(unsigned states, Request* request) {
   }
 }
 
-// 0 for kTry, nothing for kNever, else what is left, at least 1 ms.
-template <class Request>
-void timeout_to(std::int64_t deadline_ns, Request* request);
-
 std::int64_t monotonic_ns();
 
+// 0 for kTry, else what is left, at least 1 ms. A put that names no timeout would not wait, so
+// kNever is said as well.
 template <class Request>
 void timeout_to(std::int64_t deadline_ns, Request* request) {
-  if (deadline_ns == kNever) return request->clear_timeout_ms();
+  if (deadline_ns == kNever) return request->set_timeout_ms(INT64_MAX);
   const std::int64_t left = deadline_ns == kTry ? 0 : deadline_ns - monotonic_ns();
   request->set_timeout_ms(left <= 0 ? deadline_ns != kTry : (left + 999'999) / 1'000'000);
 }

@@ -64,7 +64,12 @@ class Calls(unittest.TestCase):
         self.assertEqual(self.connection.get(self.name, timeout_ms=20).outcome,
                          types.OUTCOME_TIMED_OUT)
         self.put("1")
-        self.assertEqual(self.connection.put(self.name, "2").outcome, types.OUTCOME_FULL)
+        full = self.connection.put(self.name, "2")
+        self.assertEqual(full.outcome, types.OUTCOME_FULL)
+        detail = full.outcome_detail
+        self.assertEqual((detail.reason, detail.object, detail.limit, detail.actual),
+                         ("FULL", "queue " + self.name, 1, 1))
+        self.assertIn("max_len", detail.message)
         self.assertEqual(self.connection.put(self.name, "2", timeout_ms=20).outcome,
                          types.OUTCOME_TIMED_OUT)
         self.stub.Shutdown(queues.QueueServiceShutdownRequest(name=self.name))
@@ -329,11 +334,19 @@ class Calls(unittest.TestCase):
         self.create(eos=queues.QueueOptions.EOS_LAST_PRODUCER)
         call, opened, renewals = self.open_session()
         metadata = [("heddle-session", opened.token)]
-        self.stub.RegisterProducer(
-            queues.QueueServiceRegisterProducerRequest(name=self.name), metadata=metadata)
+        for producer in (0, 1, 1, 7):  # each number counts once
+            self.stub.RegisterProducer(queues.QueueServiceRegisterProducerRequest(
+                name=self.name, producer=producer), metadata=metadata)
+        self.assertEqual(self.connection.counts(self.name).producers, 3)
         self.put("x")
-        self.stub.UnregisterProducer(
-            queues.QueueServiceUnregisterProducerRequest(name=self.name), metadata=metadata)
+        for producer in (7, 0, 1):
+            self.assertFalse(self.connection.counts(self.name).closed)
+            self.stub.UnregisterProducer(queues.QueueServiceUnregisterProducerRequest(
+                name=self.name, producer=producer), metadata=metadata)
+        with self.assertRaises(grpc.RpcError) as failed:
+            self.stub.UnregisterProducer(queues.QueueServiceUnregisterProducerRequest(
+                name=self.name, producer=1), metadata=metadata)
+        self.assertEqual(failed.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
         self.assertEqual(self.connection.get(self.name).outcome, types.OUTCOME_OK)
         self.assertEqual(self.connection.get(self.name, timeout_ms=5000).outcome,
                          types.OUTCOME_END_OF_STREAM)
