@@ -134,11 +134,12 @@ void Core::end_session(const SessionRef& session, const shm::DeathInfo& info) {
     }
   }
   for (const ObjectRef& object : doomed) after_delete(object, local::EventType::kDeleted);
-  if (info.pid != 0) {
-    os::log(os::LogLevel::kInfo, "session %llu (%s, pid %d, uid %u) died; repaired",
-            static_cast<unsigned long long>(session->id), session->command.c_str(),
-            static_cast<int>(session->pid), session->uid);
-  }
+  const bool lapsed = session->remote() && session->lease_ends_ns.load() <= now_ns();
+  const bool died = info.pid != 0 || lapsed;
+  os::log(died ? os::LogLevel::kNotice : os::LogLevel::kDebug,
+          "session %llu (%s, pid %d, uid %u) %s", static_cast<unsigned long long>(session->id),
+          session->command.c_str(), static_cast<int>(session->pid), session->uid,
+          died ? "died; repaired" : "ended");
   if (const auto ended = sessions_.take_ended(*session)) ended();
 }
 

@@ -207,8 +207,7 @@ Status AttachConnection::call(const local::Packet& packet, uint32_t sequence) {
 
 Status AttachConnection::bye(uint32_t sequence) {
   const broker::SessionRef session = session_;
-  done(0, sequence);
-  if (closed_) return Status();
+  done(0, sequence);  // a client that has closed already does not read it, and has said BYE as well
   cut();
   server_.core_.end_local(session);
   return Status();

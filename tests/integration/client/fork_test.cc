@@ -125,5 +125,23 @@ TEST_F(ClientProcessTest, LocalOperationsGoOnWhileTheBrokerIsRestarted) {
   EXPECT_TRUE(queue.empty().value());
 }
 
+TEST_F(ClientProcessTest, OnlyDeathsAreLoggedAsDeaths) {
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_EQ(in_child([&] { return connect().create_queue("q" + std::to_string(i)).ok(); }), 0);
+  }
+  const pid_t killed = fork();
+  if (killed == 0) {
+    const Client client = connect();
+    kill(getpid(), SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(killed, &status, 0), killed);
+  const std::string death = "pid " + std::to_string(killed) + ", uid " +
+                            std::to_string(getuid()) + ") died; repaired";
+  while (daemon().log().find(death) == std::string::npos) std::this_thread::sleep_for(10ms);
+  const std::string log = daemon().log();
+  EXPECT_EQ(log.find("died; repaired"), log.rfind("died; repaired")) << log;
+}
+
 }  // namespace
 }  // namespace heddle::test
