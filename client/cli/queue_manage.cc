@@ -109,7 +109,8 @@ void add_create(CLI::App& queue, Invocation& run) {
              "When the stream ends (manual: by shutdown only)");
   add_choice(*verb, "--on-producer-death", given->on_producer_death, {"wait", "close", "error"},
              "What the death of a registered producer does (wait: nothing)");
-  verb->add_option("--mode", given->mode, "Permission bits, octal (0600)")
+  verb->add_option("--mode", given->mode,
+                   "Permission bits, octal; r shows, w puts and takes (0600)")
       ->type_name("MODE")
       ->check([](const std::string& text) {
         const bool good = !text.empty() && text.size() <= 4 &&

@@ -4,7 +4,8 @@
 // for a client; creating, deleting and opening sessions wait for one answer of the supervisor
 // (some 0.1 ms). No callback runs with a lock held. Lock order: daemon/broker/locks.h.
 //
-// Rights: without r the name does not exist (NOT_FOUND); with r but without w, DENIED.
+// Rights: without r the name does not exist (NOT_FOUND). r shows; whatever changes a queue, also
+// taking and acknowledging, needs w as well, else DENIED: on shared memory w is a writable mapping.
 #pragma once
 
 #include <heddle/result.h>

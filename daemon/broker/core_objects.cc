@@ -57,7 +57,7 @@ Result<ObjectRef> Core::allowed_locked(const Caller& caller, std::string_view na
   return Status(Reason::kDenied, owner_only
                                      ? "only the owner (uid " + std::to_string(object->entry.uid) +
                                            ") or root may do that"
-                                     : "you may read but not write; the owner is uid " +
+                                     : "you may look, but neither put nor take; the owner is uid " +
                                            std::to_string(object->entry.uid))
       .with_object(queue_label(*full));
 }

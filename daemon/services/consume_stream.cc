@@ -36,7 +36,7 @@ void ConsumeStream::OnReadDone(bool ok) {
 }
 
 Status ConsumeStream::begin() {
-  auto queue = env_.broker.find_queue(caller_, request_.name(), broker::Need::kRead);
+  auto queue = env_.broker.find_queue(caller_, request_.name(), broker::Need::kWrite);
   if (!queue.ok()) return queue.status();
   manual_ = request_.ack_mode() == v1::ACK_MODE_MANUAL;
   body_as_ = request_.body_as();

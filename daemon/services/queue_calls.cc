@@ -137,7 +137,7 @@ class GetCall final : public WaitingCall {
       : WaitingCall(env, context), request_(request), response_(response) {}
 
   void start(uint32_t count_max, uint64_t bytes_max) {
-    Status status = find(request_.name(), Need::kRead);
+    Status status = find(request_.name(), Need::kWrite);
     objects::GetParams params;
     params.count_max = count_max;
     params.bytes_max = bytes_max;

@@ -114,14 +114,14 @@ HEDDLE_QUEUE_METHOD(List) {
 }
 
 HEDDLE_QUEUE_METHOD(Ack) {
-  return with_queue(env_, context, request, Need::kRead, [&](const Caller& caller, Queue& queue) {
+  return with_queue(env_, context, request, Need::kWrite, [&](const Caller& caller, Queue& queue) {
     return settle_all(*request, response,
                       [&](const shm::Ticket& ticket) { return queue.ack(caller, ticket); });
   });
 }
 
 HEDDLE_QUEUE_METHOD(Nack) {
-  return with_queue(env_, context, request, Need::kRead, [&](const Caller& caller, Queue& queue) {
+  return with_queue(env_, context, request, Need::kWrite, [&](const Caller& caller, Queue& queue) {
     return settle_all(*request, response, [&](const shm::Ticket& ticket) {
       return queue.nack(caller, ticket, !request->uncounted());
     });
@@ -129,7 +129,7 @@ HEDDLE_QUEUE_METHOD(Nack) {
 }
 
 HEDDLE_QUEUE_METHOD(Extend) {
-  return with_queue(env_, context, request, Need::kRead, [&](const Caller& caller, Queue& queue) {
+  return with_queue(env_, context, request, Need::kWrite, [&](const Caller& caller, Queue& queue) {
     int64_t lease = 0;
     if (Status status = lease_ns(*request, &lease); !status.ok()) return status;
     return settle_all(*request, response, [&](const shm::Ticket& ticket) {
@@ -139,7 +139,7 @@ HEDDLE_QUEUE_METHOD(Extend) {
 }
 
 HEDDLE_QUEUE_METHOD(Bury) {
-  return with_queue(env_, context, request, Need::kRead, [&](const Caller& caller, Queue& queue) {
+  return with_queue(env_, context, request, Need::kWrite, [&](const Caller& caller, Queue& queue) {
     return settle_all(*request, response,
                       [&](const shm::Ticket& ticket) { return queue.bury(caller, ticket); });
   });
@@ -240,7 +240,7 @@ HEDDLE_QUEUE_METHOD(Reopen) {
 
 HEDDLE_QUEUE_METHOD(TaskDone) {
   (void)response;
-  return with_queue(env_, context, request, Need::kRead, [](const Caller& caller, Queue& queue) {
+  return with_queue(env_, context, request, Need::kWrite, [](const Caller& caller, Queue& queue) {
     return ack_oldest(caller, queue);
   });
 }

@@ -51,7 +51,7 @@ complete -c heddle -n '__heddle_in queue create' -l max-deliveries -x -d 'Failed
 complete -c heddle -n '__heddle_in queue create' -l overflow -x -a 'block reject drop_oldest' -d 'What put does when it is full (block)'
 complete -c heddle -n '__heddle_in queue create' -l eos -x -a 'manual last_producer' -d 'When the stream ends (manual: by shutdown only)'
 complete -c heddle -n '__heddle_in queue create' -l on-producer-death -x -a 'wait close error' -d 'What the death of a registered producer does (wait: nothing)'
-complete -c heddle -n '__heddle_in queue create' -l mode -x -d 'Permission bits, octal (0600)'
+complete -c heddle -n '__heddle_in queue create' -l mode -x -d 'Permission bits, octal; r shows, w puts and takes (0600)'
 complete -c heddle -n '__heddle_in queue create' -l group -x -d 'Group it belongs to (yours)'
 complete -c heddle -n '__heddle_in queue create' -l exclusive -d 'Fail with status 13 if the name is taken'
 complete -c heddle -n '__heddle_in queue ls' -l names -d 'Names alone, one a line'

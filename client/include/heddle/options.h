@@ -79,7 +79,7 @@ struct QueueOptions {
   std::optional<Overflow> overflow = {};             // kBlock.
   std::optional<Eos> eos = {};                       // kManual.
   std::optional<OnProducerDeath> on_producer_death = {};  // kWait.
-  std::optional<std::uint32_t> mode = {};  // Permission bits like a file's; 0600.
+  std::optional<std::uint32_t> mode = {};  // Permission bits: r shows, w puts and takes; 0600.
   std::string group = {};                  // Owning group; empty: the creator's primary group.
   // create_queue only: an existing queue is opened if the given options agree with it.
   bool open_existing = false;

@@ -355,6 +355,7 @@ class Rights(OnPlane, unittest.TestCase):
         denied = self.as_nobody("put", self.queue, "y", "--json")
         self.assertEqual(denied.returncode, 9, denied)
         self.assertEqual(json.loads(denied.stderr)["error"]["reason"], "DENIED")
+        self.assertEqual(self.as_nobody("get", self.queue, "--timeout", "0").returncode, 9)
         self.assertEqual(self.as_nobody("delete", self.queue).returncode, 9)
 
     def test_hidden(self):
