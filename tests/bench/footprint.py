@@ -76,9 +76,12 @@ def rollup_bytes(pid, field):
 
 def broker_pid(supervisor):
     for process in family(supervisor)[1:]:
-        with open(f"/proc/{process}/comm", encoding="ascii") as file:
-            if file.read().startswith("heddle-broker"):
-                return process
+        try:
+            with open(f"/proc/{process}/comm", encoding="ascii") as file:
+                if file.read().startswith("heddle-broker"):
+                    return process
+        except FileNotFoundError:
+            pass
     raise RuntimeError("heddled has no heddle-broker")
 
 
