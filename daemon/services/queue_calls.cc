@@ -188,7 +188,8 @@ class GetCall final : public WaitingCall {
   }
 
   void settle() {
-    if (!manual_) queue_.queue->delivered(taken_);
+    // Without a message there may be no queue either: it was not found.
+    if (!manual_ && !taken_.empty()) queue_.queue->delivered(taken_);
     taken_.clear();
   }
   void give_back() {
