@@ -1,0 +1,170 @@
+"""What another user may call: every RPC of every service, found by walking the descriptors, so one
+that is added later must be placed here or the test fails."""
+
+import contextlib
+import os
+import queue
+import unittest
+
+import grpc
+
+from wire import Connection, admin, details, queues, sessions, types
+
+NOBODY = 65534
+SERVICES = ((queues, "QueueService", "queue"), (sessions, "SessionService", "session"),
+            (admin, "AdminService", "admin"))
+# Not about one object: they show only what the caller may see, or counters of the broker.
+OF_NO_OBJECT = {"QueueService.List", "SessionService.Open", "AdminService.List",
+                "AdminService.Sessions", "AdminService.Stats", "AdminService.Status"}
+# What r alone allows.
+READING = {"QueueService.Create", "QueueService.Open", "QueueService.Info", "QueueService.Peek",
+           "QueueService.Browse", "QueueService.Who", "QueueService.Join",
+           "AdminService.Describe"}
+OWNING = {"QueueService.Delete", "QueueService.Purge"}
+
+
+@contextlib.contextmanager
+def other_user():
+    """Connections made inside are another user's: the kernel notes the effective ids."""
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setegid(NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+
+
+def methods():
+    for module, service, stub in SERVICES:
+        for method in module.DESCRIPTOR.services_by_name[service].methods:
+            request = getattr(module, method.input_type.name)
+            yield f"{service}.{method.name}", stub, method.name, request
+
+
+def call(connection, stub, method, request):
+    """None when it is served, else the reason of the refusal."""
+    function = getattr(getattr(connection, stub), method)
+    try:
+        if isinstance(function, grpc.StreamStreamMultiCallable):
+            for _ in function(iter([request]), timeout=20):
+                break
+        else:
+            function(request, timeout=20)
+    except grpc.RpcError as error:
+        return details(error)["ErrorInfo"].reason
+    return None
+
+
+@unittest.skipUnless(os.geteuid() == 0, "needs root to be somebody else")
+class Rights(unittest.TestCase):
+    def setUp(self):
+        self.name = "rights/" + self.id().rsplit(".", 1)[1]
+        self.mine = self.enter(Connection())
+        grpc.channel_ready_future(self.mine.channel).result(20)
+        os.chmod(os.path.dirname(os.environ["HEDDLE_RUNTIME_DIR"]), 0o711)
+        with other_user():
+            self.theirs = self.enter(Connection())
+            grpc.channel_ready_future(self.theirs.channel).result(20)
+
+    def enter(self, manager):
+        self.addCleanup(manager.__exit__, None, None, None)
+        return manager.__enter__()
+
+    def refusals(self, mode):
+        """The refusal of each method that names an object, on a queue of this mode with a
+        message in it."""
+        self.mine.create(self.name, mode=mode)
+        self.mine.put(self.name, "x")
+        found = {}
+        for name, stub, method, request in methods():
+            if name not in OF_NO_OBJECT:
+                self.assertIn("name", request.DESCRIPTOR.fields_by_name, name)
+                fields = {"timeout_ms": 0} if "timeout_ms" in request.DESCRIPTOR.fields_by_name \
+                    else {}
+                if name.endswith(".Consume"):
+                    fields["take"] = 1
+                found[name] = call(self.theirs, stub, method, request(name=self.name, **fields))
+        self.assertEqual(self.mine.counts(self.name).ready, 1)
+        self.assertEqual(self.mine.counts(self.name).puts, 1)
+        return found
+
+    def test_without_rights_the_name_does_not_exist(self):
+        found = self.refusals(0o600)
+        self.assertEqual(found.pop("QueueService.Create"), "DENIED")  # the name is taken
+        self.assertGreater(len(found), 20)
+        self.assertEqual(set(found.values()), {"NOT_FOUND"}, found)
+
+    def test_reading_shows_and_changes_nothing(self):
+        found = self.refusals(0o644)
+        self.assertLessEqual(READING, set(found))
+        for name, reason in found.items():
+            self.assertEqual(reason, None if name in READING else "DENIED", name)
+
+    def test_writing_does_not_own(self):
+        self.mine.create(self.name, mode=0o666)
+        for name, stub, method, request in methods():
+            if name in OWNING:
+                self.assertEqual(call(self.theirs, stub, method, request(name=self.name)),
+                                 "DENIED", name)
+        self.theirs.put(self.name, "x")
+        self.assertEqual(self.theirs.get(self.name).delivery.message.text, "x")
+
+    def test_lists_leave_out_what_is_hidden(self):
+        self.mine.create(self.name)
+        with self.subTest("queues"):
+            request = queues.QueueServiceListRequest(prefix=self.name)
+            self.assertEqual(len(self.mine.queue.List(request).queues), 1)
+            self.assertEqual(len(self.theirs.queue.List(request).queues), 0)
+        with self.subTest("objects"):
+            request = admin.AdminServiceListRequest(prefix=self.name)
+            self.assertEqual(len(self.mine.admin.List(request).objects), 1)
+            self.assertEqual(len(self.theirs.admin.List(request).objects), 0)
+        with self.subTest("sessions"):
+            self.open_session(self.mine)
+            request = admin.AdminServiceSessionsRequest()
+            self.assertNotEqual(len(self.mine.admin.Sessions(request).sessions), 0)
+            self.assertEqual(len(self.theirs.admin.Sessions(request).sessions), 0)
+
+    def open_session(self, connection):
+        """The token of a session that ends with the test."""
+        requests = queue.SimpleQueue()
+        requests.put(sessions.SessionServiceOpenRequest())
+        self.addCleanup(requests.put, None)
+        return next(connection.session.Open(iter(requests.get, None))).token
+
+    def test_a_token_serves_its_own_user_only(self):
+        self.mine.create(self.name, mode=0o666)
+        token = self.open_session(self.mine)
+        with self.assertRaises(grpc.RpcError) as failed:
+            self.theirs.queue.Get(queues.QueueServiceGetRequest(name=self.name, timeout_ms=0),
+                                  metadata=[("heddle-session", token)])
+        self.assertEqual(details(failed.exception)["ErrorInfo"].reason, "SESSION_LOST")
+        request = sessions.SessionServiceOpenRequest(resume_token=token)
+        self.assertEqual(call(self.theirs, "session", "Open", request), "SESSION_LOST")
+
+    def test_a_lease_serves_its_own_user_only(self):
+        self.mine.create(self.name, mode=0o666)
+        self.mine.put(self.name, "x")
+        lease = self.mine.get(self.name, ack_mode=types.ACK_MODE_MANUAL).delivery.lease
+        for verb in ("Ack", "Nack", "Extend", "Bury"):
+            request = getattr(queues, f"QueueService{verb}Request")(name=self.name, leases=[lease])
+            self.assertEqual(call(self.theirs, "queue", verb, request), "DENIED", verb)
+        self.assertEqual(self.mine.counts(self.name).leased, 1)
+
+    def test_what_another_user_took_comes_back_at_the_end_of_its_stream(self):
+        self.mine.create(self.name, mode=0o666)
+        self.mine.put(self.name, "x")
+        requests = iter([queues.QueueServiceConsumeRequest(
+            name=self.name, ack_mode=types.ACK_MODE_MANUAL, take=1)])
+        stream = self.theirs.queue.Consume(requests, timeout=20)
+        self.assertEqual(next(stream).deliveries[0].message.text, "x")
+        self.assertEqual(list(stream), [])  # the requests have ended, and the stream with them
+        self.assertEqual(self.mine.get(self.name, timeout_ms=20_000).delivery.message.text, "x")
+
+
+if __name__ == "__main__":
+    unittest.main()
