@@ -70,6 +70,8 @@ void AttachConnection::read_some() {
         socket_.get(), local::kAttachMagic, local::kAttachVersionMin, local::kAttachVersionMax,
         false);
     if (result.io == local::Io::kAgain) return;
+    // Said once when the peer closed with answers unread; what it sent before stands behind it.
+    if (result.io == local::Io::kClosed && result.error == ECONNRESET) continue;
     if (!result.ok()) return cut();
     answer(packet);
   }
@@ -254,11 +256,12 @@ void AttachConnection::send(AttachType type, uint32_t sequence, std::span<const 
   pending_.push_back(std::move(out));
 }
 
-// True: sent. False: no room now, or the connection was cut.
+// True: sent, or the peer has gone, which reading will find once it has read what came before.
+// False: no room now, or the connection was cut.
 bool AttachConnection::try_send(const Outgoing& out) {
   const local::IoResult result =
       local::send_packet(socket_.get(), out.header, out.bytes, {}, out.fds, false);
-  if (result.ok()) return true;
+  if (result.ok() || result.io == local::Io::kClosed) return true;
   if (result.io != local::Io::kAgain) cut();
   return false;
 }
