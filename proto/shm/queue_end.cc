@@ -57,6 +57,7 @@ uint32_t Queue::free_row(RowState state, uint16_t owner, uint16_t thread) {
     uint32_t seen = used.load(std::memory_order_relaxed);
     while (seen < i + 1 && !used.compare_exchange_weak(seen, i + 1)) {
     }
+    if (!memory_.back_row(i)) return kRowNone;
     uint64_t empty = 0;
     if (word.compare_exchange_strong(empty, row_word(state, owner, thread))) return i;
   }

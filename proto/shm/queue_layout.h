@@ -92,7 +92,8 @@ struct alignas(64) SegmentControl {
   std::atomic<uint64_t> returned[2];  // hint: slots that may be RETURNED; set before the CAS
   std::atomic<uint64_t> skips_at;     // sequence at which a producer stepped over a slot here
   std::atomic<uint64_t> crowded_at;   // hint: sequence at which most slots were found pinned
-  uint8_t reserved[16];
+  std::atomic<uint64_t> skips_before;  // stepped-over slots of all sequences before this one
+  uint8_t reserved[8];
 };
 static_assert(sizeof(SegmentControl) == 64);
 

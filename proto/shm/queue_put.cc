@@ -179,6 +179,7 @@ Outcome Queue::claim_publish(Actor& a, const MessageIn& m, uint32_t chunk, uint6
     r.withdraw(at.place, a.owner);
   }
   if (failure == Outcome::kOk) {
+    prefetch_ahead(at.place);
     r.store_tail_hint(at.place);
     row.bytes_in.store(bytes + m.length, std::memory_order_release);
     row.puts.store(puts + 1, std::memory_order_release);

@@ -250,23 +250,38 @@ class Ring {
     return p;
   }
 
-  /// Positions in [head, tail) that hold no message: stepped over or withdrawn. Only segments that
-  /// carry the mark of their sequence are looked into.
+  /// Positions in [head, tail) that hold no message: stepped over or withdrawn. Exact for what lies
+  /// in head's and tail's segments; for those between, as many as there were when each was
+  /// completed. What a reaper withdrew there later is missing, which only makes the window look
+  /// fuller.
   uint64_t skipped_between(Place head, Place tail) {
     if (m_.skips_at().load(std::memory_order_acquire) < sequence_of(head)) return 0;
+    // tail_place() may name the end of a segment that has no successor yet.
+    Place last = tail;
+    uint32_t end = index_of(tail);
+    const uint64_t tail_word = m_.segment_word(tail.segment).load(std::memory_order_acquire);
+    if (end == 0 && SegmentWord::decode(tail_word).sequence != sequence_of(tail)) {
+      end = kSlots;
+      last.position -= kSlots;
+    }
+    if (sequence_of(head) >= sequence_of(last)) return skips_in(head, end);
+    last.position -= index_of(last);
+    Place next = head;
+    next.position = (sequence_of(head) + 1) * kSlots - 1;
+    if (follow(&next) != Walk::kFound) return 0;
+    const uint64_t from = m_.skips_before(next.segment).load(std::memory_order_acquire);
+    const uint64_t to = m_.skips_before(last.segment).load(std::memory_order_acquire);
+    return skips_in(head, kSlots) + (to > from ? to - from : 0) + skips_in(last, end);
+  }
+
+  /// In the segment of `from`, from there up to index `end`.
+  uint64_t skips_in(Place from, uint32_t end) {
+    const uint64_t seq = sequence_of(from);
+    if (m_.segment_skips(from.segment).load(std::memory_order_acquire) != seq) return 0;
     uint64_t skipped = 0;
-    Place p = head;
-    for (uint32_t i = 0; i <= m_.segments() && p.position < tail.position; ++i) {
-      const uint64_t seq = sequence_of(p);
-      const uint64_t end = (seq + 1) * kSlots;
-      if (m_.segment_skips(p.segment).load(std::memory_order_acquire) == seq) {
-        for (Place q = p; q.position < end && q.position < tail.position; ++q.position) {
-          const SlotWord w = SlotWord::decode(slot(q).word.load(std::memory_order_acquire));
-          skipped += w.lap > seq || (w.lap == seq && is_pinned(w.state));
-        }
-      }
-      p.position = end - 1;
-      if (end >= tail.position || follow(&p) != Walk::kFound) break;
+    for (Place p = from; p.position < seq * kSlots + end; ++p.position) {
+      const SlotWord w = SlotWord::decode(slot(p).word.load(std::memory_order_acquire));
+      skipped += w.lap > seq || (w.lap == seq && is_pinned(w.state));
     }
     return skipped;
   }
@@ -416,6 +431,10 @@ class Ring {
       return again == Walk::kEmpty ? Walk::kNoMemory : again == Walk::kEnd ? Walk::kEmpty : again;
     }
     m_.next(fresh).store(ring_next_word(seq + 1, kSegmentNone), std::memory_order_release);
+    const Place start{seq * kSlots, p->segment};
+    m_.skips_before(fresh).store(
+        m_.skips_before(p->segment).load(std::memory_order_acquire) + skips_in(start, kSlots),
+        std::memory_order_release);
     const uint64_t claimed = SegmentWord{seq + 1, owner, SegmentState::kClaimed}.encode();
     if (cas(m_.next(p->segment), ring_next_word(seq, kSegmentNone), ring_next_word(seq, fresh))) {
       complete_link(fresh, seq + 1);

@@ -52,7 +52,7 @@ const char* queue_limits_invalid(const QueueLimits& l) {
 uint64_t queue_segment_bytes(const QueueLimits& limits) { return QueueGeometry::of(limits).bytes; }
 
 uint64_t queue_control_bytes(const QueueLimits& limits) {
-  return QueueGeometry::of(limits).segments_at + kPage;
+  return QueueGeometry::of(limits).rows_at + kPage;
 }
 
 void queue_format(void* base, const QueueLimits& limits, uint64_t object_id) {
@@ -140,6 +140,13 @@ bool QueueMemory::back_segment(uint32_t segment) {
   return reserve(geometry_.segments_at + segment * sizeof(SegmentControl),
                  sizeof(SegmentControl)) &&
          reserve(geometry_.slots_at + segment * slots, slots);
+}
+
+/// Rows come by the page; the first of a page reserves it.
+bool QueueMemory::back_row(uint32_t row) {
+  constexpr uint64_t kRowsInPage = kPage / sizeof(Row);
+  if (fd_ < 0 || row % kRowsInPage != 0) return true;
+  return fallocate(fd_, 0, static_cast<off_t>(geometry_.rows_at + row * sizeof(Row)), kPage) == 0;
 }
 
 bool QueueMemory::wait_for_publish(std::atomic<uint64_t>& word, uint64_t raw) {

@@ -38,6 +38,7 @@ Outcome Queue::try_take(Actor& a, TakeMode mode, Taken* out) {
     outcome = take_found(a, mode, at, out, &lost);
     if (lost) continue;
     if (outcome == Outcome::kOk) {
+      if (a.burst >= kBurst) prefetch_ahead(at.place);
       ring().store_head_hint(at.place);
       wake_next(a);
       wake(a, header().room, kDirtyRoom);

@@ -18,6 +18,9 @@ namespace heddle::shm {
 inline constexpr int64_t kSleepMaxNs = 1'000'000'000;
 inline constexpr int64_t kSpinNs = 6'000;
 inline constexpr uint32_t kSpinsFailedMax = 8;
+inline constexpr uint32_t kBurst = 4;
+inline constexpr int kPausesStream = 64;
+inline constexpr int kPausesPingPong = 4;
 
 /// Spinning pays only when somebody else can run meanwhile.
 bool many_cpus();
@@ -30,13 +33,18 @@ template <class Attempt>
 Outcome Queue::wait(Actor& a, WakeWord& line, int64_t deadline_ns, Attempt attempt) {
   bool done = false;
   Outcome outcome = attempt(&done);
+  if (done) ++a.burst;
   if (done || deadline_ns == kTry) return outcome;
+  // Caught up after a run of messages: each look now takes the line away from the one who is
+  // writing it, so look less often and let a few gather. In a ping-pong look at once.
+  const int pauses = a.burst >= kBurst ? kPausesStream : kPausesPingPong;
+  a.burst = 0;
   // After eight spins in vain only each sixteenth wait spins.
   if (many_cpus() && (a.spins_failed < kSpinsFailedMax || a.spins_failed % 16 == 0)) {
     const int64_t until = monotonic_ns() + kSpinNs;
     do {
       for (int i = 0; i < 4; ++i) {
-        for (int j = 0; j < 4; ++j) cpu_pause();
+        for (int j = 0; j < pauses; ++j) cpu_pause();
         outcome = attempt(&done);
         if (done) {
           a.spins_failed = 0;

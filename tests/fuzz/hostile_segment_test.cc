@@ -1,6 +1,6 @@
-// A peer writes random words all over a queue's segment while the broker's calls run on it. Nothing may
-// crash, run out of the mapping or hang; a queue in another segment is not disturbed. Bites under the
-// sanitizers, where a read outside the mapping or a wild shift ends the test.
+// A peer writes random words all over a queue's segment while the broker's calls run on it. Nothing
+// may crash, run out of the mapping or hang; a queue in another segment is not disturbed. Bites
+// under the sanitizers, where a read outside the mapping or a wild shift ends the test.
 #include <signal.h>
 #include <sys/wait.h>
 

@@ -71,6 +71,7 @@ class ModelMemory {
       nexts_[i].store(0);
       returned_[i].store(0);
       skips_[i].store(0);
+      skips_before_[i].store(0);
     }
     summary_.store(0);
     skips_at_.store(0);
@@ -89,6 +90,7 @@ class ModelMemory {
   auto& returned_summary() { return summary_; }
   auto& skips_at() { return skips_at_; }
   auto& segment_skips(uint32_t segment) { return skips_[segment]; }
+  auto& skips_before(uint32_t segment) { return skips_before_[segment]; }
   auto& segment_word(uint32_t segment) { return words_[segment]; }
   auto& next(uint32_t segment) { return nexts_[segment]; }
   uint32_t segment_hint() const { return 0; }
@@ -126,6 +128,7 @@ class ModelMemory {
   NextAtomic nexts_[kSegments];
   Atomic<uint64_t> returned_[kSegments];
   Atomic<uint64_t> skips_[kSegments];
+  Atomic<uint64_t> skips_before_[kSegments];
   Atomic<uint64_t> summary_;
   Atomic<uint64_t> skips_at_;
   HintAtomic tail_;
