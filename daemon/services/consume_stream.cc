@@ -17,7 +17,18 @@ constexpr size_t kUnwrittenMax = 2;
 // A stream without a session holds its leases by its own life, so this only has to be long.
 constexpr int64_t kStreamLeaseNs = int64_t{24} * 3600 * 1'000'000'000;
 
+google::protobuf::ArenaOptions arena_options() {
+  google::protobuf::ArenaOptions options;
+  options.start_block_size = 1024;
+  options.max_block_size = 64 * 1024;
+  return options;
+}
+
 }  // namespace
+
+ConsumeStream::Batch::Batch()
+    : arena(std::make_unique<google::protobuf::Arena>(arena_options())),
+      response(google::protobuf::Arena::CreateMessage<Response>(arena.get())) {}
 
 void ConsumeStream::start() {
   self_ = shared_from_this();
@@ -49,8 +60,8 @@ Status ConsumeStream::begin() {
 
 // Leases first, so that what they free can be taken again.
 Status ConsumeStream::obey() {
-  Batch lost;
-  if (Status status = settle_leases(&lost.response); !status.ok()) return status;
+  Response lost;
+  if (Status status = settle_leases(&lost); !status.ok()) return status;
   int64_t lease = 0;
   if (Status status = lease_ns(request_, &lease); !status.ok()) return status;
   const int64_t deadline = deadline_ns(context_, timeout_of(request_), shm::kForever);
@@ -68,11 +79,13 @@ Status ConsumeStream::obey() {
     }
     takes_.push_back({true, std::min(request_.take(), kBatchMax), deadline});
   }
-  if (lost.response.lost_size() != 0) {
+  if (lost.lost_size() != 0) {
     if (unwritten_.size() > 2 * kTakesMax) {
       return {Reason::kInvalidArgument, "too many answers are waiting to be read"};
     }
-    unwritten_.push_back(std::move(lost));
+    Batch answer;
+    answer.response->Swap(&lost);
+    unwritten_.push_back(std::move(answer));
     write_next_locked();
   }
   return {};
@@ -157,9 +170,9 @@ void ConsumeStream::got(const Want& want, objects::GetResult result) {
   const auto keep = shared_from_this();
   Batch batch;
   Status status = std::move(result.status);
-  if (status.ok()) status = fill(result.messages, &batch.response);
+  if (status.ok()) status = fill(result.messages, batch.response);
   const bool ended = status.is(Reason::kEndOfStream) || status.is(Reason::kProducerDied);
-  status = set_outcome(std::move(status), &batch.response);
+  status = set_outcome(std::move(status), batch.response);
   batch.messages = std::move(result.messages);
   bool cancelled;
   {
@@ -248,7 +261,7 @@ void ConsumeStream::write_next_locked() {
   if (writing_) return;
   if (!unwritten_.empty() && !cancelled_) {
     writing_ = true;
-    StartWrite(&unwritten_.front().response);
+    StartWrite(unwritten_.front().response);
   } else if (ending_ && !finished_) {
     finished_ = true;
     Finish(final_);

@@ -10,6 +10,8 @@
 // never held while the queue or the broker is called.
 #pragma once
 
+#include <google/protobuf/arena.h>
+
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -39,7 +41,10 @@ class ConsumeStream final
 
  private:
   struct Batch {
-    Response response;
+    Batch();
+    // A response is many small parts that go at once.
+    std::unique_ptr<google::protobuf::Arena> arena;
+    Response* response;
     std::vector<objects::Delivery> messages;  // their bodies are in the response
   };
   struct Want {  // one get: for credits, or for a take
