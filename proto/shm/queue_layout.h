@@ -177,7 +177,7 @@ struct alignas(64) QueueHeader {
   std::atomic<uint32_t> segments_used;    // hint: segments [0, used) have ever been claimed
   std::atomic<uint32_t> extents_used;     // hint, likewise
   std::atomic<uint32_t> segment_hint;     // hint: lowest segment that may be claimable
-  std::atomic<uint32_t> joiners;          // hint: somebody waits in join()
+  std::atomic<uint32_t> reserved1;
   // highest sequence at which a producer stepped over a slot
   std::atomic<uint64_t> skips_at;
   HintLine tail;

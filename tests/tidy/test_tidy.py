@@ -113,7 +113,7 @@ class Planted(unittest.TestCase):
 
     def test_words(self):
         for line in ("// TODO: later", "// TODO(me): later", "// XXX", "// a HACK", "// FIXME",
-                     'open("/work/x")', "see /home/me/x", "https://pypi.org/x", "closes issue #12",
+                     'open("/' 'work/x")', "see /home/me/x", "https://pypi.org/x", "closes issue #12",
                      "see CONTRACT.md", "as in DESIGN 4"):
             with self.subTest(line=line):
                 self.expect("daemon/os/x.cc", f"{line}\n", "")
