@@ -20,6 +20,7 @@ using local::AttachType;
 namespace {
 
 constexpr std::int64_t kMs = 1'000'000;
+constexpr int kRetryMs = 10;
 // How long one look() may wait for a restarted broker to say WELCOME.
 constexpr std::int64_t kLookNs = 50 * kMs;
 
@@ -73,9 +74,15 @@ Session::Session(Where where) : where_(std::move(where)), process_(process_gener
 Result<std::shared_ptr<Session>> Session::open(const Where& where) {
   std::shared_ptr<Session> session(new Session(where));
   std::lock_guard lock(session->mutex_);
-  Status status = session->connect(monotonic_ns() + where.timeout.count() * kMs);
-  if (!status.ok()) return status;
-  return session;
+  session->asked_ms_ = where.timeout.count();
+  const std::int64_t deadline_ns = monotonic_ns() + where.timeout.count() * kMs;
+  for (;;) {
+    Status status = session->connect(deadline_ns);
+    if (status.ok()) return session;
+    // A broker that died between accepting and WELCOME has a successor; the listener outlives both.
+    if (!status.is(Reason::kBrokerAway) || monotonic_ns() >= deadline_ns) return status;
+    ::poll(nullptr, 0, kRetryMs);
+  }
 }
 
 Session::~Session() {
@@ -94,9 +101,16 @@ Session::~Session() {
 bool Session::ended() const { return lost_.load() || process_ != process_generation(); }
 
 Status Session::away() const {
-  return Status(Reason::kBrokerAway, "the broker did not answer within " +
-                                         std::to_string(where_.timeout.count()) +
-                                         " ms; what is open goes on working");
+  const std::string within = " within " + std::to_string(asked_ms_) + " ms";
+  const std::string what = hang_ups_ == 0 ? "the broker did not answer" + within
+                                          : "the broker hung up " + std::to_string(hang_ups_) +
+                                                " times before it answered" + within;
+  return Status(Reason::kBrokerAway, what + "; what is open goes on working");
+}
+
+Status Session::hung_up() {
+  ++hang_ups_;
+  return away();
 }
 
 Status Session::connect(std::int64_t deadline_ns) {
@@ -193,7 +207,7 @@ Status Session::send(AttachType type, std::uint32_t sequence, std::span<const st
   if (sent.io == local::Io::kFailed && sent.error == EMSGSIZE) {
     return Status(Reason::kInvalidArgument, "the request is too long for one packet");
   }
-  return away();
+  return sent.io == local::Io::kAgain ? away() : hung_up();
 }
 
 Status Session::receive(std::uint32_t sequence, AttachType expected, local::Packet* packet,
@@ -203,7 +217,7 @@ Status Session::receive(std::uint32_t sequence, AttachType expected, local::Pack
     const auto got = packet->receive(socket_.get(), local::kAttachMagic, local::kAttachVersionMin,
                                      local::kAttachVersionMax, false);
     if (got.io == local::Io::kAgain) continue;
-    if (!got.ok()) return away();
+    if (!got.ok()) return hung_up();
     const auto type = static_cast<AttachType>(packet->header().type);
     if (type != AttachType::kEvent && packet->header().sequence == sequence) {
       if (type == expected) return {};
@@ -220,6 +234,8 @@ Status Session::request(AttachType type, std::span<const std::byte> body,
                         std::int64_t timeout_ms) {
   std::lock_guard lock(mutex_);
   if (timeout_ms < 0) timeout_ms = where_.timeout.count();
+  asked_ms_ = timeout_ms;
+  hang_ups_ = 0;
   const std::int64_t deadline_ns = monotonic_ns() + timeout_ms * kMs;
   for (;;) {
     if (ended()) return Status(Reason::kSessionLost, "this session has ended");
@@ -237,7 +253,7 @@ Status Session::request(AttachType type, std::span<const std::byte> body,
     // Repeated after a lost answer, an exclusive create or a delete may meet its own work and say
     // EXISTS_OTHER_OPTIONS or NOT_FOUND; nothing is done twice.
     if (monotonic_ns() >= deadline_ns) return status;
-    ::poll(nullptr, 0, 10);
+    ::poll(nullptr, 0, kRetryMs);
   }
 }
 

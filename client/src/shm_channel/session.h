@@ -45,8 +45,8 @@ class Session {
     std::chrono::milliseconds timeout{};
   };
 
-  // DAEMON_UNREACHABLE if nobody listens, BROKER_AWAY if nobody answers in time, or what the broker
-  // says.
+  // DAEMON_UNREACHABLE if nobody listens, BROKER_AWAY if nobody answers in time (a broker that
+  // hangs up is tried again until then), or what the broker says.
   static Result<std::shared_ptr<Session>> open(const Where& where);
   ~Session();
 
@@ -63,8 +63,8 @@ class Session {
   // the packet and its descriptors. BROKER_AWAY, DAEMON_UNREACHABLE, SESSION_LOST, or the broker's
   // own refusal. Threads: any; one request at a time.
   Status request(local::AttachType type, std::span<const std::byte> body,
-                 std::span<const std::byte> tail, local::AttachType expected,
-                 local::Packet* answer, std::int64_t timeout_ms = -1);
+                 std::span<const std::byte> tail, local::AttachType expected, local::Packet* answer,
+                 std::int64_t timeout_ms = -1);
 
   // Sends a request whose answer nobody needs, if there is a connection
   // that is not busy.
@@ -86,6 +86,7 @@ class Session {
   Status receive(std::uint32_t sequence, local::AttachType expected, local::Packet* packet,
                  std::int64_t deadline_ns);
   Status away() const;
+  Status hung_up();
 
   const Where where_;
   const std::uint64_t process_;
@@ -100,6 +101,8 @@ class Session {
   std::mutex mutex_;  // Guards all below.
   local::Fd socket_;
   std::uint32_t sequence_ = 0;
+  std::int64_t asked_ms_ = 0;   // the time that the request under way was given
+  std::uint32_t hang_ups_ = 0;  // during it
   std::int64_t unreachable_since_ns_ = 0;
   std::int64_t next_try_ns_ = 0;
   local::Packet events_;
