@@ -141,17 +141,18 @@ class Broker {
   // Checks that the session is live and the caller's uid's, and puts it into `caller`.
   virtual Status enter_session(Caller& caller, uint64_t session_id) = 0;
 
-  // Idempotent puts. Says whether `request_id` (1-64 bytes, per uid and object) was seen: then
-  // `ids` has its message ids and nothing must be put. Otherwise it is recorded, and the service
-  // calls finish_request after the put (without ids when nothing was put).
+  // Idempotent puts of 1 to 32 messages. Says whether the put that `request_id` (1-64 bytes, per
+  // uid and object) stands for was seen to its end: then `record.ids` has its message ids and
+  // nothing must be put. Otherwise it is recorded, `record` goes with the put, and the service
+  // calls finish_request with the ids that are in afterwards. A put that a broker's death cut off
+  // goes on where it was; what it had put is in `record.ids`.
   struct Request {
     bool seen = false;
-    std::vector<uint64_t> ids;
-    uint32_t slot = 0;
-    uint64_t number = 0;
+    uint32_t count = 0;
+    objects::PutRecord record;
   };
   virtual Result<Request> begin_request(const Caller& caller, const QueueRef& queue,
-                                        std::string_view request_id) = 0;
+                                        std::string_view request_id, size_t count) = 0;
   virtual void finish_request(const Request& request, const std::vector<uint64_t>& ids) = 0;
 
   virtual bool draining() const = 0;

@@ -54,15 +54,23 @@ class Catalog {
                                          const SessionEntry&)>;
   void each_session(const EachSession& each) const;
 
+  // A put of `count` messages that is to happen once. In state kStarted it is another caller's;
+  // in state kDone nothing is left to do; else it is now recorded as started, and those in `ids`
+  // are in already.
   struct Request {
-    RequestState state = RequestState::kFree;  // kFree: was not known, is now recorded
-    uint32_t slot = 0;
+    RequestState state = RequestState::kFree;
     uint64_t number = 0;
     std::vector<uint64_t> ids;
   };
-  Request begin_request(uint64_t object_id, uint32_t uid, std::string_view id);
-  void finish_request(uint32_t slot, uint64_t number, const std::vector<uint64_t>& ids);
-  void abandon_request(uint32_t slot, uint64_t number);  // nothing was put
+  Request begin_request(uint64_t object_id, uint32_t uid, std::string_view id, uint32_t count);
+  // Its next message is in, as `id`. Again = no change.
+  void note_request(uint64_t number, uint64_t id);
+  // It is no longer under way: all is in (`done`), or what was noted; nothing: it is forgotten.
+  void end_request(uint64_t number, bool done);
+  // The object that a request under way puts into; 0 when it is not under way.
+  uint64_t request_object(uint64_t number) const;
+  // At start: what was under way ended with the earlier broker.
+  void end_all_requests();
 
   const CatalogHeader& header() const { return *header_; }
 
@@ -73,6 +81,9 @@ class Catalog {
   void fill_object(uint32_t slot, const ObjectEntry& entry, uint64_t version);
   static std::string request_key(const RequestEntry& entry);
   void forget_request(uint32_t slot);
+  // The record of a request under way; null when it is none.
+  RequestRecord* started_request(uint64_t number) const;
+  void end_request_locked(RequestRecord& record, bool done);
 
   mutable std::mutex mutex_;
   CatalogHeader* header_;

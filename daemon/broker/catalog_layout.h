@@ -27,7 +27,7 @@
 namespace heddle::broker {
 
 inline constexpr uint64_t kCatalogMagic = 0x31544143444c4448;  // "HDLDCAT1"
-inline constexpr uint32_t kCatalogVersion = 1;
+inline constexpr uint32_t kCatalogVersion = 2;
 
 struct CatalogHeader {
   uint64_t magic;
@@ -91,9 +91,17 @@ struct alignas(64) SessionRecord {
 };
 static_assert(sizeof(SessionRecord) == 128);
 
-enum class RequestState : uint8_t { kFree = 0, kStarted = 1, kDone = 2 };
+// A put that carries a request id.
+//   kStarted   under way in the broker of now
+//   kPartly    ended, or cut off by the broker's death, with `ids` in: asked again, it goes on
+//              behind them
+//   kDone      all in
+// Each id is noted right after its message was published, and until then the journal line of the
+// thread that publishes names the request (JournalLine::request): killed in between, the line and
+// the queue's words tell the next incarnation whether that message is in.
+enum class RequestState : uint8_t { kFree = 0, kStarted = 1, kDone = 2, kPartly = 3 };
 inline constexpr uint32_t kRequestIdBytesMax = 64;
-inline constexpr uint32_t kRequestMessagesMax = 8;
+inline constexpr uint32_t kRequestMessagesMax = 32;
 
 struct RequestEntry {
   uint64_t object_id;
@@ -107,11 +115,11 @@ static_assert(sizeof(RequestEntry) == 80);
 struct alignas(64) RequestRecord {
   std::atomic<uint64_t> commit;  // number << 8 | RequestState
   RequestEntry entry;
-  std::atomic<uint32_t> ids_count;  // written before the state becomes kDone
+  std::atomic<uint32_t> ids_count;  // ids [0, ids_count) count
   uint32_t reserved0;
   std::atomic<uint64_t> ids[kRequestMessagesMax];
   uint8_t reserved1[32];
 };
-static_assert(sizeof(RequestRecord) == 192);
+static_assert(sizeof(RequestRecord) == 384);
 
 }  // namespace heddle::broker

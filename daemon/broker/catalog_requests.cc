@@ -14,8 +14,7 @@ std::string Catalog::request_key(const RequestEntry& entry) {
 }
 
 void Catalog::index_requests() {
-  const uint64_t used =
-      std::min<uint64_t>(header_->requests_max, header_->next_request.load() + 1);
+  const uint64_t used = std::min<uint64_t>(header_->requests_max, header_->next_request.load() + 1);
   for (uint32_t slot = 0; slot < used; ++slot) {
     if (requests_[slot].commit.load(std::memory_order_acquire) == 0) continue;
     request_slots_[request_key(requests_[slot].entry)] = slot;
@@ -30,7 +29,8 @@ void Catalog::forget_request(uint32_t slot) {
   record.commit.store(0, std::memory_order_release);
 }
 
-Catalog::Request Catalog::begin_request(uint64_t object_id, uint32_t uid, std::string_view id) {
+Catalog::Request Catalog::begin_request(uint64_t object_id, uint32_t uid, std::string_view id,
+                                        uint32_t count) {
   RequestEntry entry{};
   entry.object_id = object_id;
   entry.uid = uid;
@@ -39,42 +39,83 @@ Catalog::Request Catalog::begin_request(uint64_t object_id, uint32_t uid, std::s
   std::lock_guard lock(mutex_);
   Request request;
   if (const auto it = request_slots_.find(request_key(entry)); it != request_slots_.end()) {
-    const RequestRecord& record = requests_[it->second];
+    RequestRecord& record = requests_[it->second];
     const uint64_t word = record.commit.load(std::memory_order_acquire);
-    request.slot = it->second;
     request.number = commit_number(word);
     request.state = static_cast<RequestState>(commit_state(word));
-    if (request.state != RequestState::kDone) return request;
-    const uint32_t count = std::min(record.ids_count.load(), kRequestMessagesMax);
-    for (uint32_t i = 0; i < count; ++i) request.ids.push_back(record.ids[i].load());
+    if (request.state == RequestState::kStarted) return request;
+    const uint32_t noted = std::min(record.ids_count.load(), kRequestMessagesMax);
+    for (uint32_t i = 0; i < noted; ++i) request.ids.push_back(record.ids[i].load());
+    if (request.state == RequestState::kPartly && noted >= count) {
+      request.state = RequestState::kDone;
+    } else if (request.state == RequestState::kPartly) {
+      record.commit.store(commit_word(request.number, static_cast<uint8_t>(RequestState::kStarted)),
+                          std::memory_order_release);
+    }
     return request;
   }
   request.number = header_->next_request.fetch_add(1) + 1;
-  request.slot = static_cast<uint32_t>(request.number % header_->requests_max);
-  forget_request(request.slot);
-  RequestRecord& record = requests_[request.slot];
+  const auto slot = static_cast<uint32_t>(request.number % header_->requests_max);
+  forget_request(slot);
+  RequestRecord& record = requests_[slot];
   std::memcpy(&record.entry, &entry, sizeof entry);
   record.ids_count.store(0);
   record.commit.store(commit_word(request.number, static_cast<uint8_t>(RequestState::kStarted)),
                       std::memory_order_release);
-  request_slots_[request_key(entry)] = request.slot;
+  request_slots_[request_key(entry)] = slot;
   return request;
 }
 
-void Catalog::finish_request(uint32_t slot, uint64_t number, const std::vector<uint64_t>& ids) {
-  std::lock_guard lock(mutex_);
-  RequestRecord& record = requests_[slot];
-  if (commit_number(record.commit.load()) != number) return;  // the ring went round meanwhile
-  const auto count = static_cast<uint32_t>(std::min<size_t>(ids.size(), kRequestMessagesMax));
-  for (uint32_t i = 0; i < count; ++i) record.ids[i].store(ids[i]);
-  record.ids_count.store(count);
-  record.commit.store(commit_word(number, static_cast<uint8_t>(RequestState::kDone)),
-                      std::memory_order_release);
+RequestRecord* Catalog::started_request(uint64_t number) const {
+  RequestRecord& record = requests_[number % header_->requests_max];
+  const uint64_t started = commit_word(number, static_cast<uint8_t>(RequestState::kStarted));
+  // Otherwise the ring went round meanwhile.
+  return record.commit.load(std::memory_order_acquire) == started ? &record : nullptr;
 }
 
-void Catalog::abandon_request(uint32_t slot, uint64_t number) {
+void Catalog::note_request(uint64_t number, uint64_t id) {
   std::lock_guard lock(mutex_);
-  if (commit_number(requests_[slot].commit.load()) == number) forget_request(slot);
+  RequestRecord* record = started_request(number);
+  if (!record) return;
+  const uint32_t noted = record->ids_count.load();
+  if (noted >= kRequestMessagesMax) return;
+  for (uint32_t i = 0; i < noted; ++i) {
+    if (record->ids[i].load() == id) return;
+  }
+  record->ids[noted].store(id);
+  record->ids_count.store(noted + 1, std::memory_order_release);
+}
+
+void Catalog::end_request_locked(RequestRecord& record, bool done) {
+  const uint64_t number = commit_number(record.commit.load());
+  if (record.ids_count.load() == 0) {
+    forget_request(static_cast<uint32_t>(number % header_->requests_max));
+    return;
+  }
+  const RequestState state = done ? RequestState::kDone : RequestState::kPartly;
+  record.commit.store(commit_word(number, static_cast<uint8_t>(state)), std::memory_order_release);
+}
+
+void Catalog::end_request(uint64_t number, bool done) {
+  std::lock_guard lock(mutex_);
+  if (RequestRecord* record = started_request(number)) end_request_locked(*record, done);
+}
+
+uint64_t Catalog::request_object(uint64_t number) const {
+  std::lock_guard lock(mutex_);
+  const RequestRecord* record = started_request(number);
+  return record ? record->entry.object_id : 0;
+}
+
+void Catalog::end_all_requests() {
+  std::lock_guard lock(mutex_);
+  const uint64_t used = std::min<uint64_t>(header_->requests_max, header_->next_request.load() + 1);
+  for (uint32_t slot = 0; slot < used; ++slot) {
+    const uint64_t word = requests_[slot].commit.load(std::memory_order_acquire);
+    if (commit_state(word) == static_cast<uint8_t>(RequestState::kStarted)) {
+      end_request_locked(requests_[slot], false);
+    }
+  }
 }
 
 }  // namespace heddle::broker

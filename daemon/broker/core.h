@@ -71,7 +71,7 @@ class Core final : public Broker, public objects::Host {
   Status close_session(const Caller& caller, uint64_t session_id) override;
   Status enter_session(Caller& caller, uint64_t session_id) override;
   Result<Request> begin_request(const Caller& caller, const QueueRef& queue,
-                                std::string_view request_id) override;
+                                std::string_view request_id, size_t count) override;
   void finish_request(const Request& request, const std::vector<uint64_t>& ids) override;
   bool draining() const override { return draining_.load(); }
 
@@ -82,6 +82,8 @@ class Core final : public Broker, public objects::Host {
   shm::JournalLine* own_journal(uint16_t* thread) override;
   uint16_t sessionless_owner() const override { return sessionless_->owner; }
   int64_t message_lease_ns() const override { return message_lease_ns_.load(); }
+  void recorded_put_begins(uint64_t number) override;
+  void recorded_put_ended(uint64_t number, uint64_t id) override;
   objects::OwnerInfo describe_owner(uint16_t owner) const override;
   void set_waiting(uint64_t object_id, bool waiting) override;
 
@@ -154,6 +156,7 @@ class Core final : public Broker, public objects::Host {
 
   // reaper.cc
   void end_session(const SessionRef& session, const shm::DeathInfo& info);
+  void decide_requests(const Session& session);
   void reap(const Session& session, const shm::DeathInfo& info);
   std::vector<ObjectRef> used_by(const Session& session);
   void forget_session(const SessionRef& session);

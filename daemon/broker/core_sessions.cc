@@ -257,35 +257,6 @@ Status Core::enter_session(Caller& caller, uint64_t session_id) {
   return Status();
 }
 
-Result<Core::Request> Core::begin_request(const Caller& caller, const QueueRef& queue,
-                                          std::string_view request_id) {
-  if (request_id.empty() || request_id.size() > kRequestIdBytesMax) {
-    return Status(Reason::kInvalidArgument, "a request id has 1 to 64 bytes")
-        .with_limit(kRequestIdBytesMax, request_id.size());
-  }
-  const Catalog::Request found = catalog_->begin_request(queue.object_id, caller.uid, request_id);
-  if (found.state == RequestState::kStarted) {
-    return Status(Reason::kBrokerAway,
-                  "an earlier call with this request id has no outcome yet: it is still under "
-                  "way, or the broker died in it; look into the queue before you put again")
-        .with_object("queue " + queue.name);
-  }
-  Request request;
-  request.seen = found.state == RequestState::kDone;
-  request.ids = found.ids;
-  request.slot = found.slot;
-  request.number = found.number;
-  return request;
-}
-
-void Core::finish_request(const Request& request, const std::vector<uint64_t>& ids) {
-  if (ids.empty()) {
-    catalog_->abandon_request(request.slot, request.number);
-  } else {
-    catalog_->finish_request(request.slot, request.number, ids);
-  }
-}
-
 Status Core::make_own_sessions() {
   SessionPlan plan;
   plan.kind = SessionKind::kBroker;

@@ -254,6 +254,10 @@ void Core::reap_the_dead() {
     return (a.first->kind == SessionKind::kBroker) > (b.first->kind == SessionKind::kBroker);
   });
   for (const auto& [session, info] : dead_at_start_) {
+    if (session->kind == SessionKind::kBroker) decide_requests(*session);
+  }
+  catalog_->end_all_requests();
+  for (const auto& [session, info] : dead_at_start_) {
     reap(*session, info);
     forget_session(session);
     if (session->kind != SessionKind::kBroker) reaped_.fetch_add(1);

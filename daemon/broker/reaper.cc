@@ -77,23 +77,25 @@ void Core::reap(const Session& session, const shm::DeathInfo& info) {
   shm::JournalLine* lines = nullptr;
   size_t count = 0;
   std::vector<shm::JournalLine> copies;
+  std::vector<shm::JournalLine*> origins;
   if (session.page) {
     // The lines of a page are 256 bytes apart; the reaper wants them side by side. Only lines
     // that say something are handed on, and what they say is checked against the objects.
-    std::vector<uint32_t> busy;
     for (uint32_t i = 0; i < session.lines(); ++i) {
-      if (session.journal(i)->op.load(std::memory_order_acquire) != 0) busy.push_back(i);
+      shm::JournalLine* line = session.journal(i);
+      const bool busy = line->op.load(std::memory_order_acquire) != 0;
+      if (busy || line->aside.load(std::memory_order_acquire) != 0) origins.push_back(line);
     }
-    copies = std::vector<shm::JournalLine>(busy.size());
-    for (size_t i = 0; i < busy.size(); ++i) {
-      // Its writer is dead, and what it wrote is not believed before it is checked.
-      std::memcpy(static_cast<void*>(&copies[i]), session.journal(busy[i]), sizeof copies[i]);
+    copies = std::vector<shm::JournalLine>(origins.size());
+    for (size_t i = 0; i < origins.size(); ++i) {
+      // Its writer is dead, but others may map the page still: read once, then checked.
+      std::memcpy(static_cast<void*>(&copies[i]), origins[i], sizeof copies[i]);
     }
     lines = copies.data();
     count = copies.size();
   }
   for (const ObjectRef& object : used_by(session)) {
-    object->queue->reap(session.owner, lines, count, info);
+    object->queue->reap(session.owner, lines, count, info, origins.data());
   }
 }
 

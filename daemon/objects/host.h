@@ -39,6 +39,11 @@ class Host {
   virtual uint16_t sessionless_owner() const = 0;
   // The term of such a lease when the caller names none.
   virtual int64_t message_lease_ns() const = 0;
+  // The next put of this thread is one of request `number`: from here on, whoever repairs this
+  // broker can tell what became of it.
+  virtual void recorded_put_begins(uint64_t number) = 0;
+  // It ended, and published message `id` (0: nothing). Said before the thread's next operation.
+  virtual void recorded_put_ended(uint64_t number, uint64_t id) = 0;
   virtual OwnerInfo describe_owner(uint16_t owner) const = 0;
   // Whether remote callers wait for this object: then its doorbell is listened to.
   virtual void set_waiting(uint64_t object_id, bool waiting) = 0;

@@ -188,6 +188,11 @@ uint64_t Queue::trim() {
   return quarantined() ? 0 : ring_.trim(actor(host_.own_owner()));
 }
 
+uint64_t Queue::decide_put(shm::JournalLine& line) {
+  std::lock_guard lock(mutex_);
+  return quarantined() ? 0 : ring_.decide_put(line);
+}
+
 void Queue::end_of_object() {
   Finished finished;
   {
@@ -201,7 +206,7 @@ void Queue::end_of_object() {
 }
 
 void Queue::reap(uint16_t dead_owner, shm::JournalLine* lines, size_t n,
-                 const shm::DeathInfo& info) {
+                 const shm::DeathInfo& info, shm::JournalLine* const* origins) {
   Finished finished;
   {
     std::lock_guard lock(mutex_);
@@ -214,7 +219,7 @@ void Queue::reap(uint16_t dead_owner, shm::JournalLine* lines, size_t n,
       it = theirs ? leases_.erase(it) : std::next(it);
     }
     if (quarantined()) return;
-    ring_.reap(actor(host_.own_owner()), dead_owner, lines, n, info);
+    ring_.reap(actor(host_.own_owner()), dead_owner, lines, n, info, origins);
     settle(&finished);
   }
   run(finished);

@@ -49,24 +49,33 @@ struct Delivery {
   bool leased = false;  // true: somebody must ack, nack, or call delivered/undelivered
   shm::Ticket ticket{};
   int64_t lease_ends_ns = 0;  // 0: no deadline of its own
-  std::string body;
+  uint64_t body_bytes = 0;
+  std::string body;  // empty if GetParams::gather
 };
 
 struct GetParams {
   AckMode ack = AckMode::kAuto;
   uint32_t count_max = 1;           // takes what is there, at least one, up to this
   uint64_t bytes_max = UINT64_MAX;  // stops after the message that passes it
+  bool gather = false;              // bodies end to end in GetResult::bodies
   int64_t lease_ns = 0;             // 0: message_lease_ms without a session, its life with one
 };
 
 struct GetResult {
   Status status;  // ok when there is at least one message
   std::vector<Delivery> messages;
+  std::string bodies;  // see GetParams::gather; each has its body_bytes
 };
 
 struct PutResult {
   Status status;              // ok when all were put
   std::vector<uint64_t> ids;  // of those that were put
+};
+
+// A put that the broker keeps a record of, so that it happens once however often it is asked for.
+struct PutRecord {
+  uint64_t number = 0;        // of the request in the catalog; 0: no record is kept
+  std::vector<uint64_t> ids;  // of its first messages, which are in already
 };
 
 struct BrowseItem {
@@ -120,7 +129,9 @@ class Queue : public std::enable_shared_from_this<Queue> {
 
   // A put of several is in order; the callback tells how many went in. Bodies must stay valid
   // until the callback has run. deadline 0: FULL at once (overflow drop_oldest never waits).
-  Wait put_async(const Caller& caller, std::vector<Body> bodies, int64_t deadline_ns, PutDone done);
+  // The messages that `record` says are in are not put again; the result names them too.
+  Wait put_async(const Caller& caller, std::vector<Body> bodies, int64_t deadline_ns, PutDone done,
+                 PutRecord record = {});
   // kAuto here means: leased to the broker until the service says delivered() (reply written) or
   // undelivered() (caller gone: back to its place, uncounted).
   Wait get_async(const Caller& caller, const GetParams& params, int64_t deadline_ns, GetDone done);
@@ -163,7 +174,11 @@ class Queue : public std::enable_shared_from_this<Queue> {
   // The 50 ms net: wakes and hints that a stopped process owes, then poll().
   void rescan();
   // A local or remote session, or an earlier incarnation of the broker, died. Again = no change.
-  void reap(uint16_t dead_owner, shm::JournalLine* lines, size_t n, const shm::DeathInfo& info);
+  // `lines` are copies of `origins`, see shm::Queue::reap.
+  void reap(uint16_t dead_owner, shm::JournalLine* lines, size_t n, const shm::DeathInfo& info,
+            shm::JournalLine* const* origins);
+  // The message that a dead broker published last by this line; 0: none. See shm::Queue.
+  uint64_t decide_put(shm::JournalLine& line);
   // Leases of these owners that an earlier incarnation granted get a full new term each
   // (0 = for as long as the session lives).
   void restore_leases(const std::unordered_map<uint16_t, int64_t>& term_ns_by_owner);

@@ -5,6 +5,12 @@
 #include "daemon/objects/waiter.h"
 
 namespace heddle::objects {
+namespace {
+
+constexpr uint32_t kReserved = 256;  // deliveries that a get of several makes room for
+
+}  // namespace
+
 // An auto get is a lease of the broker itself until the reply is written: killed before, the
 // message goes back. A lease of a caller carries the session's number and outlives the broker.
 shm::Outcome Queue::take_one(Waiter& wait) {
@@ -15,13 +21,19 @@ shm::Outcome Queue::take_one(Waiter& wait) {
   const shm::Outcome outcome = ring_.take(actor(auto_ack ? host_.own_owner() : holder),
                                           shm::TakeMode::kLease, &taken, shm::kTry);
   if (outcome != shm::Outcome::kOk) return outcome;
-  Delivery delivery;
+  auto& messages = wait.got.messages;
+  if (messages.empty() && wait.get.count_max > 1) {
+    messages.reserve(std::min(wait.get.count_max, kReserved));
+  }
+  Delivery& delivery = messages.emplace_back();
   delivery.id = taken.id;
   delivery.kind = taken.kind;
   delivery.count = static_cast<uint8_t>(std::min(taken.count + 1, 255));  // with this one
   delivery.leased = true;
   delivery.ticket = taken.ticket;
-  delivery.body.assign(reinterpret_cast<const char*>(taken.data), taken.length);
+  delivery.body_bytes = taken.length;
+  std::string& body = wait.get.gather ? wait.got.bodies : delivery.body;
+  body.append(reinterpret_cast<const char*>(taken.data), taken.length);
   if (auto_ack) {
     ++auto_pending_;
   } else {
@@ -34,7 +46,6 @@ shm::Outcome Queue::take_one(Waiter& wait) {
     add_lease({delivery.ticket, wait.caller.uid, holder, delivery.lease_ends_ns});
     if (wait.get.ack == AckMode::kOnNext) on_next_[holder].push_back(delivery.ticket);
   }
-  wait.got.messages.push_back(std::move(delivery));
   return shm::Outcome::kOk;
 }
 
@@ -173,11 +184,12 @@ void Queue::delivered(std::span<const Delivery> deliveries) {
   Finished finished;
   {
     std::lock_guard lock(mutex_);
+    shm::Actor& self = actor(host_.own_owner());
     for (const Delivery& delivery : deliveries) {
       // An explicit lease: the caller will ack it.
-      if (!delivery.leased || leases_.contains(delivery.id)) continue;
+      if (!delivery.leased || (!leases_.empty() && leases_.contains(delivery.id))) continue;
       if (auto_pending_ > 0) --auto_pending_;
-      if (!quarantined()) (void)ring_.ack(actor(host_.own_owner()), delivery.ticket);
+      if (!quarantined()) (void)ring_.ack(self, delivery.ticket);
     }
     if (waiting_.load() != 0) settle(&finished);
   }

@@ -32,11 +32,14 @@ Wait Queue::get_async(const Caller& caller, const GetParams& params, int64_t dea
 }
 
 Wait Queue::put_async(const Caller& caller, std::vector<Body> bodies, int64_t deadline_ns,
-                      PutDone done) {
+                      PutDone done, PutRecord record) {
   auto wait = std::make_shared<Waiter>();
   wait->caller = caller;
   wait->deadline_ns = deadline_ns;
   wait->bodies = std::move(bodies);
+  wait->record = record.number;
+  wait->put.ids = std::move(record.ids);
+  wait->next_body = wait->put.ids.size();
   wait->put.ids.reserve(wait->bodies.size());
   wait->on_put = std::move(done);
   Finished finished;
@@ -213,8 +216,12 @@ bool Queue::serve_putters(Finished* finished) {
       const Body& body = wait->bodies[wait->next_body];
       body_bytes = body.bytes.size();
       uint64_t id = 0;
+      if (wait->record != 0) host_.recorded_put_begins(wait->record);
       outcome = ring_.put(actor(host_.own_owner()),
                           {body.bytes.data(), body.bytes.size(), body.kind}, shm::kTry, &id);
+      if (wait->record != 0) {
+        host_.recorded_put_ended(wait->record, outcome == shm::Outcome::kOk ? id : 0);
+      }
       if (outcome != shm::Outcome::kOk) break;
       wait->put.ids.push_back(id);
       ++wait->next_body;

@@ -23,6 +23,7 @@ struct Waiter {
 
   std::vector<Body> bodies;
   size_t next_body = 0;
+  uint64_t record = 0;  // number of its request, if one is kept
   PutResult put;
   PutDone on_put;
 

@@ -90,21 +90,22 @@ class PutCall final : public WaitingCall {
       const auto at = static_cast<size_t>(i);
       status = body_from(message_at(i), &storage_[at], &bodies[at]);
     }
-    if (status.ok() && !request_.request_id().empty()) status = begin();
+    if (status.ok() && !request_.request_id().empty()) status = begin(bodies.size());
     if (!status.ok() || recorded_.seen) return finish(status);
     const int64_t deadline = deadline_ns(context_, timeout_of(request_), shm::kTry);
     park(queue_.queue->put_async(caller_, std::move(bodies), deadline,
-                                 [this](objects::PutResult result) { put_done(result); }));
+                                 [this](objects::PutResult result) { put_done(result); },
+                                 recorded_.record));
   }
 
  private:
-  Status begin() {
-    auto request = env_.broker.begin_request(caller_, queue_, request_.request_id());
+  Status begin(size_t count) {
+    auto request = env_.broker.begin_request(caller_, queue_, request_.request_id(), count);
     if (!request.ok()) return request.status();
     recorded_ = std::move(*request);
     if (recorded_.seen) {
       objects::PutResult earlier;
-      earlier.ids = recorded_.ids;
+      earlier.ids = recorded_.record.ids;
       report_put(earlier, response_);
       report_duplicate(response_);
       response_->set_outcome(v1::OUTCOME_OK);

@@ -27,6 +27,8 @@ enum class JournalOp : uint32_t {
   kEnd = 6,       // a producer leaves, the end may have to be placed
 };
 
+inline constexpr uint64_t kPutNothing = UINT64_MAX;
+
 struct alignas(128) JournalLine {
   std::atomic<uint32_t> op;
   std::atomic<uint32_t> phase;
@@ -42,7 +44,13 @@ struct alignas(128) JournalLine {
   std::atomic<uint64_t> aside;       // Place of a message leased only to be dropped; 0 = none
   std::atomic<uint64_t> waiting_on;  // reserved: what the thread waits for (deadlock detection)
   std::atomic<uint64_t> row_third;   // a third counter of the row before the operation
-  uint8_t reserved1[32];
+  // Broker: the request (its number in the catalog) that the next put answers; 0 = none. Stays
+  // until the put's outcome is recorded there.
+  std::atomic<uint64_t> request;
+  // Of a put that drops the oldest: the id it published, or kPutNothing, before the line serves
+  // another operation; 0 = look at op, phase and id.
+  std::atomic<uint64_t> published;
+  uint8_t reserved1[16];
 };
 
 static_assert(sizeof(JournalLine) == 128 && alignof(JournalLine) == 128);

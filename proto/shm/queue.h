@@ -269,9 +269,14 @@ class Queue {
 
   // ---- broker only ----
   /// Repairs every word that names `dead`. `lines` are its journal lines. Idempotent; a reaper that
-  /// dies is repaired like any other actor. Ends by waking everybody.
+  /// dies is repaired like any other actor. Ends by waking everybody. When `lines` are copies,
+  /// `origins` are what they were copied from: decisions are written there too (and only written).
   void reap(Actor& reaper, uint16_t dead, JournalLine* lines, size_t line_count,
-            const DeathInfo& info);
+            const DeathInfo& info, JournalLine* const* origins = nullptr);
+  /// The id of the message that the dead writer of `line` published with its last put here, which
+  /// it began with `request` set; 0 if none. Decided once: a put that was not published now will
+  /// never be. Before reap().
+  uint64_t decide_put(JournalLine& line) const;
   /// The net under lost wakes and late hints; call every 50 ms while somebody waits.
   void rescan(Actor& reaper);
   /// When nothing is in the queue and nobody is at work, totals that a death left behind are set
@@ -359,8 +364,9 @@ class Queue {
   void wake_all(Actor& a, WakeWord& word, uint32_t dirty_bit);
   void wake_everyone(Actor& a);
   // queue_reap.cc
-  void reap_line(Actor& reaper, uint16_t dead, JournalLine& line);
-  void reap_put(Actor& reaper, uint16_t dead, JournalLine& line);
+  void reap_line(Actor& reaper, uint16_t dead, JournalLine& line, JournalLine& origin);
+  void reap_put(Actor& reaper, uint16_t dead, JournalLine& line, JournalLine& origin);
+  static bool claim_stands(Place p, SlotWord w, uint16_t holder);
   void reap_delivery(uint16_t dead, JournalOp op, JournalLine& line);
   void reap_words(Actor& reaper, uint16_t dead, const uint64_t* asides, size_t aside_count);
   void reap_slot(Actor& reaper, uint16_t dead, Place p, bool counted);

@@ -123,10 +123,14 @@ Outcome Queue::put_dropping(Actor& a, const MessageIn& m, uint32_t chunk, uint64
     uint64_t raw = oldest.word;
     const uint64_t dropped_id = ring().slot(oldest.place).id.load(std::memory_order_relaxed);
     a.journal->aside.store(oldest.place.encode(), std::memory_order_relaxed);
+    a.journal->phase.store(0, std::memory_order_release);
+    a.journal->published.store(0, std::memory_order_release);
     std::atomic_signal_fence(std::memory_order_seq_cst);
     if (!lease_announced(a, oldest.place, &raw, true)) continue;
     ring().store_head_hint(oldest.place);
     const Outcome outcome = claim_publish(a, m, chunk, id);
+    a.journal->published.store(outcome == Outcome::kOk ? *id : kPutNothing,
+                               std::memory_order_release);
     if (outcome == Outcome::kOk || outcome == Outcome::kFull) {
       finish(a, oldest.place, raw, dropped_id, true);
     } else {

@@ -20,7 +20,7 @@ constexpr bool holds_message(SlotState s) {
 }  // namespace
 
 void Queue::reap(Actor& reaper, uint16_t dead, JournalLine* lines, size_t line_count,
-                 const DeathInfo& info) {
+                 const DeathInfo& info, JournalLine* const* origins) {
   constexpr size_t kAsidesMax = 64;
   uint64_t asides[kAsidesMax];
   size_t aside_count = 0;
@@ -28,7 +28,7 @@ void Queue::reap(Actor& reaper, uint16_t dead, JournalLine* lines, size_t line_c
     const uint64_t aside = lines[i].aside.load(std::memory_order_acquire);
     if (aside != 0 && aside_count < kAsidesMax) asides[aside_count++] = aside;
     if (lines[i].object.load(std::memory_order_relaxed) == static_cast<uint32_t>(object_id()))
-      reap_line(reaper, dead, lines[i]);
+      reap_line(reaper, dead, lines[i], origins != nullptr ? *origins[i] : lines[i]);
   }
   reap_words(reaper, dead, asides, aside_count);
   pool_.reap(dead);
@@ -38,23 +38,47 @@ void Queue::reap(Actor& reaper, uint16_t dead, JournalLine* lines, size_t line_c
   wake_everyone(reaper);
 }
 
-void Queue::reap_line(Actor& reaper, uint16_t dead, JournalLine& line) {
+void Queue::reap_line(Actor& reaper, uint16_t dead, JournalLine& line, JournalLine& origin) {
   const auto op = static_cast<JournalOp>(line.op.load(std::memory_order_acquire));
   const Place p = Place::decode(line.place.load(std::memory_order_relaxed));
   if (op == JournalOp::kIdle) return;
   if (op == JournalOp::kEnd) {
     after_producer_left(reaper, true);
   } else if (p.segment < memory_.segments()) {
-    if (op == JournalOp::kPut) reap_put(reaper, dead, line);
+    if (op == JournalOp::kPut) reap_put(reaper, dead, line, origin);
     if (op == JournalOp::kTakeAuto || op == JournalOp::kLease || op == JournalOp::kAck ||
         op == JournalOp::kReturn)
       reap_delivery(dead, op, line);
   }
   line.op.store(static_cast<uint32_t>(JournalOp::kIdle), std::memory_order_release);
+  origin.op.store(static_cast<uint32_t>(JournalOp::kIdle), std::memory_order_release);
+}
+
+uint64_t Queue::decide_put(JournalLine& line) const {
+  const uint64_t published = line.published.load(std::memory_order_acquire);
+  if (published != 0) return published == kPutNothing ? 0 : published;
+  if (line.object.load(std::memory_order_relaxed) != static_cast<uint32_t>(object_id())) return 0;
+  if (line.phase.load(std::memory_order_relaxed) != 1) return 0;
+  const uint64_t id = line.id.load(std::memory_order_relaxed);
+  const auto op = static_cast<JournalOp>(line.op.load(std::memory_order_acquire));
+  if (op == JournalOp::kIdle) return id;  // it ended, and with a message put
+  const Place p = Place::decode(line.place.load(std::memory_order_relaxed));
+  if (op != JournalOp::kPut || p.position == 0 || p.segment >= memory_.segments()) return 0;
+  const auto holder = static_cast<uint16_t>(line.holder.load(std::memory_order_relaxed));
+  const SlotWord w = SlotWord::decode(ring().slot(p).word.load(std::memory_order_acquire));
+  if (!claim_stands(p, w, holder)) return id;
+  line.phase.store(0, std::memory_order_release);
+  return 0;
+}
+
+/// Still in the hands of the producer that claimed it at `p`: not published.
+bool Queue::claim_stands(Place p, SlotWord w, uint16_t holder) {
+  return w.owner == holder && (w.state == SlotState::kTomb ||
+                               (w.state == SlotState::kWriting && w.lap == QRing::sequence_of(p)));
 }
 
 /// Claimed and no longer in the dead's hands: put. Everything else: withdrawn.
-void Queue::reap_put(Actor&, uint16_t dead, JournalLine& line) {
+void Queue::reap_put(Actor&, uint16_t dead, JournalLine& line, JournalLine& origin) {
   const Place p = Place::decode(line.place.load(std::memory_order_relaxed));
   const uint32_t chunk = line.chunk.load(std::memory_order_relaxed);
   const uint64_t id = line.id.load(std::memory_order_relaxed);
@@ -63,14 +87,13 @@ void Queue::reap_put(Actor&, uint16_t dead, JournalLine& line) {
   bool published = false;
   if (p.position != 0) {
     const SlotWord w = SlotWord::decode(ring().slot(p).word.load(std::memory_order_acquire));
-    const bool still_mine =
-        w.owner == holder && (w.state == SlotState::kTomb ||
-                              (w.state == SlotState::kWriting && w.lap == QRing::sequence_of(p)));
+    const bool still_mine = claim_stands(p, w, holder);
     published = line.phase.load(std::memory_order_relaxed) == 1 && !still_mine;
     if (still_mine) {
       // The decision before the deed: the next reaper would take the freed slot for a published
       // one.
       line.phase.store(0, std::memory_order_release);
+      origin.phase.store(0, std::memory_order_release);
       ring().withdraw(p, holder);
     }
   }

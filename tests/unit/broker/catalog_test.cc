@@ -33,14 +33,15 @@ class Memory {
   }
   // The parts that a few writes can touch; the rest of the session table stays zero.
   static constexpr size_t kHead = sizeof(CatalogHeader) + 8 * sizeof(ObjectRecord) + 16 * 128;
-  size_t tail_at() const { return bytes_ - 4096; }
+  static constexpr size_t kTail = 8192;
+  size_t tail_at() const { return bytes_ - kTail; }
   bool same(const Memory& other) const {
     return std::memcmp(base_, other.base_, kHead) == 0 &&
-           std::memcmp(at(tail_at()), other.at(tail_at()), 4096) == 0;
+           std::memcmp(at(tail_at()), other.at(tail_at()), kTail) == 0;
   }
   void copy(const Memory& other) {
     std::memcpy(base_, other.base_, kHead);
-    std::memcpy(at(tail_at()), other.at(tail_at()), 4096);
+    std::memcpy(at(tail_at()), other.at(tail_at()), kTail);
   }
 
  private:
@@ -72,19 +73,20 @@ std::string view(const Catalog& catalog) {
                  std::to_string(entry.options.max_len) + " " +
                  std::to_string(static_cast<int>(state)));
   });
-  catalog.each_session([&](uint16_t owner, SessionState state, uint32_t generation,
-                           const SessionEntry& entry) {
-    lines.insert("session " + std::to_string(owner) + " " + std::to_string(generation) + " " +
-                 std::to_string(entry.pid) + " " + std::to_string(static_cast<int>(state)));
-  });
+  catalog.each_session(
+      [&](uint16_t owner, SessionState state, uint32_t generation, const SessionEntry& entry) {
+        lines.insert("session " + std::to_string(owner) + " " + std::to_string(generation) + " " +
+                     std::to_string(entry.pid) + " " + std::to_string(static_cast<int>(state)));
+      });
   std::string text;
   for (const std::string& line : lines) text += line + "\n";
   return text;
 }
 
-// Sizes are such that the requests fill the last page.
+// What is known of a request after the broker's death.
 std::string requests_view(Catalog& catalog) {
-  const auto found = catalog.begin_request(1, 7, "again");
+  catalog.end_all_requests();
+  const auto found = catalog.begin_request(1, 7, "again", 3);
   std::string text = std::to_string(static_cast<int>(found.state));
   for (const uint64_t id : found.ids) text += " " + std::to_string(id);
   return text;
@@ -166,20 +168,21 @@ void two_objects(Catalog& catalog) {
 }
 
 TEST(CatalogStepKill, AddObject) {
-  expect_atomic(two_objects, [](Catalog& c) { (void)c.add_object(object(9, "three", 30)); },
-                [](Catalog& c) { return view(c); });
+  expect_atomic(
+      two_objects, [](Catalog& c) { (void)c.add_object(object(9, "three", 30)); },
+      [](Catalog& c) { return view(c); });
 }
 
 TEST(CatalogStepKill, UpdateObject) {
   expect_atomic(
-      two_objects,
-      [](Catalog& c) { (void)c.update_object(slot_of(c, 2), object(2, "two", 99)); },
+      two_objects, [](Catalog& c) { (void)c.update_object(slot_of(c, 2), object(2, "two", 99)); },
       [](Catalog& c) { return view(c); });
 }
 
 TEST(CatalogStepKill, RemoveObject) {
-  expect_atomic(two_objects, [](Catalog& c) { c.remove_object(slot_of(c, 1)); },
-                [](Catalog& c) { return view(c); });
+  expect_atomic(
+      two_objects, [](Catalog& c) { c.remove_object(slot_of(c, 1)); },
+      [](Catalog& c) { return view(c); });
 }
 
 TEST(CatalogStepKill, AddSession) {
@@ -198,13 +201,14 @@ TEST(CatalogStepKill, RemoveSession) {
                 [](Catalog& c) { c.remove_session(3); }, [](Catalog& c) { return view(c); });
 }
 
-TEST(CatalogStepKill, FinishRequest) {
-  expect_atomic([](Catalog& c) { (void)c.begin_request(1, 7, "again"); },
-                [](Catalog& c) {
-                  const auto found = c.begin_request(1, 7, "again");
-                  c.finish_request(found.slot, found.number, {11, 12, 13});
-                },
-                requests_view);
+TEST(CatalogStepKill, NoteRequest) {
+  expect_atomic([](Catalog& c) { c.note_request(c.begin_request(1, 7, "again", 3).number, 11); },
+                [](Catalog& c) { c.note_request(1, 12); }, requests_view);
+}
+
+TEST(CatalogStepKill, EndRequest) {
+  expect_atomic([](Catalog& c) { c.note_request(c.begin_request(1, 7, "again", 3).number, 11); },
+                [](Catalog& c) { c.end_request(1, true); }, requests_view);
 }
 
 TEST(Catalog, RefusesForeignMemory) {
@@ -236,14 +240,38 @@ TEST(Catalog, OldRequestsAreForgottenInOrder) {
   Catalog::format(memory.base(), kSizes);
   auto catalog = memory.attach();
   for (const char* id : {"a", "b", "c", "d", "e"}) {
-    const auto request = catalog->begin_request(1, 7, id);
+    const auto request = catalog->begin_request(1, 7, id, 1);
     EXPECT_EQ(request.state, RequestState::kFree);
-    catalog->finish_request(request.slot, request.number, {1});
+    catalog->note_request(request.number, 1);
+    catalog->end_request(request.number, true);
   }
   catalog = memory.attach();
-  EXPECT_EQ(catalog->begin_request(1, 7, "e").state, RequestState::kDone);
-  EXPECT_EQ(catalog->begin_request(1, 8, "e").state, RequestState::kFree);  // another uid
-  EXPECT_EQ(catalog->begin_request(1, 7, "a").state, RequestState::kFree);  // long gone
+  EXPECT_EQ(catalog->begin_request(1, 7, "e", 1).state, RequestState::kDone);
+  EXPECT_EQ(catalog->begin_request(1, 8, "e", 1).state, RequestState::kFree);  // another uid
+  EXPECT_EQ(catalog->begin_request(1, 7, "a", 1).state, RequestState::kFree);  // long gone
+}
+
+TEST(Catalog, ARequestCutOffGoesOnBehindWhatIsIn) {
+  Memory memory;
+  Catalog::format(memory.base(), kSizes);
+  auto catalog = memory.attach();
+  const auto first = catalog->begin_request(1, 7, "r", 3);
+  EXPECT_EQ(catalog->begin_request(1, 7, "r", 3).state, RequestState::kStarted);
+  catalog->note_request(first.number, 40);
+  catalog->note_request(first.number, 40);  // again = no change
+  catalog = memory.attach();
+  catalog->end_all_requests();
+  const auto second = catalog->begin_request(1, 7, "r", 3);
+  EXPECT_EQ(second.state, RequestState::kPartly);
+  EXPECT_EQ(second.ids, std::vector<uint64_t>{40});
+  EXPECT_EQ(catalog->request_object(second.number), 1u);
+  catalog->note_request(second.number, 41);
+  catalog->note_request(second.number, 44);
+  catalog->end_request(second.number, true);
+  const auto third = catalog->begin_request(1, 7, "r", 3);
+  EXPECT_EQ(third.state, RequestState::kDone);
+  EXPECT_EQ(third.ids, (std::vector<uint64_t>{40, 41, 44}));
+  EXPECT_EQ(catalog->request_object(third.number), 0u);
 }
 
 }  // namespace

@@ -65,10 +65,11 @@ class CoreTest : public testing::Test {
     return ref.ok() ? ref->queue : nullptr;
   }
   static objects::PutResult put(objects::Queue& queue, std::string_view body,
-                                int64_t deadline_ns = 0) {
+                                int64_t deadline_ns = 0, objects::PutRecord record = {}) {
     std::promise<objects::PutResult> done;
-    queue.put_async(user(0), {{1, body}}, deadline_ns,
-                    [&](objects::PutResult result) { done.set_value(std::move(result)); });
+    queue.put_async(
+        user(0), {{1, body}}, deadline_ns,
+        [&](objects::PutResult result) { done.set_value(std::move(result)); }, std::move(record));
     return done.get_future().get();
   }
   static objects::GetResult get(objects::Queue& queue, const Caller& caller, AckMode ack,
@@ -398,17 +399,34 @@ TEST_F(CoreTest, MemoryWithoutARecordIsDroppedAndItsIdNotReused) {
 
 TEST_F(CoreTest, RequestIdIsPutOnceOverRestarts) {
   const auto ref = create(user(5), "q");
-  auto request = core_->begin_request(user(5), *ref, "r-1");
+  auto request = core_->begin_request(user(5), *ref, "r-1", 1);
   ASSERT_TRUE(request.ok());
   EXPECT_FALSE(request->seen);
-  const auto ids = put(*ref->queue, "x").ids;
+  const auto ids = put(*ref->queue, "x", 0, request->record).ids;
   core_->finish_request(*request, ids);
   restart();
   const auto again = core_->begin_request(
-      user(5), *core_->find_queue(user(5), "q", Need::kWrite), "r-1");
+      user(5), *core_->find_queue(user(5), "q", Need::kWrite), "r-1", 1);
   ASSERT_TRUE(again.ok());
   EXPECT_TRUE(again->seen);
-  EXPECT_EQ(again->ids, ids);
+  EXPECT_EQ(again->record.ids, ids);
+}
+
+TEST_F(CoreTest, ARequestThatFoundNoRoomIsForgotten) {
+  QueueOptions options{};
+  options.given = local::kGivenMaxLen | local::kGivenOverflow;
+  options.max_len = 1;
+  options.overflow = static_cast<uint8_t>(shm::Overflow::kReject);
+  const auto ref = create(user(5), "q", options);
+  ASSERT_TRUE(put(*ref->queue, "x").status.ok());
+  for (int round = 0; round < 2; ++round) {
+    auto request = core_->begin_request(user(5), *ref, "r-1", 1);
+    ASSERT_TRUE(request.ok() && !request->seen);
+    const auto result = put(*ref->queue, "y", 0, request->record);
+    EXPECT_TRUE(result.status.is(Reason::kFull));
+    core_->finish_request(*request, result.ids);
+  }
+  EXPECT_EQ(core_->begin_request(user(5), *ref, "r-2", 33).reason(), Reason::kInvalidArgument);
 }
 
 TEST_F(CoreTest, DeletedQueueEndsThoseWhoWait) {
