@@ -126,7 +126,7 @@ class Core final : public Broker, public objects::Host {
   void quarantine(const ObjectRef& object, const std::string& why);
   void drop_strays(Kept& kept);
   void reap_the_dead();
-  void restore_leases();
+  void restore_remote();
 
   // core_objects.cc
   Result<std::string> full_name(const Caller& caller, std::string_view name) const;

@@ -84,7 +84,7 @@ Status Core::take_over() {
   take_objects(kept);
   drop_strays(kept);
   reap_the_dead();
-  restore_leases();
+  restore_remote();
   loop_.watch(doorbell_read_.get(), EPOLLIN, [this](uint32_t) { serve_waiting(); });
   for (const SessionRef& session : sessions_.all()) {
     if (session->kind != SessionKind::kLocal) continue;
@@ -265,14 +265,14 @@ void Core::reap_the_dead() {
   dead_at_start_.clear();
 }
 
-void Core::restore_leases() {
+void Core::restore_remote() {
   std::unordered_map<uint16_t, int64_t> terms;
   for (const SessionRef& session : sessions_.all()) {
     if (session->remote()) terms[session->owner] = 0;
   }
   terms[sessionless_->owner] = message_lease_ns();
   for (const auto& [id, object] : objects_) {
-    if (object->queue && !object->damaged()) object->queue->restore_leases(terms);
+    if (object->queue && !object->damaged()) object->queue->restore(terms);
   }
 }
 

@@ -101,6 +101,11 @@ Status Queue::register_producer(const Caller& caller, uint64_t key) {
     return Status(Reason::kInvalidArgument, "registering a producer needs a session; open one")
         .with_object("queue " + name_);
   }
+  if (key > shm::kProducerKeyMax) {
+    return Status(Reason::kInvalidArgument, "a producer's number is below 2^40")
+        .with_object("queue " + name_)
+        .with_limit(shm::kProducerKeyMax, key);
+  }
   std::lock_guard lock(mutex_);
   Status status;
   if (dead_to(&status)) return status;
@@ -113,7 +118,7 @@ Status Queue::register_producer(const Caller& caller, uint64_t key) {
         .with_limit(kProducersPerSessionMax, count);
   }
   uint32_t cell = 0;
-  status = status_of(ring_.register_producer(actor(caller.owner), &cell));
+  status = status_of(ring_.register_producer(actor(caller.owner), &cell, key));
   if (status.ok()) producers_[{caller.owner, key}] = cell;
   return status;
 }
@@ -125,11 +130,7 @@ Status Queue::unregister_producer(const Caller& caller, uint64_t key) {
     Status status;
     if (dead_to(&status)) return status;
     const auto it = producers_.find({caller.owner, key});
-    if (it == producers_.end()) {
-      return Status(Reason::kInvalidArgument,
-                    "this session has registered no producer " + std::to_string(key))
-          .with_object("queue " + name_);
-    }
+    if (it == producers_.end()) return Status();  // asked again, after a lost answer
     ring_.unregister_producer(actor(caller.owner), it->second);
     producers_.erase(it);
     settle(&finished);

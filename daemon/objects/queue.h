@@ -153,7 +153,7 @@ class Queue : public std::enable_shared_from_this<Queue> {
   Status reopen();
   // A session only. `key` tells its producers apart; the same again = no change.
   Status register_producer(const Caller& caller, uint64_t key);
-  // Clean; the last one of all sessions may end the stream.
+  // Clean; the last one of all sessions may end the stream. One that is not there = no change.
   Status unregister_producer(const Caller& caller, uint64_t key);
   Result<uint64_t> purge(unsigned states);  // shm::StateMask bits
   Result<uint32_t> kick(uint32_t max);
@@ -179,9 +179,9 @@ class Queue : public std::enable_shared_from_this<Queue> {
             shm::JournalLine* const* origins);
   // The message that a dead broker published last by this line; 0: none. See shm::Queue.
   uint64_t decide_put(shm::JournalLine& line);
-  // Leases of these owners that an earlier incarnation granted get a full new term each
-  // (0 = for as long as the session lives).
-  void restore_leases(const std::unordered_map<uint16_t, int64_t>& term_ns_by_owner);
+  // What an earlier incarnation knew of these owners: their producers, and their leases, which get
+  // a full new term each (0 = for as long as the session lives).
+  void restore(const std::unordered_map<uint16_t, int64_t>& term_ns_by_owner);
   // Gives memory of free bodies back to the machine; bytes.
   uint64_t trim();
   // The name is gone: operations and waiting callers, local and remote, end with CLOSED.
@@ -215,6 +215,8 @@ class Queue : public std::enable_shared_from_this<Queue> {
   bool serve_putters(Finished* finished);
   void serve_joiners(Finished* finished);
   shm::Outcome take_one(Waiter& wait);
+  shm::Outcome put_bodies(Waiter& wait);
+  shm::Outcome put_recorded(Waiter& wait);
   bool others_hold(const Caller& caller) const;
   void end_due(std::list<Wait>& list, int64_t now_ns, Finished* finished);
   void expire_leases(int64_t now_ns);

@@ -15,8 +15,8 @@ constexpr uint32_t kReserved = 256;  // deliveries that a get of several makes r
 // message goes back. A lease of a caller carries the session's number and outlives the broker.
 shm::Outcome Queue::take_one(Waiter& wait) {
   const bool auto_ack = wait.get.ack == AckMode::kAuto;
-  const uint16_t holder = wait.caller.owner != kNoOwner ? wait.caller.owner
-                                                        : host_.sessionless_owner();
+  const uint16_t holder =
+      wait.caller.owner != kNoOwner ? wait.caller.owner : host_.sessionless_owner();
   shm::Taken taken;
   const shm::Outcome outcome = ring_.take(actor(auto_ack ? host_.own_owner() : holder),
                                           shm::TakeMode::kLease, &taken, shm::kTry);
@@ -203,8 +203,10 @@ void Queue::undelivered(const Delivery& delivery) {
     const auto it = leases_.find(delivery.id);
     const bool explicit_lease = it != leases_.end() && it->second.ticket == delivery.ticket;
     const uint16_t holder = explicit_lease ? it->second.owner : host_.own_owner();
-    if (explicit_lease) drop_lease(delivery.id);
-    else if (auto_pending_ > 0) --auto_pending_;
+    if (explicit_lease)
+      drop_lease(delivery.id);
+    else if (auto_pending_ > 0)
+      --auto_pending_;
     if (!quarantined()) (void)ring_.nack(actor(holder), delivery.ticket, false);
     settle(&finished);
   }

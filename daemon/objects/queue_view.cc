@@ -84,9 +84,14 @@ std::vector<Holder> Queue::holders_locked() {
   return out;
 }
 
-void Queue::restore_leases(const std::unordered_map<uint16_t, int64_t>& term_ns_by_owner) {
+void Queue::restore(const std::unordered_map<uint16_t, int64_t>& term_ns_by_owner) {
   std::lock_guard lock(mutex_);
   if (quarantined()) return;
+  uint16_t owner = 0;
+  uint64_t key = 0;
+  for (uint32_t cell = 0; ring_.next_producer(&cell, &owner, &key); ++cell) {
+    if (term_ns_by_owner.contains(owner)) producers_[{owner, key}] = cell;
+  }
   const int64_t now = host_.now_ns();
   shm::BrowseRow rows[kRowsAtOnce];
   uint64_t after = 0;

@@ -19,8 +19,9 @@ Wait Queue::get_async(const Caller& caller, const GetParams& params, int64_t dea
     std::lock_guard lock(mutex_);
     if (params.ack == AckMode::kOnNext && caller.owner == kNoOwner) {
       finish(wait,
-             Status(Reason::kInvalidArgument, "ack mode on_next needs a session; open one, or "
-                                              "use manual"),
+             Status(Reason::kInvalidArgument,
+                    "ack mode on_next needs a session; open one, or "
+                    "use manual"),
              &finished);
     } else {
       if (params.ack == AckMode::kOnNext) ack_previous(caller);
@@ -192,7 +193,7 @@ bool Queue::serve_getters(Finished* finished) {
     while (outcome == shm::Outcome::kOk && messages.size() < wait->get.count_max &&
            bytes <= wait->get.bytes_max) {
       outcome = take_one(*wait);
-      if (outcome == shm::Outcome::kOk) bytes += messages.back().body.size();
+      if (outcome == shm::Outcome::kOk) bytes += messages.back().body_bytes;
     }
     if (!messages.empty()) {
       progress = true;
@@ -206,29 +207,54 @@ bool Queue::serve_getters(Finished* finished) {
   return progress;
 }
 
+// What is not in yet, as far as there is room.
+shm::Outcome Queue::put_bodies(Waiter& wait) {
+  constexpr size_t kTogether = 64;
+  shm::MessageIn messages[kTogether];
+  uint64_t ids[kTogether];
+  shm::Actor& self = actor(host_.own_owner());
+  shm::Outcome outcome = shm::Outcome::kOk;
+  while (outcome == shm::Outcome::kOk && wait.next_body < wait.bodies.size()) {
+    const size_t count = std::min(kTogether, wait.bodies.size() - wait.next_body);
+    for (size_t i = 0; i < count; ++i) {
+      const Body& body = wait.bodies[wait.next_body + i];
+      messages[i] = {body.bytes.data(), body.bytes.size(), body.kind};
+    }
+    size_t done = 0;
+    outcome = ring_.put_many(self, messages, count, shm::kTry, &done, ids);
+    wait.put.ids.insert(wait.put.ids.end(), ids, ids + done);
+    wait.next_body += done;
+  }
+  return outcome;
+}
+
+// One at a time, each in the record that a repeated request is answered from.
+shm::Outcome Queue::put_recorded(Waiter& wait) {
+  shm::Outcome outcome = shm::Outcome::kOk;
+  while (outcome == shm::Outcome::kOk && wait.next_body < wait.bodies.size()) {
+    const Body& body = wait.bodies[wait.next_body];
+    uint64_t id = 0;
+    host_.recorded_put_begins(wait.record);
+    outcome = ring_.put(actor(host_.own_owner()), {body.bytes.data(), body.bytes.size(), body.kind},
+                        shm::kTry, &id);
+    host_.recorded_put_ended(wait.record, outcome == shm::Outcome::kOk ? id : 0);
+    if (outcome != shm::Outcome::kOk) break;
+    wait.put.ids.push_back(id);
+    ++wait.next_body;
+  }
+  return outcome;
+}
+
 bool Queue::serve_putters(Finished* finished) {
   bool progress = false;
   while (!putters_.empty()) {
     const Wait wait = putters_.front();
-    shm::Outcome outcome = shm::Outcome::kOk;
-    uint64_t body_bytes = 0;
-    while (outcome == shm::Outcome::kOk && wait->next_body < wait->bodies.size()) {
-      const Body& body = wait->bodies[wait->next_body];
-      body_bytes = body.bytes.size();
-      uint64_t id = 0;
-      if (wait->record != 0) host_.recorded_put_begins(wait->record);
-      outcome = ring_.put(actor(host_.own_owner()),
-                          {body.bytes.data(), body.bytes.size(), body.kind}, shm::kTry, &id);
-      if (wait->record != 0) {
-        host_.recorded_put_ended(wait->record, outcome == shm::Outcome::kOk ? id : 0);
-      }
-      if (outcome != shm::Outcome::kOk) break;
-      wait->put.ids.push_back(id);
-      ++wait->next_body;
-      progress = true;
-    }
-    const bool may_wait = ring_.limits().overflow == shm::Overflow::kBlock &&
-                          wait->deadline_ns > 0;
+    const size_t before = wait->next_body;
+    const shm::Outcome outcome = wait->record != 0 ? put_recorded(*wait) : put_bodies(*wait);
+    progress |= wait->next_body != before;
+    const uint64_t body_bytes =
+        wait->next_body < wait->bodies.size() ? wait->bodies[wait->next_body].bytes.size() : 0;
+    const bool may_wait = ring_.limits().overflow == shm::Overflow::kBlock && wait->deadline_ns > 0;
     if (outcome == shm::Outcome::kFull && may_wait) return progress;
     finish(wait, status_of(outcome, body_bytes), finished);
   }
@@ -249,8 +275,8 @@ void Queue::end_due(std::list<Wait>& list, int64_t now_ns, Finished* finished) {
       finish(wait, status_of(waited ? shm::Outcome::kTimedOut : shm::Outcome::kEmpty), finished);
     } else if (wait->on_put) {
       const Body& body = wait->bodies[wait->next_body];
-      finish(wait, status_of(waited ? shm::Outcome::kTimedOut : shm::Outcome::kFull,
-                             body.bytes.size()),
+      finish(wait,
+             status_of(waited ? shm::Outcome::kTimedOut : shm::Outcome::kFull, body.bytes.size()),
              finished);
     } else {
       wait->joined.unfinished = ring_.counts().unfinished();

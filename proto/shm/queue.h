@@ -247,8 +247,11 @@ class Queue {
 
   Outcome shutdown(Actor& a, bool immediate);
   Outcome reopen(Actor& a);
-  /// A producer registration of the actor's session; `cell` names it.
-  Outcome register_producer(Actor& a, uint32_t* cell);
+  /// A producer registration of the actor's session; `cell` names it. `key` (kProducerKeyMax at
+  /// most) is the caller's own name for it.
+  Outcome register_producer(Actor& a, uint32_t* cell, uint64_t key = 0);
+  /// The first registration at or after *cell; false when there is none. Touches nothing.
+  bool next_producer(uint32_t* cell, uint16_t* owner, uint64_t* key) const;
   void unregister_producer(Actor& a, uint32_t cell);
   /// Waits until nothing is ready, leased or returned.
   Outcome join(Actor& a, int64_t deadline_ns);
@@ -375,7 +378,7 @@ class Queue {
   uint32_t rebuild_returned(uint32_t from, uint32_t to);
   void after_producer_left(Actor& a, bool one_left_cleanly);
   Outcome place_end(Actor& a, EndCause cause);
-  uint32_t free_row(RowState state, uint16_t owner, uint16_t thread);
+  uint32_t free_row(uint64_t claim);
   // queue_inspect.cc
   template <class Visit>
   void each_slot(Visit visit) const;

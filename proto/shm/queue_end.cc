@@ -49,7 +49,7 @@ Outcome Queue::reopen(Actor& a) {
   return Outcome::kCorrupt;
 }
 
-uint32_t Queue::free_row(RowState state, uint16_t owner, uint16_t thread) {
+uint32_t Queue::free_row(uint64_t claim) {
   for (uint32_t i = 0; i < kRowsMax; ++i) {
     auto& word = memory_.row(i).word;
     if (word.load(std::memory_order_relaxed) != 0) continue;
@@ -59,13 +59,13 @@ uint32_t Queue::free_row(RowState state, uint16_t owner, uint16_t thread) {
     }
     if (!memory_.back_row(i)) return kRowNone;
     uint64_t empty = 0;
-    if (word.compare_exchange_strong(empty, row_word(state, owner, thread))) return i;
+    if (word.compare_exchange_strong(empty, claim)) return i;
   }
   return kRowNone;
 }
 
 Outcome Queue::enter(Actor& a) {
-  a.row = free_row(RowState::kThread, a.owner, a.thread);
+  a.row = free_row(row_word(RowState::kThread, a.owner, a.thread));
   a.head_seen = 0;
   a.bytes_allowed = 0;
   a.leases_allowed = 0;
@@ -80,9 +80,21 @@ void Queue::leave(Actor& a) {
   a.row = kRowNone;
 }
 
-Outcome Queue::register_producer(Actor& a, uint32_t* cell) {
-  *cell = free_row(RowState::kProducer, a.owner, a.thread);
+Outcome Queue::register_producer(Actor& a, uint32_t* cell, uint64_t key) {
+  *cell = free_row(producer_word(a.owner, key));
   return *cell == kRowNone ? Outcome::kTooManyThreads : Outcome::kOk;
+}
+
+bool Queue::next_producer(uint32_t* cell, uint16_t* owner, uint64_t* key) const {
+  const uint32_t used = header().rows_used.load(std::memory_order_acquire);
+  for (; *cell < used && *cell < kRowsMax; ++*cell) {
+    const uint64_t word = memory_.row(*cell).word.load(std::memory_order_acquire);
+    if (row_state(word) != RowState::kProducer) continue;
+    *owner = row_owner(word);
+    *key = producer_key(word);
+    return true;
+  }
+  return false;
 }
 
 void Queue::unregister_producer(Actor& a, uint32_t cell) {

@@ -101,7 +101,9 @@ static_assert(sizeof(SegmentControl) == 64);
 /// writer, the thread named in `word`; they stay when the row changes hands, so sums over all rows
 /// are exact.
 struct alignas(128) Row {
-  std::atomic<uint64_t> word;  // owner 16 | thread 16 << 16 | RowState << 32
+  // owner 16 | thread 16 << 16 | RowState << 32; of a producer: the low 16 bits of its key stand for
+  // the thread, the other 24 << 40
+  std::atomic<uint64_t> word;
   std::atomic<uint64_t> bytes_in;
   std::atomic<uint64_t> bytes_out;
   std::atomic<uint64_t> puts;
@@ -126,6 +128,11 @@ enum class RowState : uint8_t { kEmpty = 0, kThread = 1, kProducer = 2, kProduce
 constexpr uint64_t row_word(RowState state, uint16_t owner, uint16_t thread) {
   return owner | (uint64_t{thread} << 16) | (static_cast<uint64_t>(state) << 32);
 }
+inline constexpr uint64_t kProducerKeyMax = (uint64_t{1} << 40) - 1;
+constexpr uint64_t producer_word(uint16_t owner, uint64_t key) {
+  return row_word(RowState::kProducer, owner, static_cast<uint16_t>(key)) | ((key >> 16) << 40);
+}
+constexpr uint64_t producer_key(uint64_t w) { return ((w >> 16) & 0xffff) | ((w >> 40) << 16); }
 constexpr RowState row_state(uint64_t w) { return static_cast<RowState>((w >> 32) & 255); }
 constexpr uint16_t row_owner(uint64_t w) { return static_cast<uint16_t>(w); }
 

@@ -429,6 +429,35 @@ TEST_F(CoreTest, ARequestThatFoundNoRoomIsForgotten) {
   EXPECT_EQ(core_->begin_request(user(5), *ref, "r-2", 33).reason(), Reason::kInvalidArgument);
 }
 
+TEST_F(CoreTest, ProducersOfRemoteSessionsKeepTheirNumbersOverRestarts) {
+  QueueOptions options{};
+  options.given = local::kGivenEos;
+  options.eos = static_cast<uint8_t>(shm::Eos::kLastProducer);
+  ASSERT_TRUE(create(user(5), "q", options).ok());
+  const auto session = core_->open_session(user(5), 0, "", nullptr);
+  ASSERT_TRUE(session.ok());
+  Caller caller = user(5);
+  ASSERT_TRUE(core_->enter_session(caller, session->session_id).ok());
+  const uint64_t big = shm::kProducerKeyMax - 7;
+  for (const uint64_t key : {uint64_t{1}, uint64_t{1}, big}) {
+    ASSERT_TRUE(queue("q")->register_producer(caller, key).ok());
+  }
+  EXPECT_EQ(queue("q")->register_producer(caller, shm::kProducerKeyMax + 1).reason(),
+            Reason::kInvalidArgument);
+  restart();
+  const auto q = queue("q");
+  EXPECT_EQ(q->counts().producers, 2u);
+  ASSERT_TRUE(q->register_producer(caller, big).ok());  // the answer was lost, asked again
+  EXPECT_EQ(q->counts().producers, 2u);
+  EXPECT_TRUE(q->unregister_producer(caller, 1).ok());
+  EXPECT_TRUE(q->unregister_producer(caller, 1).ok());
+  EXPECT_EQ(q->counts().producers, 1u);
+  EXPECT_FALSE(q->counts().closed);
+  restart();
+  EXPECT_TRUE(queue("q")->unregister_producer(caller, big).ok());
+  EXPECT_TRUE(queue("q")->counts().closed);
+}
+
 TEST_F(CoreTest, DeletedQueueEndsThoseWhoWait) {
   ASSERT_TRUE(create(user(5), "q").ok());
   const auto q = queue("q");
