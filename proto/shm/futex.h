@@ -19,6 +19,22 @@ inline int futex_wait(std::atomic<uint32_t>* word, uint32_t expected, int64_t ti
   return result == 0 ? 0 : errno;
 }
 
+/// Sleeps while *word == expected, until deadline_ns (CLOCK_MONOTONIC), for wakes that share a bit
+/// with `bits`. Returns 0, EAGAIN, ETIMEDOUT or EINTR.
+inline int futex_wait_until(std::atomic<uint32_t>* word, uint32_t expected, int64_t deadline_ns,
+                            uint32_t bits) {
+  const timespec deadline{deadline_ns / 1'000'000'000, deadline_ns % 1'000'000'000};
+  const long result =
+      syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, &deadline, nullptr, bits);
+  return result == 0 ? 0 : errno;
+}
+
+/// Wakes up to `count` sleepers that share a bit with `bits`; returns how many.
+inline int futex_wake_bits(std::atomic<uint32_t>* word, int count, uint32_t bits) {
+  const long woken = syscall(SYS_futex, word, FUTEX_WAKE_BITSET, count, nullptr, nullptr, bits);
+  return woken < 0 ? 0 : static_cast<int>(woken);
+}
+
 /// Wakes up to `count` sleepers; returns how many.
 inline int futex_wake(std::atomic<uint32_t>* word, int count) {
   const long woken = syscall(SYS_futex, word, FUTEX_WAKE, count, nullptr, nullptr, 0);

@@ -42,7 +42,7 @@ struct alignas(128) JournalLine {
   std::atomic<uint32_t> chunk;      // chunk taking part, or kChunkNone
   std::atomic<uint32_t> holder;     // kPut: owner in whose name the slot is claimed
   std::atomic<uint64_t> aside;       // Place of a message leased only to be dropped; 0 = none
-  std::atomic<uint64_t> waiting_on;  // reserved: what the thread waits for (deadlock detection)
+  std::atomic<uint64_t> waiting_on;  // what the thread waits for: wait_note.h
   std::atomic<uint64_t> row_third;   // a third counter of the row before the operation
   // Broker: the request (its number in the catalog) that the next put answers; 0 = none. Stays
   // until the put's outcome is recorded there.
@@ -50,7 +50,9 @@ struct alignas(128) JournalLine {
   // Of a put that drops the oldest: the id it published, or kPutNothing, before the line serves
   // another operation; 0 = look at op, phase and id.
   std::atomic<uint64_t> published;
-  uint8_t reserved1[16];
+  std::atomic<uint32_t> waiting_since_ms;  // coarse_ms() when waiting_on was published
+  std::atomic<int32_t> waiting_priority;   // of the waiter, for the choice of a victim
+  uint8_t reserved1[8];
 };
 
 static_assert(sizeof(JournalLine) == 128 && alignof(JournalLine) == 128);

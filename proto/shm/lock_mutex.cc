@@ -1,0 +1,315 @@
+// The lock word: mutex, rlock, the own lock of a condition, and the writer's side of a rw lock.
+//
+// acquire  (1) load the word; (2) nobody owns it: load base; (3) CAS {0, T} -> {me, T + 1}.
+//          Base is loaded between word and CAS, so a CAS that succeeds proves that no grant came in
+//          between: a thread that stops there cannot make a token from a later base. (4) Whoever
+//          finds base behind steps it, by CAS.
+//          Dead or stopped before (3): nothing happened. After it: the word names the dead one.
+// release  (1) CAS {me} -> {0, SLEEPERS kept, STARVING -> HANDOFF}; (2) if SLEEPERS: wake one; (3)
+//          nobody there: clear SLEEPERS and HANDOFF by CAS against the word of (1).
+//          Dead or stopped between (1) and (2): the lock is free, a sleeper is owed a wake: reap()
+//          and rescan() find {owner 0, SLEEPERS}. Before (3): one wake too many for the next.
+// waiting  take first, then look at the clock: who times out never leaves with a wake that was
+//          meant for others. A newcomer that finds HANDOFF sleeps first, kStarvingNs at most; then
+//          it counts as a sleeper, so a hand-off that nobody takes heals.
+// strict   waiters stand in cells with tickets, only the first of them takes the lock, except when
+//          it has been free for kStrictPatienceNs: the first one is stopped then.
+// rlock    `depth` is written by the owner alone, and by the reaper when the owner is dead.
+#include <climits>
+
+#include "proto/shm/cpu_pause.h"
+#include "proto/shm/lock_cells.h"
+#include "proto/shm/wait_note.h"
+
+namespace heddle::shm {
+namespace {
+
+constexpr int kLockSpins = 24;
+constexpr int64_t kStrictPatienceNs = 5'000'000;
+/// For how long a word has stood as it is, sleepers' marks apart.
+struct Unchanged {
+  uint64_t word = 0;
+  int64_t since_ns = 0;
+
+  int64_t for_ns(uint64_t seen, int64_t now_ns) {
+    seen &= ~(kSleepers | kStarving);
+    if (since_ns == 0 || seen != word) word = seen, since_ns = now_ns;
+    return now_ns - since_ns;
+  }
+};
+
+bool reentrant(const LockLine& line) {
+  const auto kind = static_cast<LockKind>(line.kind.load(std::memory_order_relaxed));
+  return kind == LockKind::kRlock || kind == LockKind::kCondition;
+}
+
+WaitFor wait_for(uint64_t flags) {
+  return (flags & kUpdate) != 0 ? WaitFor::kUpdate : WaitFor::kExclusive;
+}
+
+}  // namespace
+
+void Lock::tell_grant(uint64_t word, uint64_t base, uint64_t before, Grant* grant) {
+  const uint32_t low = token_low(word);
+  if ((base & 1) != low >> 31) {
+    // Behind by one, for `base` was loaded before the grant; the new token counts, so only a word
+    // that crossed a half is looked at.
+    uint64_t seen = base;
+    line_->base.compare_exchange_strong(seen, base + 1);
+  }
+  grant->token = full_token(base, low);
+  grant->abandoned = (before & kAbandoned) != 0;
+  grant->dead_holder =
+      grant->abandoned ? static_cast<uint32_t>(line_->dead_by.load() & kHolderMask) : 0;
+}
+
+LockOutcome Lock::acquire(LockActor& a, int64_t deadline_ns, Grant* grant) {
+  return acquire_word(a, 0, deadline_ns, grant);
+}
+
+LockOutcome Lock::acquire_word(LockActor& a, uint64_t flags, int64_t deadline_ns, Grant* grant) {
+  if (gone()) [[unlikely]]
+    return LockOutcome::kGone;
+  uint64_t word = line_->word.load(std::memory_order_acquire);
+  if ((word & kLowMask) == 0) [[likely]] {
+    const uint64_t base = line_->base.load(std::memory_order_acquire);
+    const uint64_t mine = (word + kTokenOne) | flags | a.holder();
+    if (line_->word.compare_exchange_strong(word, mine)) [[likely]] {
+      tell_grant(mine, base, 0, grant);
+      return LockOutcome::kOk;
+    }
+  }
+  return acquire_slow(a, flags, deadline_ns, grant);
+}
+
+bool Lock::take_word(LockActor& a, uint64_t flags, bool slept, bool starving, uint64_t seen,
+                     Grant* grant) {
+  const uint64_t base = line_->base.load(std::memory_order_acquire);
+  uint64_t keep = seen & kSleepers;
+  // There may be more that starve; if not, the release finds nobody to wake and clears it all.
+  if (slept && starving && keep != 0) keep |= kStarving;
+  // A claim is not a grant yet: the one who makes it one is told about the dead.
+  if ((flags & kClaimed) != 0) keep |= seen & kAbandoned;
+  const uint64_t mine = ((seen & ~kLowMask) + kTokenOne) | keep | flags | a.holder();
+  if (!line_->word.compare_exchange_strong(seen, mine)) return false;
+  tell_grant(mine, base, (flags & kClaimed) != 0 ? 0 : seen, grant);
+  return true;
+}
+
+bool Lock::first_in_line(uint32_t ticket) const {
+  return each_cell([&](Cell& cell) {
+    if (state_in(cell.word.load(std::memory_order_acquire)) != CellState::kWaiting) return true;
+    const auto other = static_cast<uint32_t>(cell.note.load(std::memory_order_acquire));
+    return static_cast<int32_t>(other - ticket) >= 0;
+  });
+}
+
+LockOutcome Lock::acquire_slow(LockActor& a, uint64_t flags, int64_t deadline_ns, Grant* grant) {
+  if (holder_in(line_->word.load(std::memory_order_relaxed)) == a.holder() && reentrant(*line_)) {
+    line_->depth.store(line_->depth.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    *grant = {.token = token()};
+    return LockOutcome::kOk;
+  }
+  const bool strict =
+      line_->fair.load(std::memory_order_relaxed) == static_cast<uint8_t>(Fairness::kStrict);
+  WaitNote note(a, wait_for(flags), static_cast<uint32_t>(line_->object_id.load()));
+  Cell* cell = nullptr;
+  uint64_t in_cell = 0;
+  uint32_t ticket = line_->ticket.load();
+  int64_t began_ns = 0;
+  Unchanged unchanged;
+  bool slept = false;
+  int spins = 0;
+  LockOutcome outcome;
+  for (;;) {
+    const uint64_t word = line_->word.load(std::memory_order_acquire);
+    const int64_t now_ns = spins < kLockSpins ? 0 : monotonic_ns();
+    const bool starving = began_ns != 0 && now_ns - began_ns > kStarvingNs;
+    const int64_t stands_ns = unchanged.for_ns(word, now_ns);
+    if (gone()) {
+      outcome = LockOutcome::kGone;
+      break;
+    }
+    if ((word & kPoisoned) != 0) {
+      outcome = LockOutcome::kPoisoned;
+      break;
+    }
+    if (holder_in(word) == 0) {
+      bool may = (word & kHandOff) == 0 || slept || starving;
+      if (strict) {
+        may = stands_ns > kStrictPatienceNs || first_in_line(cell != nullptr ? ticket : ticket + 1);
+      }
+      if (may) {
+        if (!take_word(a, flags, slept, starving, word, grant)) continue;
+        outcome = LockOutcome::kOk;
+        break;
+      }
+    } else if ((word & kClaimed) != 0 && stands_ns > kStarvingNs && !readers_inside()) {
+      // A writer that stopped while it waited for readers that have gone.
+      withdraw_claim(&a, word);
+      continue;
+    }
+    if (deadline_ns == kLockTry) {
+      outcome = LockOutcome::kTimedOut;
+      break;
+    }
+    if (++spins <= kLockSpins) {
+      for (int i = 0; i < 1 + spins * 2; ++i) cpu_pause();
+      continue;
+    }
+    if (now_ns >= deadline_ns) {
+      outcome = LockOutcome::kTimedOut;
+      break;
+    }
+    if (note.cancelled()) {
+      outcome = LockOutcome::kDeadlock;
+      break;
+    }
+    if (!note.published()) {
+      if (strict && cell == nullptr) {
+        cell = claim_cell(a, CellState::kTry, &in_cell, true);
+        if (cell == nullptr) {
+          outcome = LockOutcome::kTooMany;
+          break;
+        }
+        ticket = line_->ticket.fetch_add(1) + 1;
+        cell->note.store(ticket);
+        const uint64_t waiting = cell_in_state(in_cell, CellState::kWaiting);
+        if (cell->word.compare_exchange_strong(in_cell, waiting)) in_cell = waiting;
+      }
+      note.publish();
+      began_ns = note.since_ns();
+      continue;
+    }
+    note.tell(now_ns);
+    const uint64_t want = word | kSleepers | (slept && starving ? kStarving : 0);
+    uint64_t seen = word;
+    if (want != word && !line_->word.compare_exchange_strong(seen, want)) continue;
+    note_sleeper();
+    if (token_low(line_->seen.load()) != token_low(word)) {
+      line_->seen.store((word & ~kLowMask) | coarse_ms());
+    }
+    int64_t wake_ns = note.wake_at(now_ns, deadline_ns);
+    if (holder_in(word) == 0 || (word & kClaimed) != 0) {
+      wake_ns = std::min(wake_ns, now_ns + kStarvingNs);
+    }
+    const int result =
+        futex_wait_until(low_half(line_->word), static_cast<uint32_t>(want), wake_ns, kWakeWriters);
+    if (result == 0 || result == ETIMEDOUT) slept = true;
+    if (result == EINTR && a.interruptible) {
+      outcome = LockOutcome::kInterrupted;
+      break;
+    }
+  }
+  if (cell != nullptr) cell->word.compare_exchange_strong(in_cell, cell_emptied(in_cell));
+  if (strict && outcome != LockOutcome::kOk && cell != nullptr) {
+    const uint64_t word = line_->word.load();
+    if (holder_in(word) == 0) wake_waiters(&a, word);
+  }
+  return outcome;
+}
+
+/// Wakes whom a release to `stored` is for: of a rw lock all readers, and one that wants the word.
+void Lock::wake_waiters(LockActor* a, uint64_t stored) {
+  if ((stored & kSleepers) == 0) return;
+  const bool armed = line_->armed.load() != 0;
+  if (armed && a != nullptr) ring(*a);
+  const bool strict =
+      line_->fair.load(std::memory_order_relaxed) == static_cast<uint8_t>(Fairness::kStrict);
+  int woken = 0;
+  if (static_cast<LockKind>(line_->kind.load(std::memory_order_relaxed)) == LockKind::kRw) {
+    woken += futex_wake_bits(low_half(line_->word), INT_MAX, kWakeReaders);
+  }
+  // In a strict line only the first may take it, and the kernel does not know which that is.
+  woken += futex_wake_bits(low_half(line_->word), strict ? INT_MAX : 1, kWakeWriters);
+  if (woken != 0 || armed) return;
+  line_->word.compare_exchange_strong(stored, stored & ~(kSleepers | kHandOff | kStarving));
+}
+
+LockOutcome Lock::let_go(LockActor& a, uint64_t held) {
+  for (;;) {
+    uint64_t free = held & (~kLowMask | kSleepers);
+    if ((held & kStarving) != 0 && (held & kSleepers) != 0) free |= kHandOff;
+    if (line_->word.compare_exchange_strong(held, free)) {
+      wake_waiters(&a, free);
+      return LockOutcome::kOk;
+    }
+    if (holder_in(held) != a.holder()) return LockOutcome::kNotHeld;
+  }
+}
+
+LockOutcome Lock::release(LockActor& a, uint32_t for_holder) {
+  uint64_t word = line_->word.load(std::memory_order_relaxed);
+  const uint32_t holder = for_holder != 0 ? for_holder : a.holder();
+  if (gone()) [[unlikely]]
+    return LockOutcome::kGone;
+  if (holder_in(word) != holder) return LockOutcome::kNotHeld;
+  const uint32_t depth = line_->depth.load(std::memory_order_relaxed);
+  if (depth != 0) [[unlikely]] {
+    line_->depth.store(depth - 1, std::memory_order_relaxed);
+    return LockOutcome::kOk;
+  }
+  const uint64_t bare = (word & ~kLowMask) | holder;
+  if (word == bare) [[likely]] {
+    if (line_->word.compare_exchange_strong(word, word & ~kLowMask)) return LockOutcome::kOk;
+  }
+  if (for_holder == 0) return let_go(a, word);
+  LockActor other = a;
+  other.owner = owner_in(for_holder);
+  other.thread = thread_in(for_holder);
+  return let_go(other, word);
+}
+
+LockOutcome Lock::force_release(uint32_t holder) {
+  LockOutcome outcome = LockOutcome::kNotHeld;
+  uint64_t word = line_->word.load();
+  while (holder_in(word) != 0 && (holder == 0 || holder_in(word) == holder)) {
+    const uint32_t was = holder_in(word);
+    line_->dead_by.store((word & ~kLowMask) | was);
+    const bool told = (word & (kClaimed | kUpdate)) == 0 &&
+                      line_->policy.load() != static_cast<uint8_t>(DeathPolicy::kSilent);
+    const uint64_t free = (word & (~kLowMask | kSleepers)) | (told ? kAbandoned : 0);
+    if (!line_->word.compare_exchange_weak(word, free)) continue;
+    line_->depth.store(0);
+    outcome = LockOutcome::kOk;
+    break;
+  }
+  const auto kind = static_cast<LockKind>(line_->kind.load());
+  if (kind == LockKind::kRw || kind == LockKind::kSemaphore) {
+    each_cell([&](Cell& cell) {
+      uint64_t seen = cell.word.load();
+      if (state_in(seen) != CellState::kHeld) return true;
+      if (holder != 0 && holder_in(seen) != holder) return true;
+      if (cell.word.compare_exchange_strong(seen, cell_emptied(seen))) outcome = LockOutcome::kOk;
+      return true;
+    });
+  }
+  wake_everybody();
+  return outcome;
+}
+
+bool Lock::repair() {
+  uint64_t word = line_->word.load();
+  while ((word & kPoisoned) != 0) {
+    if (!line_->word.compare_exchange_weak(word, (word & ~kPoisoned) | kAbandoned)) continue;
+    wake_everybody();
+    return true;
+  }
+  return false;
+}
+
+bool Lock::has_sleepers() const {
+  if ((line_->word.load() & kSleepers) != 0 || (line_->head.load() & kHeadSleepers) != 0) {
+    return true;
+  }
+  if (line_->armed.load() != 0) return true;
+  const uint64_t word = line_->word.load();
+  if (holder_in(word) != 0 && (word & kClaimed) != 0) return true;
+  return !each_cell([](Cell& cell) {
+    const CellState state = state_in(cell.word.load());
+    return state != CellState::kWaiting && state != CellState::kNotified &&
+           state != CellState::kArrived;
+  });
+}
+
+}  // namespace heddle::shm

@@ -1,0 +1,222 @@
+// Semaphores: owned permits are cells, one each; a counting one is a number that anybody may raise.
+//
+// owned     acquire: one CAS EMPTY -> HELD per permit; short of the n that were asked, they go
+// back.
+//           release: CAS HELD -> EMPTY, then the head as below. Dead holders: reap() empties cells.
+// counting  acquire and release are one CAS on `head`, whose high half is the count. A dead
+//           acquirer keeps what it took: nobody owns these.
+//
+// Waiting: SLEEPERS in the head, try again, sleep on its low half. A release that finds SLEEPERS
+// steps the sequence, so that nobody falls asleep on what it saw before, leaves HANDOFF for
+// STARVING, wakes as many as it gave back, and clears the bits only when nobody was there. Who has
+// slept and got one wakes the next if there is more: the one that was woken may be stopped.
+// Dead between the release and its wake: rescan() finds a free permit and SLEEPERS.
+//
+// A permit's token comes from the same words as a mutex's: one more with every grant.
+#include <climits>
+
+#include "proto/shm/cpu_pause.h"
+#include "proto/shm/lock_cells.h"
+#include "proto/shm/wait_note.h"
+
+namespace heddle::shm {
+namespace {
+
+constexpr int kPermitSpins = 24;
+
+uint32_t count_in(uint64_t head) { return static_cast<uint32_t>(head >> 32); }
+
+}  // namespace
+
+void Lock::next_token(Grant* grant) {
+  for (;;) {
+    // Base between the load and the CAS, as a mutex does it.
+    uint64_t word = line_->word.load(std::memory_order_acquire);
+    const uint64_t base = line_->base.load(std::memory_order_acquire);
+    if (!line_->word.compare_exchange_weak(word, word + kTokenOne)) continue;
+    return tell_grant(word + kTokenOne, base, 0, grant);
+  }
+}
+
+uint32_t Lock::permits_free() const {
+  if (kind() == LockKind::kCounting) return count_in(line_->head.load());
+  const uint32_t limit = line_->limit.load();
+  uint32_t position = 0, free = 0;
+  each_cell([&](Cell& cell) {
+    if (position++ >= limit) return false;
+    free += state_in(cell.word.load(std::memory_order_acquire)) == CellState::kEmpty;
+    return true;
+  });
+  return free;
+}
+
+bool Lock::try_permits(LockActor& a, uint32_t n) {
+  const uint32_t limit = line_->limit.load(std::memory_order_relaxed);
+  if (n > 1 && permits_free() < n) return false;
+  uint32_t got = 0, position = 0;
+  const auto claim = [&](Cell& cell) {
+    uint64_t seen = cell.word.load(std::memory_order_acquire);
+    if (state_in(seen) != CellState::kEmpty) return;
+    const uint64_t mine = cell_word(seq_in(seen) + 1, CellState::kHeld, a.holder());
+    if (cell.word.compare_exchange_strong(seen, mine)) ++got;
+  };
+  const uint32_t first = (uint32_t{a.owner} + a.thread) % kCellsPerBlock;
+  if (first < limit) {
+    if (Cell* cell = first_cell(first)) claim(*cell);
+  }
+  each_cell([&](Cell& cell) {
+    if (got >= n || position++ >= limit) return false;
+    claim(cell);
+    return true;
+  });
+  if (got == n && !gone()) return true;
+  // Nobody waits with some of what it needs in hand. Others may have fallen asleep meanwhile.
+  if (got != 0) give_permits(a, got);
+  return false;
+}
+
+bool Lock::try_count(uint32_t n, bool slept) {
+  uint64_t head = line_->head.load(std::memory_order_acquire);
+  while (count_in(head) >= n && ((head & kHeadHandOff) == 0 || slept)) {
+    const uint64_t taken = (head & ~kHeadHandOff) - (uint64_t{n} << 32);
+    if (line_->head.compare_exchange_weak(head, taken)) return true;
+  }
+  return false;
+}
+
+/// The usual case: the caller's favourite permit is free, and nobody starves.
+bool Lock::try_favourite(const LockActor& a, Grant* grant) {
+  const uint32_t favourite = (uint32_t{a.owner} + a.thread) % kCellsPerBlock;
+  if (favourite >= line_->limit.load(std::memory_order_relaxed)) return false;
+  Cell* cell = first_cell(favourite);
+  if (cell == nullptr || (line_->head.load(std::memory_order_acquire) & kHeadHandOff) != 0) {
+    return false;
+  }
+  uint64_t seen = cell->word.load(std::memory_order_acquire);
+  if (state_in(seen) != CellState::kEmpty) return false;
+  uint64_t mine = cell_word(seq_in(seen) + 1, CellState::kHeld, a.holder());
+  if (!cell->word.compare_exchange_strong(seen, mine)) return false;
+  if (gone()) {
+    cell->word.compare_exchange_strong(mine, cell_emptied(mine));
+    return false;
+  }
+  next_token(grant);
+  return true;
+}
+
+LockOutcome Lock::acquire_permits(LockActor& a, uint32_t n, int64_t deadline_ns, Grant* grant) {
+  const bool counting = kind() == LockKind::kCounting;
+  if (!counting && n == 1 && !gone() && try_favourite(a, grant)) [[likely]] {
+    return LockOutcome::kOk;
+  }
+  if (!counting && n > line_->limit.load()) return LockOutcome::kOverRelease;
+  WaitNote note(a, WaitFor::kPermits, static_cast<uint32_t>(line_->object_id.load()));
+  bool slept = false;
+  int64_t began_ns = 0;
+  for (int spins = 0;;) {
+    if (gone()) return LockOutcome::kGone;
+    uint64_t head = line_->head.load(std::memory_order_acquire);
+    const bool may = (head & kHeadHandOff) == 0 || slept;
+    if (may && (counting ? try_count(n, slept) : try_permits(a, n))) {
+      if (!counting && (head & kHeadHandOff) != 0) line_->head.fetch_and(~kHeadHandOff);
+      next_token(grant);
+      if (slept && permits_free() > 0) wake_head(&a, 1);
+      return LockOutcome::kOk;
+    }
+    if (deadline_ns == kLockTry) return LockOutcome::kTimedOut;
+    if (++spins <= kPermitSpins) {
+      for (int i = 0; i < 1 + spins * 2; ++i) cpu_pause();
+      continue;
+    }
+    const int64_t now_ns = monotonic_ns();
+    if (now_ns >= deadline_ns) return LockOutcome::kTimedOut;
+    if (note.cancelled()) return LockOutcome::kDeadlock;
+    if (!note.published()) {
+      note.publish();
+      began_ns = note.since_ns();
+      continue;
+    }
+    note.tell(now_ns);
+    // The try failed before this word was loaded anew, so a permit that came since shows in its
+    // sequence, or in the next try.
+    const bool starving = slept && now_ns - began_ns > kStarvingNs;
+    const uint64_t want = head | kHeadSleepers | (starving ? kHeadStarving : 0);
+    if (want != head) {
+      line_->head.compare_exchange_strong(head, want);
+      note_sleeper();
+      continue;
+    }
+    note_sleeper();
+    int64_t wake_ns = note.wake_at(now_ns, deadline_ns);
+    if ((head & kHeadHandOff) != 0) wake_ns = std::min(wake_ns, now_ns + kStarvingNs);
+    const int result =
+        futex_wait_until(low_half(line_->head), static_cast<uint32_t>(want), wake_ns, kWakeWriters);
+    if (result == 0 || result == ETIMEDOUT) slept = true;
+    if (result == EINTR && a.interruptible) return LockOutcome::kInterrupted;
+  }
+}
+
+/// Wakes `n` sleepers of the head; `a` null: without the doorbell (the broker itself).
+void Lock::wake_head(LockActor* a, uint32_t n) {
+  uint64_t head = line_->head.load();
+  uint64_t stored;
+  do {
+    if ((head & kHeadSleepers) == 0) return;
+    stored = head + kHeadSeqOne;
+    if ((stored & kLowMask) < (head & kLowMask)) stored -= kTokenOne;  // no carry into the count
+    if ((head & kHeadStarving) != 0) stored = (stored & ~kHeadStarving) | kHeadHandOff;
+  } while (!line_->head.compare_exchange_weak(head, stored));
+  const bool armed = line_->armed.load() != 0;
+  if (armed && a != nullptr) ring(*a);
+  const int most = n > INT_MAX ? INT_MAX : static_cast<int>(n);
+  if (futex_wake(low_half(line_->head), most) != 0 || armed) return;
+  if (line_->head.compare_exchange_strong(stored, stored & ~(kHeadSleepers | kHeadHandOff))) {
+    // One may have gone to sleep on this very word between the wake and the CAS.
+    futex_wake(low_half(line_->head), INT_MAX);
+  }
+}
+
+/// A permit that another thread of the same session took.
+Cell* Lock::cell_of_owner(uint16_t owner, uint64_t* word) const {
+  Cell* found = nullptr;
+  each_cell([&](Cell& cell) {
+    const uint64_t seen = cell.word.load(std::memory_order_acquire);
+    if (owner_in(seen) != owner || state_in(seen) != CellState::kHeld) return true;
+    found = &cell;
+    *word = seen;
+    return false;
+  });
+  return found;
+}
+
+LockOutcome Lock::give_permits(LockActor& a, uint32_t n) {
+  uint32_t given = 0;
+  while (given < n) {
+    uint64_t held;
+    Cell* cell = own_cell(a.holder(), CellState::kHeld, &held);
+    if (cell == nullptr) cell = cell_of_owner(a.owner, &held);
+    if (cell == nullptr) break;
+    given += cell->word.compare_exchange_strong(held, cell_emptied(held));
+  }
+  if (given != 0) wake_head(&a, given);
+  return given == n ? LockOutcome::kOk : LockOutcome::kNotHeld;
+}
+
+LockOutcome Lock::raise_count(LockActor& a, uint32_t n) {
+  const uint32_t most = line_->count_max.load();
+  uint64_t head = line_->head.load();
+  do {
+    const uint64_t sum = uint64_t{count_in(head)} + n;
+    if (sum > (most != 0 ? most : UINT32_MAX)) return LockOutcome::kOverRelease;
+  } while (!line_->head.compare_exchange_weak(head, head + (uint64_t{n} << 32)));
+  wake_head(&a, n);
+  return LockOutcome::kOk;
+}
+
+LockOutcome Lock::release_permits(LockActor& a, uint32_t n) {
+  if (gone()) return LockOutcome::kGone;
+  if (kind() == LockKind::kCounting) return raise_count(a, n);
+  return give_permits(a, n);
+}
+
+}  // namespace heddle::shm

@@ -1,0 +1,113 @@
+// What a thread waits for, told in its journal line while it sleeps: for `who`, and for the
+// deadlock detector, which may end the wait.
+//
+//   waiting_on   63       62..60  59..32   31..0
+//               +--------+-------+--------+-----------------------+
+//               | cancel | what  | ticket | low half of object id |
+//               +--------+-------+--------+-----------------------+
+//   The ticket numbers the thread's waits and is never 0 as a whole word, so 0 = does not wait.
+//
+// The thread publishes, tests the object once more, and only then sleeps: so of two waits that
+// close a cycle the later one is seen by whoever looks after it was told. A wait of more than
+// kTellNs tells the broker once, by `waits_told` in the session page and the doorbell. The broker
+// ends a wait by CAS of the cancel bit against the very word, then wakes the object's sleepers.
+//
+// Crash story: the line of a dead thread is cleared by the reaper after everything that names it.
+#pragma once
+
+#include <algorithm>
+
+#include "proto/shm/futex.h"
+#include "proto/shm/journal.h"
+#include "proto/shm/lock.h"
+
+namespace heddle::shm {
+
+enum class WaitFor : uint8_t {
+  kExclusive = 0,
+  kShared = 1,
+  kUpdate = 2,
+  kPermits = 3,
+  kCondition = 4,
+  kEvent = 5,
+  kBarrier = 6,
+  kJoin = 7,
+};
+
+inline constexpr uint64_t kWaitCancelled = uint64_t{1} << 63;
+inline constexpr int64_t kTellNs = 2'000'000;
+// Of the wakes on a lock word: those for whoever wants the word, and for readers.
+inline constexpr uint32_t kWakeWriters = 1, kWakeReaders = 2;
+
+struct WaitWord {
+  bool cancelled;
+  WaitFor what;
+  uint32_t ticket;
+  uint32_t object;
+
+  static constexpr WaitWord decode(uint64_t w) {
+    return {(w & kWaitCancelled) != 0, static_cast<WaitFor>(w >> 60 & 7),
+            static_cast<uint32_t>(w >> 32 & 0x0fffffff), static_cast<uint32_t>(w)};
+  }
+  constexpr uint64_t encode() const {
+    return (cancelled ? kWaitCancelled : 0) | (static_cast<uint64_t>(what) << 60) |
+           (uint64_t{ticket & 0x0fffffff} << 32) | object;
+  }
+};
+
+/// One wait: publishes on demand, takes itself back at its end.
+class WaitNote {
+ public:
+  WaitNote(LockActor& a, WaitFor what, uint32_t object) : a_(a), what_(what), object_(object) {}
+  ~WaitNote() {
+    if (word_ != 0) a_.journal->waiting_on.store(0, std::memory_order_release);
+  }
+  WaitNote(const WaitNote&) = delete;
+  WaitNote& operator=(const WaitNote&) = delete;
+
+  bool published() const { return word_ != 0; }
+  /// The object must be tested again after this.
+  void publish() {
+    since_ns_ = monotonic_ns();
+    if (++a_.waits % 0x0fffffff == 0) ++a_.waits;
+    word_ = WaitWord{false, what_, a_.waits % 0x0fffffff, object_}.encode();
+    a_.journal->waiting_since_ms.store(coarse_ms(), std::memory_order_relaxed);
+    a_.journal->waiting_on.store(word_, std::memory_order_seq_cst);
+  }
+  bool cancelled() const {
+    return word_ != 0 && a_.journal->waiting_on.load(std::memory_order_acquire) != word_;
+  }
+  int64_t since_ns() const { return since_ns_; }
+  /// When to wake up at the latest: the deadline, the moment to tell the broker, the last net.
+  int64_t wake_at(int64_t now_ns, int64_t deadline_ns) const {
+    const bool tells = !told_ && a_.waits_told != nullptr;
+    return std::min(deadline_ns, now_ns + (tells ? kTellNs : a_.sleep_ns_max));
+  }
+  /// Tells the broker once if the wait has become a long one.
+  void tell(int64_t now_ns) {
+    if (told_ || now_ns - since_ns_ < kTellNs) return;
+    told_ = true;
+    if (a_.waits_told == nullptr || a_.doorbell_fd < 0) return;
+    if (a_.waits_told->exchange(1) != 0) return;
+    const char bell = 1;
+    // Non-blocking: a full pipe means that the broker has enough to read.
+    while (write(a_.doorbell_fd, &bell, 1) < 0 && errno == EINTR) {
+    }
+  }
+
+ private:
+  LockActor& a_;
+  const WaitFor what_;
+  const uint32_t object_;
+  uint64_t word_ = 0;
+  int64_t since_ns_ = 0;
+  bool told_ = false;
+};
+
+/// The half of a 64-bit word that waiters sleep on.
+inline std::atomic<uint32_t>* low_half(std::atomic<uint64_t>& word) {
+  static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
+  return reinterpret_cast<std::atomic<uint32_t>*>(&word);
+}
+
+}  // namespace heddle::shm
