@@ -103,18 +103,30 @@ class HEDDLE_API Channel {
 
 // How an implementation fills a Message.
 struct HEDDLE_API MessageAccess {
+  static constexpr std::size_t kInlineBytes = Message::kInlineBytes;
   // Room for `length` bytes owned by the message (inline if it fits, else its buffer, grown if
   // needed); data() then shows it. Null when memory is out.
   static std::byte* own_bytes(Message& message, std::size_t length);
-  // data() shows foreign memory, valid while the lease holds.
-  static void view_bytes(Message& message, const std::byte* data, std::size_t length);
+  // kInlineBytes inside the message, to be filled before view_bytes() shows them.
+  static std::byte* inline_room(Message& message) { return message.inline_.data(); }
+  // data() shows inline_room(), or foreign memory that is valid while the lease holds.
+  static void view_bytes(Message& message, const std::byte* data, std::size_t length) {
+    message.data_ = data;
+    message.length_ = length;
+  }
   static void describe(Message& message, std::uint64_t id, BodyKind kind, std::uint32_t count) {
     message.id_ = id;
     message.kind_ = kind;
     message.delivery_count_ = count;
   }
   // Gives a lease back and forgets the body; keeps the buffer.
-  static void clear(Message& message) noexcept;
+  static void clear(Message& message) noexcept {
+    if (message.queue_) message.release();
+    message.data_ = nullptr;
+    message.length_ = 0;
+    message.id_ = 0;
+    message.delivery_count_ = 0;
+  }
   // From here on the message must be settled through `queue`.
   static void lease(Message& message, const Lease& lease, std::shared_ptr<QueueChannel> queue) {
     message.lease_ = lease;

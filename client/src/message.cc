@@ -156,18 +156,5 @@ std::byte* MessageAccess::own_bytes(Message& message, std::size_t length) {
   return const_cast<std::byte*>(message.data_);
 }
 
-void MessageAccess::view_bytes(Message& message, const std::byte* data, std::size_t length) {
-  message.data_ = data;
-  message.length_ = length;
-}
-
-void MessageAccess::clear(Message& message) noexcept {
-  message.release();
-  message.data_ = nullptr;
-  message.length_ = 0;
-  message.id_ = 0;
-  message.delivery_count_ = 0;
-}
-
 }  // namespace detail
 }  // namespace heddle

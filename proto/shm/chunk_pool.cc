@@ -26,7 +26,7 @@ std::atomic<uint64_t>& ChunkPool::extent(uint32_t e) const {
 
 std::atomic<uint64_t>& ChunkPool::chunk_word(uint32_t e, uint32_t i) const {
   return reinterpret_cast<std::atomic<uint64_t>*>(
-      base_ + geometry_.chunk_words_at)[uint64_t{e} * kChunksPerExtent + i];
+      base_ + geometry_.chunk_words_at)[uint64_t{e} * kChunksPerExtent + chunk_word_index(i)];
 }
 
 uint32_t ChunkPool::granted() const {
@@ -67,7 +67,8 @@ void ChunkPool::note_used(uint32_t extents) {
 uint32_t ChunkPool::take(uint16_t owner, uint64_t bytes, ChunkCursors* cursors) {
   const uint32_t size_class = class_of(bytes);
   if (size_class < kChunkClasses) {
-    uint32_t chunk = take_hinted(owner, size_class, 0);
+    uint32_t chunk = take_offered(owner, size_class, cursors);
+    if (chunk == kChunkNone) chunk = take_hinted(owner, size_class, 0);
     if (chunk == kChunkNone) chunk = take_carved(owner, size_class, cursors);
     if (chunk == kChunkNone) chunk = carve(owner, size_class, cursors);
     if (chunk != kChunkNone) return chunk;
@@ -82,6 +83,22 @@ uint32_t ChunkPool::take(uint16_t owner, uint64_t bytes, ChunkCursors* cursors) 
   if (chunk == kChunkNone) chunk = make_run(owner, run, 0);
   if (chunk == kChunkNone && reclaim(owner)) chunk = make_run(owner, run, 0);
   return chunk;
+}
+
+/// The chunk that the last claimed slot held one lap ago: long free again, and no other thread
+/// looks there.
+uint32_t ChunkPool::take_offered(uint16_t owner, uint32_t size_class, ChunkCursors* cursors) {
+  const uint32_t chunk = cursors->offered;
+  cursors->offered = kChunkNone;
+  const uint32_t e = chunk / kChunksPerExtent;
+  if (e >= geometry_.extents) return kChunkNone;
+  const uint64_t shape = extent_word(ExtentState::kCarved, 0, size_class);
+  if (extent(e).load(std::memory_order_acquire) != shape) return kChunkNone;
+  auto& word = chunk_word(e, chunk % kChunksPerExtent);
+  if (!cas_word(word, kChunkFree, chunk_owned(owner))) return kChunkNone;
+  if (extent(e).load(std::memory_order_acquire) == shape) return chunk;
+  word.store(kChunkFree, std::memory_order_release);
+  return kChunkNone;
 }
 
 uint32_t ChunkPool::take_hinted(uint16_t owner, uint32_t size_class, uint32_t run) {

@@ -32,14 +32,16 @@
 
 #include <cstdint>
 
+#include "proto/shm/cpu_pause.h"
 #include "proto/shm/queue_layout.h"
 
 namespace heddle::shm {
 
-/// Where a thread looked last; private, all zero at first.
+/// Where a thread looks first; private.
 struct ChunkCursors {
   uint32_t extent[kChunkClasses] = {};  // extent in which the last chunk of the class was found
   uint32_t chunk[kChunkClasses] = {};
+  uint32_t offered = kChunkNone;  // to be tried first
   uint32_t empty = 0;
   uint32_t scans_owed = 0;  // extents to carve before all carved ones are searched again
 };
@@ -74,6 +76,11 @@ class ChunkPool {
   std::byte* data(uint32_t chunk) const { return locate(chunk).data; }
   uint64_t capacity(uint32_t chunk) const { return locate(chunk).capacity; }
   uint64_t word(uint32_t chunk) const;
+  /// Asks for the chunk's word, which is about to be written; any number is harmless.
+  void expect_write(uint32_t chunk) const {
+    const uint32_t e = chunk / kChunksPerExtent;
+    if (e < geometry_.extents) prefetch_for_write(&chunk_word(e, chunk % kChunksPerExtent));
+  }
 
   /// Reaper: frees what `dead` owned, finishes its extents. Call after journaled puts are decided.
   void reap(uint16_t dead);
@@ -95,6 +102,7 @@ class ChunkPool {
   uint32_t granted() const;
   uint32_t used() const;
 
+  uint32_t take_offered(uint16_t owner, uint32_t size_class, ChunkCursors* cursors);
   uint32_t take_hinted(uint16_t owner, uint32_t size_class, uint32_t run);
   uint32_t take_carved(uint16_t owner, uint32_t size_class, ChunkCursors* cursors);
   uint32_t search_extent(uint16_t owner, uint32_t e, uint32_t from, uint32_t size_class);

@@ -76,11 +76,14 @@ struct Actor {
   JournalLine* journal = nullptr;  // that line
   int doorbell_fd = -1;            // write end of the broker's pipe; -1 in the broker itself
   bool interruptible = false;      // return kInterrupted on EINTR instead of waiting on
+  int64_t patience_ns = kForever;  // no call waits longer; it ends with kTimedOut
   uint32_t row = kRowNone;
   // Private caches.
   uint64_t head_seen = 0;
   uint64_t bytes_allowed = 0;
   uint64_t leases_allowed = 0;
+  uint64_t bytes_out_seen = 0;  // sums over all rows that are no more than the truth
+  uint64_t ends_seen = 0;
   uint32_t spins_failed = 0;
   uint32_t burst = 0;  // calls in a row that did not have to wait
   uint32_t rescanned_to = 0;
@@ -103,11 +106,12 @@ enum class TakeMode : uint8_t { kAuto, kLease };
 struct Taken {
   Ticket ticket;
   uint64_t id;
-  const std::byte* data;  // in inline_copy, or in shared memory until ack/nack
+  const std::byte* data;  // in `room`, or in shared memory until ack/nack
   uint64_t length;
   uint8_t kind;
   uint8_t count;   // failed deliveries before this one
   bool leased;     // ack() or nack() must follow
+  std::byte* room = inline_copy;  // kInlineBytes for a body that lies in its slot; 8-aligned
   alignas(8) std::byte inline_copy[kInlineBytes];
 };
 
@@ -316,7 +320,7 @@ class Queue {
     prefetch_for_write(&slot);
     prefetch_for_write(&slot.body[4]);
   }
-  void fill(Place p, const MessageIn& m, uint32_t chunk);
+  void fill(Actor& a, Place p, const MessageIn& m, uint32_t chunk);
   // queue_account.cc
   bool bytes_allow(Actor& a, uint64_t length) {
     if (a.bytes_allowed < length) return bytes_reserve(a, length);
@@ -339,6 +343,7 @@ class Queue {
   Outcome end_of_stream(Actor& a, const Found& at);
   void describe(Place p, uint64_t raw, Taken* out) const;
   void copy_inline(Place p, uint64_t length, void* to) const;
+  void expect_body(const Slot& slot, uint64_t length) const;
   bool find_returned(Found* at) const;
   void forget_returned(Place p, uint64_t mine) const;
   void wake_next(Actor& a);

@@ -6,7 +6,7 @@
 //   rows_at           Row[kRowsMax]                128 B a row: one thread's share of the accounts
 //   segments_at       SegmentControl[segments]     64 B a segment of slots
 //   extents_at        u64[extents]                 extent words
-//   chunk_words_at    u64[extents][256]            one word per chunk
+//   chunk_words_at    u64[extents][256]            one word per chunk, neighbours 64 B apart
 //   slots_at          Slot[segments][128]          128 B a slot, 16 KiB a segment
 //   area_at           extents * 64 KiB             bodies over 96 bytes
 //
@@ -99,24 +99,26 @@ static_assert(sizeof(SegmentControl) == 64);
 
 /// Accounts of one thread (or of one producer registration). Counters only grow and have one
 /// writer, the thread named in `word`; they stay when the row changes hands, so sums over all rows
-/// are exact.
+/// are exact. Two lines, one written by puts, one by deliveries: a producer that adds up what came
+/// in does not take the consumers' lines away from them.
 struct alignas(128) Row {
   // owner 16 | thread 16 << 16 | RowState << 32; of a producer: the low 16 bits of its key stand for
   // the thread, the other 24 << 40
   std::atomic<uint64_t> word;
   std::atomic<uint64_t> bytes_in;
-  std::atomic<uint64_t> bytes_out;
   std::atomic<uint64_t> puts;
+  // announced before it is used, so that no two threads use it twice
+  std::atomic<uint64_t> bytes_reserved;
+  uint8_t reserved0[32];
+  std::atomic<uint64_t> bytes_out;
   std::atomic<uint64_t> takes;            // messages that left the queue: auto takes and acks
   std::atomic<uint64_t> leases;           // leases begun
   std::atomic<uint64_t> ends;             // leases ended: ack, nack, reap
   std::atomic<uint64_t> drops;            // dropped by overflow or purged
-  // announced before it is used, so that no two threads use it twice
-  std::atomic<uint64_t> bytes_reserved;
-  std::atomic<uint64_t> leases_reserved;  // likewise
-  uint8_t reserved[48];
+  std::atomic<uint64_t> leases_reserved;  // announced, as bytes_reserved
+  uint8_t reserved1[16];
 };
-static_assert(sizeof(Row) == 128);
+static_assert(sizeof(Row) == 128 && offsetof(Row, bytes_out) == 64);
 
 /// Only the row's own thread counts.
 inline void count_up(std::atomic<uint64_t>& counter, uint64_t n) {
@@ -210,6 +212,15 @@ constexpr uint64_t next_sequence(uint64_t w) { return w >> 21; }
 constexpr uint32_t next_successor(uint64_t w) {
   return static_cast<uint32_t>(w & ((1u << 21) - 1));
 }
+
+/// Where chunk i of an extent has its word: neighbours are on different lines, because one side
+/// takes chunk i + 1 while the other frees chunk i.
+constexpr uint32_t chunk_word_index(uint32_t i) {
+  constexpr uint32_t kWordsInLine = 64 / sizeof(uint64_t);
+  constexpr uint32_t kLines = kChunksPerExtent / kWordsInLine;
+  return i % kLines * kWordsInLine + i / kLines % kWordsInLine;
+}
+static_assert(chunk_word_index(1) == 8 && chunk_word_index(kChunksPerExtent - 1) == 255);
 
 // Chunk word: state 4 in the low bits; OWNED: owner 16 | generation 44; QUEUED: message id 44.
 enum class ChunkState : uint8_t { kFree = 0, kOwned = 1, kQueued = 2 };

@@ -176,7 +176,7 @@ Outcome Queue::claim_publish(Actor& a, const MessageIn& m, uint32_t chunk, uint6
     std::atomic_signal_fence(std::memory_order_seq_cst);
     if (!r.claim(at, a.owner)) continue;
     j.phase.store(1, std::memory_order_release);
-    fill(at.place, m, chunk);
+    fill(a, at.place, m, chunk);
     if (r.publish(at.place, a.owner)) break;
     j.phase.store(0, std::memory_order_release);
     if (chunk != kChunkNone) pool_.unqueue(chunk, a.owner);
@@ -212,8 +212,10 @@ bool Queue::room_at(Actor& a, Place at) {
   return distance < max || distance - r.skipped_between(head, at) < max;
 }
 
-void Queue::fill(Place p, const MessageIn& m, uint32_t chunk) {
+void Queue::fill(Actor& a, Place p, const MessageIn& m, uint32_t chunk) {
   Slot& slot = ring().slot(p);
+  if (slot.flags.load(std::memory_order_relaxed) & kSlotChunk)
+    a.cursors.offered = slot.chunk.load(std::memory_order_relaxed);
   const uint64_t id = QRing::message_id(p);
   slot.id.store(id, std::memory_order_relaxed);
   slot.length.store(static_cast<uint32_t>(m.length), std::memory_order_relaxed);

@@ -77,6 +77,7 @@ Outcome Queue::take_found(Actor& a, TakeMode mode, const Found& at, Taken* out, 
              std::memory_order_release);
   uint64_t raw = at.word;
   if (consume) describe(at.place, raw, out);
+  if (in_chunk) expect_body(slot, length);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   if (consume) {
     *lost = !ring().consume(at, a.owner);
@@ -100,6 +101,17 @@ Outcome Queue::take_found(Actor& a, TakeMode mode, const Found& at, Taken* out, 
   j.op.store(static_cast<uint32_t>(JournalOp::kIdle), std::memory_order_release);
   if (consume && !*lost) after_removal(a);
   return Outcome::kOk;
+}
+
+/// The body will be read and its chunk freed: the lines are asked for while the lease is taken.
+void Queue::expect_body(const Slot& slot, uint64_t length) const {
+  constexpr uint64_t kLine = 64, kAheadMax = 1024;
+  const uint32_t chunk = slot.chunk.load(std::memory_order_relaxed);
+  pool_.expect_write(chunk);
+  const ChunkPool::Span span = pool_.locate(chunk);
+  if (span.capacity < length) return;
+  const uint64_t ahead = length < kAheadMax ? length : kAheadMax;
+  for (uint64_t at = 0; at < ahead; at += kLine) __builtin_prefetch(span.data + at);
 }
 
 void Queue::copy_inline(Place p, uint64_t length, void* to) const {
@@ -131,12 +143,12 @@ void Queue::describe(Place p, uint64_t raw, Taken* out) const {
     const ChunkPool::Span span = pool_.locate(chunk);
     if (out->length > span.capacity) out->length = span.capacity;
     out->ticket.chunk = chunk;
-    out->data = span.capacity == 0 ? out->inline_copy : span.data;
+    out->data = span.capacity == 0 ? out->room : span.data;
     return;
   }
   if (out->length > kInlineBytes) out->length = kInlineBytes;
-  copy_inline(p, out->length, out->inline_copy);
-  out->data = out->inline_copy;
+  copy_inline(p, out->length, out->room);
+  out->data = out->room;
 }
 
 /// Clears the bit of a message that was just taken or is gone. Whoever holds the slot by now may be

@@ -41,7 +41,7 @@ Outcome Queue::wait(Actor& a, WakeWord& line, int64_t deadline_ns, Attempt attem
   a.burst = 0;
   // After eight spins in vain only each sixteenth wait spins.
   if (many_cpus() && (a.spins_failed < kSpinsFailedMax || a.spins_failed % 16 == 0)) {
-    const int64_t until = monotonic_ns() + kSpinNs;
+    int64_t now = 0, until = 0;  // the first looks come before the clock is read
     do {
       for (int i = 0; i < 4; ++i) {
         for (int j = 0; j < pauses; ++j) cpu_pause();
@@ -51,9 +51,13 @@ Outcome Queue::wait(Actor& a, WakeWord& line, int64_t deadline_ns, Attempt attem
           return outcome;
         }
       }
-    } while (monotonic_ns() < until);
+      now = monotonic_ns();
+      if (until == 0) until = now + kSpinNs;
+    } while (now < until);
   }
   ++a.spins_failed;
+  const int64_t now = monotonic_ns();
+  const int64_t give_up = a.patience_ns < deadline_ns - now ? now + a.patience_ns : deadline_ns;
   uint32_t passed_on = line.word.load(std::memory_order_relaxed) / kWakeStep;
   for (;;) {
     uint32_t seen = line.word.load(std::memory_order_seq_cst);
@@ -63,7 +67,7 @@ Outcome Queue::wait(Actor& a, WakeWord& line, int64_t deadline_ns, Attempt attem
     }
     outcome = attempt(&done);
     if (done) return outcome;
-    const int64_t left = deadline_ns == kForever ? kSleepMaxNs : deadline_ns - monotonic_ns();
+    const int64_t left = give_up == kForever ? kSleepMaxNs : give_up - monotonic_ns();
     if (left <= 0) return Outcome::kTimedOut;
     const int result = futex_wait(&line.word, seen, left < kSleepMaxNs ? left : kSleepMaxNs);
     if (result == 0) {

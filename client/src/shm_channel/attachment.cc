@@ -148,6 +148,7 @@ Status make_hands(Attachment& attachment, Hands** out) {
     actor->thread = static_cast<std::uint16_t>(line->index);
     actor->journal = &line->page->line(line->index).journal;
     actor->doorbell_fd = attachment.session->doorbell();
+    actor->patience_ns = kLookEveryNs;
     if (attachment.queue.enter(*actor) != shm::Outcome::kOk) {
       return Status(Reason::kTooManyThreads, "too many threads have the queue open")
           .with_object("queue " + attachment.name)

@@ -43,6 +43,9 @@ struct Attachment : std::enable_shared_from_this<Attachment> {
   std::vector<std::unique_ptr<shm::Actor>> actors;
 };
 
+// A waiting thread looks at the connection this often.
+inline constexpr std::int64_t kLookEveryNs = 1'000'000'000;
+
 // A thread's hands on a queue.
 struct Hands {
   std::uint64_t key = 0;
@@ -53,7 +56,10 @@ struct Hands {
 };
 
 inline constexpr std::size_t kHandsCached = 8;
-extern thread_local constinit Hands t_hands[kHandsCached];
+// At a fixed offset from the thread pointer: no call to find it, also in a shared library. The 320
+// bytes fit into what the loader keeps free for libraries that come later.
+extern thread_local constinit Hands t_hands[kHandsCached]
+    __attribute__((tls_model("initial-exec")));
 
 // The hands of the calling thread on attachment `key`, or null: take the slow way.
 inline Hands* cached_hands(std::uint64_t key) {

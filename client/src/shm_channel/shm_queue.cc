@@ -13,9 +13,10 @@ using shm::Outcome;
 
 namespace {
 
-constexpr std::int64_t kSliceNs = 1'000'000'000;
+constexpr std::size_t kMessagesReserved = 64;
 
 static_assert(sizeof(shm::Ticket) == sizeof(Lease));
+static_assert(shm::kInlineBytes <= MessageAccess::kInlineBytes);
 static_assert(shm::kTry == kTry && shm::kForever == kNever);
 
 shm::Ticket ticket_of(const Lease& lease) { return std::bit_cast<shm::Ticket>(lease.words); }
@@ -127,17 +128,13 @@ Status ShmQueue::look(Attachment& attachment) {
 
 template <class Attempt>
 Outcome ShmQueue::wait(Hands& hands, std::int64_t deadline_ns, Status* status, Attempt attempt) {
-  Outcome outcome = attempt(kTry);
-  if (deadline_ns == kTry) return outcome;
-  while (outcome == Outcome::kEmpty || outcome == Outcome::kFull || outcome == Outcome::kTimedOut) {
-    const std::int64_t slice_end = monotonic_ns() + kSliceNs;
-    const std::int64_t until = std::min(deadline_ns, slice_end);
-    outcome = attempt(until);
-    if (outcome != Outcome::kTimedOut || until == deadline_ns) break;
+  for (;;) {
+    const Outcome outcome = attempt(deadline_ns);
+    if (outcome != Outcome::kTimedOut) [[likely]] return outcome;
+    if (deadline_ns != kNever && monotonic_ns() >= deadline_ns) return outcome;
     *status = look(*hands.at);
-    if (!status->ok()) break;
+    if (!status->ok()) return outcome;
   }
-  return outcome;
 }
 
 Status ShmQueue::put(const Body& body, std::int64_t deadline_ns, std::uint64_t* id) {
@@ -224,6 +221,7 @@ Status ShmQueue::take(const TakeOptions& options, Message* out) {
   if (hands == nullptr) return status;
   const auto mode = options.leased ? shm::TakeMode::kLease : shm::TakeMode::kAuto;
   shm::Taken taken;
+  taken.room = MessageAccess::inline_room(*out);
   const Outcome outcome = wait(*hands, options.deadline_ns, &status, [&](std::int64_t until) {
     return hands->at->queue.take(*hands->actor, mode, &taken, until);
   });
@@ -235,8 +233,8 @@ Status ShmQueue::take(const TakeOptions& options, Message* out) {
 Status ShmQueue::deliver(Hands& hands, const TakeOptions& options, const shm::Taken& taken,
                          Message* out) {
   MessageAccess::describe(*out, taken.id, static_cast<BodyKind>(taken.kind), taken.count + 1u);
-  const bool in_place = options.leased && taken.data != taken.inline_copy;
-  if (in_place) {
+  const bool in_slot = taken.data == taken.room;  // then it is in `out` already
+  if (in_slot || options.leased) {
     MessageAccess::view_bytes(*out, taken.data, taken.length);
   } else {
     std::byte* copy = MessageAccess::own_bytes(*out, taken.length);
@@ -262,21 +260,32 @@ Status ShmQueue::deliver(Hands& hands, const TakeOptions& options, const shm::Ta
 
 Status ShmQueue::take_many(const TakeOptions& options, std::size_t max, std::uint64_t max_bytes,
                            std::vector<Message>* out) {
+  Status status;
+  Hands* hands = this->hands(&status);
+  if (hands == nullptr) return status;
+  const auto mode = options.leased ? shm::TakeMode::kLease : shm::TakeMode::kAuto;
+  out->reserve(std::min(max, kMessagesReserved));
   std::uint64_t bytes = 0;
-  TakeOptions one = options;
-  while (out->size() < max) {
+  while (out->size() < max && (max_bytes == 0 || bytes < max_bytes)) {
     Message& message = out->emplace_back();
-    Status status = take(one, &message);
-    if (!status.ok()) {
+    shm::Taken taken;
+    taken.room = MessageAccess::inline_room(message);
+    const bool first = out->size() == 1;
+    const auto take_one = [&](std::int64_t until) {
+      return hands->at->queue.take(*hands->actor, mode, &taken, until);
+    };
+    const Outcome outcome =
+        first ? wait(*hands, options.deadline_ns, &status, take_one) : take_one(kTry);
+    if (outcome == Outcome::kOk) status = deliver(*hands, options, taken, &message);
+    if (outcome != Outcome::kOk || !status.ok()) {
       out->pop_back();
       // What was taken is the answer; the next call says what stopped this one.
-      return out->empty() ? std::move(status) : Status();
+      if (!first) return {};
+      return status.ok() ? explain(outcome, *hands->at) : std::move(status);
     }
     bytes += message.size();
-    if (max_bytes != 0 && bytes >= max_bytes) break;
-    one.deadline_ns = kTry;
   }
-  return {};
+  return status;
 }
 
 Status ShmQueue::ack(const Lease& lease) {
