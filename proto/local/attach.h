@@ -59,7 +59,15 @@ enum class AttachType : uint16_t {
   kBye = 12,  // no body; the session ends in an orderly way, answered by DONE
 };
 
-enum class ObjectKind : uint8_t { kQueue = 1 };
+// 2 to 6 belong to kinds that are not there yet.
+enum class ObjectKind : uint8_t {
+  kQueue = 1,
+  kLock = 7,  // mutex, rlock, rw
+  kSemaphore = 8,
+  kCondition = 9,
+  kEvent = 10,
+  kBarrier = 11,
+};
 
 struct AttachHeader {
   uint32_t magic;
@@ -94,7 +102,8 @@ static_assert(sizeof(Welcome) == 40 && offsetof(Welcome, session_id) == 8);
 // Open.flags
 inline constexpr uint8_t kOpenCreate = 1;     // create when it is missing
 inline constexpr uint8_t kOpenExclusive = 2;  // with kOpenCreate: fail when it is there
-inline constexpr uint8_t kOpenAnonymous = 4;  // with kOpenCreate: the broker chooses anon/<id>
+// with kOpenCreate: the broker chooses anon/<id>; lifetime attached unless given
+inline constexpr uint8_t kOpenAnonymous = 4;
 
 // QueueOptionsWire.given; a bit not given takes the default at creation and matches anything
 inline constexpr uint32_t kGivenMaxLen = 1u << 0;
@@ -127,11 +136,41 @@ struct QueueOptionsWire {
 };
 static_assert(sizeof(QueueOptionsWire) == 40 && offsetof(QueueOptionsWire, overflow) == 32);
 
+// LockOptionsWire.given
+inline constexpr uint32_t kGivenLockKind = 1u << 0;
+inline constexpr uint32_t kGivenPolicy = 1u << 1;
+inline constexpr uint32_t kGivenFair = 1u << 2;
+inline constexpr uint32_t kGivenCount = 1u << 3;
+inline constexpr uint32_t kGivenCountMax = 1u << 4;
+inline constexpr uint32_t kGivenLockDelay = 1u << 5;
+// kGivenLifetime, kGivenMode and kGivenGroup as above.
+
+// Everything that is a line of a lock segment. Many locks of one owner, group and mode share a
+// segment; OPENED comes with its memfd each time, and `segment_id` tells whether it is mapped.
+struct LockOptionsWire {
+  uint32_t given;
+  uint8_t lock_kind;       // shm::LockKind
+  uint8_t policy;          // shm::DeathPolicy
+  uint8_t fair;            // shm::Fairness
+  uint8_t lifetime;        // Lifetime
+  uint32_t mode;           // 0600 style
+  uint32_t count;          // permits, first count, parties
+  uint32_t count_max;      // bound of a counting semaphore; 0 = none
+  uint32_t lock_delay_ms;  // a lost remote holder keeps it for so long
+  uint32_t line;           // OPENED only: where it is
+  uint32_t generation;     // OPENED only: of that line
+  uint64_t segment_id;     // OPENED only
+};
+static_assert(sizeof(LockOptionsWire) == 40);
+
 struct Open {
   uint8_t kind;   // ObjectKind
   uint8_t flags;  // kOpen...
   uint8_t reserved[6];
-  QueueOptionsWire options;  // in force only with kGiven bits
+  union {  // in force only with kGiven bits
+    QueueOptionsWire options;
+    LockOptionsWire lock;
+  };
   char group[32];            // name or number; with kGivenGroup
   char name[kAttachNameBytes];
 };
@@ -147,7 +186,10 @@ struct Opened {
   uint8_t rights;      // kRight... of this caller
   uint8_t created;     // 1: this call created it
   uint8_t reserved[6];
-  QueueOptionsWire options;      // as they are in force; given = kGivenAll
+  union {  // as they are in force
+    QueueOptionsWire options;  // given = kGivenAll
+    LockOptionsWire lock;
+  };
   char name[kAttachNameBytes];  // full name (`~/` expanded, anonymous name filled in)
 };
 static_assert(sizeof(Opened) == 320 && offsetof(Opened, options) == 24);
@@ -179,6 +221,12 @@ static_assert(sizeof(Done) == 8);
 //   kStatus    {} -> {broker_pid, supervisor_pid, version, incarnation, uptime_ms, ...}
 //   kWho       {"kind":"queue","name":"x"}
 //              -> {"holders":[{id, session, pid, uid, command, age_ms}]}
+//   kLockDo    {"kind":"lock","name":"x","do":"inspect|force_release|repair|deadlocks|graph|order",
+//              ...} -> {...}: what needs the broker, see daemon/server/attach_locks.cc
+//   kFencedPut {"name":"queue","lock":"x","token":N,"body_kind":K} -> {"id":N}; the body follows
+//              the JSON text after one NUL
+//   kShare     {"kind":"queue","name":"x"} -> {"name":full}: it counts as attached for a minute, so
+//              that whoever is told the name has time to open it
 enum class CallMethod : uint32_t {
   kList = 1,
   kDescribe = 2,
@@ -186,6 +234,9 @@ enum class CallMethod : uint32_t {
   kStats = 4,
   kStatus = 5,
   kWho = 6,
+  kShare = 7,
+  kLockDo = 8,
+  kFencedPut = 9,
 };
 
 struct Call {

@@ -63,6 +63,7 @@ struct LockActor {
   std::atomic<uint32_t>* waits_told = nullptr;  // of the session page: a long wait was told
   int doorbell_fd = -1;                  // write end of the broker's pipe; -1 in the broker itself
   bool interruptible = false;            // return kInterrupted on EINTR instead of waiting on
+  bool slept = false;  // a try counts as that of a sleeper: may take what is handed off
   int64_t sleep_ns_max = 1'000'000'000;  // the last net; tests of the wakes take it away
   uint32_t waits = 0;                    // private: numbers the waits
 
@@ -128,6 +129,18 @@ class LockSegment {
   void reap(bool (*alive)(void* context, uint16_t owner), void* context);
   /// Wakes whoever should not sleep; clears `sleepers` bits of lines without sleepers.
   void rescan();
+  /// visit(line) for each armed line that changed since the last call.
+  template <class Visit>
+  void take_dirty(Visit visit) const {
+    if (header().dirty.exchange(0) == 0) return;
+    for (uint32_t group = 0; group < (geometry_.lines_max + 63) / 64; ++group) {
+      uint64_t bits = header().dirty_lines[group].exchange(0);
+      for (; bits != 0; bits &= bits - 1) {
+        const uint32_t index = group * 64 + static_cast<uint32_t>(__builtin_ctzll(bits));
+        if (index < geometry_.lines_max) visit(index);
+      }
+    }
+  }
 
  private:
   friend class Lock;
@@ -173,6 +186,11 @@ class Lock {
   /// way. Down never waits.
   LockOutcome convert(LockActor& a, LockMode from, LockMode to, int64_t deadline_ns, Grant* grant);
 
+  // The steps of an exclusive acquire_rw(), for callers that must not block. kTimedOut: not yet,
+  // and the claim may stand in the word; the next look goes on from there.
+  LockOutcome look_write(LockActor& a, Grant* grant);
+  void give_up_write(LockActor& a);
+
   // --- semaphores ---
   LockOutcome acquire_permits(LockActor& a, uint32_t n, int64_t deadline_ns, Grant* grant);
   LockOutcome release_permits(LockActor& a, uint32_t n);
@@ -201,6 +219,8 @@ class Lock {
   void set_event(LockActor& a);
   void clear_event();
   bool is_set() const;
+  /// Changes with every set: two that are equal, and no set came between them.
+  uint32_t sets() const;
 
   // --- barrier ---
   /// *index: 0 to parties - 1, different for each of a generation. With `action` one of them gets
@@ -232,6 +252,9 @@ class Lock {
   bool has_sleepers() const;
   /// For remote callers: from now on a release rings the broker's doorbell.
   void arm(bool on);
+  /// Armed, and marked as somebody who sleeps is: a release now tells. The caller must try again
+  /// after it. `starving`: it has waited for more than kStarvingNs.
+  void enlist(bool starving);
   /// Wakes whoever sleeps on any futex of the lock.
   void wake_everybody();
 
@@ -290,6 +313,7 @@ class Lock {
 
   // lock_cells.cc
   void ring(LockActor& a);
+  void mark_dirty();
   void note_sleeper();
   /// visit(Cell&) until it returns false, over all blocks of the chain. False when it did.
   template <class Visit>

@@ -122,8 +122,17 @@ Cell* Lock::own_cell(uint32_t holder, CellState state, uint64_t* word) const {
   return found;
 }
 
+/// The line's bit, then `dirty`, then the bell: a ringer that dies in between leaves what the
+/// broker's next look finds.
+void Lock::mark_dirty() {
+  if (line_->armed.load() == 0) return;
+  segment_->header().dirty_lines[index_ / 64 % 128].fetch_or(uint64_t{1} << index_ % 64);
+  segment_->header().dirty.store(1);
+}
+
 void Lock::ring(LockActor& a) {
   if (line_->armed.load() == 0) return;
+  segment_->header().dirty_lines[index_ / 64 % 128].fetch_or(uint64_t{1} << index_ % 64);
   if (segment_->header().dirty.exchange(1) != 0 || a.doorbell_fd < 0) return;
   const char bell = 1;
   while (write(a.doorbell_fd, &bell, 1) < 0 && errno == EINTR) {
@@ -132,7 +141,7 @@ void Lock::ring(LockActor& a) {
 
 /// After SLEEPERS (or a waiter's cell) is set, so that the broker may clear first and look then.
 void Lock::note_sleeper() {
-  std::atomic<uint64_t>& bits = segment_->header().sleepers[index_ / 64 % 256];
+  std::atomic<uint64_t>& bits = segment_->header().sleepers[index_ / 64 % 128];
   const uint64_t bit = uint64_t{1} << index_ % 64;
   if ((bits.load() & bit) == 0) bits.fetch_or(bit);
 }

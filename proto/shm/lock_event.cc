@@ -24,6 +24,8 @@ uint64_t with_next_seq(uint64_t head) {
 
 bool Lock::is_set() const { return (line_->head.load() & kEventSet) != 0; }
 
+uint32_t Lock::sets() const { return static_cast<uint32_t>(event_seq(line_->head.load())); }
+
 LockOutcome Lock::wait_event(LockActor& a, int64_t deadline_ns) {
   WaitNote note(a, WaitFor::kEvent, static_cast<uint32_t>(line_->object_id.load()));
   const uint64_t began = event_seq(line_->head.load());

@@ -148,13 +148,15 @@ struct LockSegmentHeader {
   std::atomic<uint32_t> block_hint;  // where the search for a free block starts
   std::atomic<uint32_t> dirty;       // an armed lock was released: the broker looks
   uint8_t reserved0[44];
-  // One bit per group of lines with sleepers: where the broker's scan has to look. Set before
-  // sleeping, cleared by the broker alone.
-  std::atomic<uint64_t> sleepers[256];
+  // A bit per line. `sleepers`: where the broker's scan has to look; set after somebody went to
+  // sleep, cleared by the broker alone. `dirty_lines`: which armed locks changed; set before
+  // `dirty`.
+  std::atomic<uint64_t> sleepers[128];
+  std::atomic<uint64_t> dirty_lines[128];
   uint8_t reserved1[4096 - 128 - 2048];
 };
 static_assert(sizeof(LockSegmentHeader) == 4096);
 
-inline constexpr uint32_t kLinesMax = 256 * 64;  // a bit in `sleepers` for each
+inline constexpr uint32_t kLinesMax = 128 * 64;
 
 }  // namespace heddle::shm

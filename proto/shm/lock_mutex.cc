@@ -118,7 +118,7 @@ LockOutcome Lock::acquire_slow(LockActor& a, uint64_t flags, int64_t deadline_ns
   uint32_t ticket = line_->ticket.load();
   int64_t began_ns = 0;
   Unchanged unchanged;
-  bool slept = false;
+  bool slept = a.slept;
   int spins = 0;
   LockOutcome outcome;
   for (;;) {

@@ -190,6 +190,21 @@ LockOutcome Lock::acquire_writer(LockActor& a, int64_t deadline_ns, Grant* grant
   }
 }
 
+LockOutcome Lock::look_write(LockActor& a, Grant* grant) {
+  const uint64_t word = line_->word.load();
+  if (holder_in(word) != a.holder() || (word & kClaimed) == 0) {
+    const LockOutcome outcome = acquire_word(a, kClaimed, kLockTry, grant);
+    if (outcome != LockOutcome::kOk) return outcome;
+  }
+  const LockOutcome outcome = drain_readers(a, nullptr, kLockTry, grant);
+  return outcome == LockOutcome::kNotHeld ? LockOutcome::kTimedOut : outcome;
+}
+
+void Lock::give_up_write(LockActor& a) {
+  const uint64_t word = line_->word.load();
+  if (holder_in(word) == a.holder() && (word & kClaimed) != 0) withdraw_claim(&a, word);
+}
+
 LockOutcome Lock::acquire_rw(LockActor& a, LockMode mode, int64_t deadline_ns, Grant* grant) {
   if (mode == LockMode::kShared) return acquire_shared(a, deadline_ns, grant);
   if (mode == LockMode::kUpdate) return acquire_word(a, kUpdate, deadline_ns, grant);
@@ -213,7 +228,10 @@ LockOutcome Lock::release_rw(LockActor& a, LockMode mode) {
     if (cell->word.compare_exchange_strong(held, cell_emptied(held))) break;
   }
   const uint64_t word = line_->word.load();
-  if (holder_in(word) != 0 && (word & kClaimed) != 0) ring_drain();
+  if (holder_in(word) != 0 && (word & kClaimed) != 0) {
+    ring_drain();
+    ring(a);
+  }
   return LockOutcome::kOk;
 }
 

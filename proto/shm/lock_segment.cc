@@ -146,6 +146,18 @@ void Lock::arm(bool on) {
   if (on) note_sleeper();
 }
 
+void Lock::enlist(bool starving) {
+  line_->armed.store(1);
+  const LockKind of = kind();
+  if (of == LockKind::kSemaphore || of == LockKind::kCounting || of == LockKind::kEvent) {
+    const bool starves = starving && of != LockKind::kEvent;
+    line_->head.fetch_or(kHeadSleepers | (starves ? kHeadStarving : 0));
+  } else if (of != LockKind::kBarrier) {
+    line_->word.fetch_or(kSleepers | (starving ? kStarving : 0));
+  }
+  note_sleeper();
+}
+
 void Lock::wake_everybody() {
   each_cell([](Cell& cell) {
     const CellState state = state_in(cell.word.load());

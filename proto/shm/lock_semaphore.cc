@@ -111,7 +111,7 @@ LockOutcome Lock::acquire_permits(LockActor& a, uint32_t n, int64_t deadline_ns,
   }
   if (!counting && n > line_->limit.load()) return LockOutcome::kOverRelease;
   WaitNote note(a, WaitFor::kPermits, static_cast<uint32_t>(line_->object_id.load()));
-  bool slept = false;
+  bool slept = a.slept;
   int64_t began_ns = 0;
   for (int spins = 0;;) {
     if (gone()) return LockOutcome::kGone;

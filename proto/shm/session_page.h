@@ -34,7 +34,8 @@ struct alignas(128) SessionHeader {
   uint32_t generation;
   uint16_t owner;
   uint16_t reserved0;
-  uint8_t reserved1[96];
+  std::atomic<uint32_t> waits_told;  // by the client: a thread waits for long (wait_note.h)
+  uint8_t reserved1[92];
 };
 
 struct alignas(128) ThreadLine {
