@@ -26,7 +26,8 @@ Status described(shm::Outcome outcome, const OutcomeFacts& facts) {
           .with_limit(limits.max_msg_bytes, facts.body_bytes);
     case shm::Outcome::kMemoryExhausted:
       return Status(Reason::kMemoryExhausted,
-                    "no memory for the message; take messages out, or raise memory_bytes_max")
+                    "no memory for the message; take messages out, delete queues, or raise "
+                    "memory_max or memory_per_uid_max")
           .with_limit(limits.max_bytes, facts.counts ? facts.counts->bytes : facts.body_bytes);
     case shm::Outcome::kTooManyLeases:
       return Status(Reason::kTooManyLeases,
