@@ -25,6 +25,8 @@
 #include <string_view>
 #include <vector>
 
+#include "client/src/lock_channel.h"
+
 namespace heddle::detail {
 
 inline constexpr std::int64_t kTry = 0;
@@ -99,6 +101,17 @@ class HEDDLE_API Channel {
   virtual Status ping() = 0;
   virtual Result<BrokerStatus> status() = 0;
   virtual Result<std::vector<SessionInfo>> sessions() = 0;
+
+  // Locks and their kin. A plane without them says UNSUPPORTED.
+  virtual Result<std::shared_ptr<LockChannel>> open_lock(std::string_view, const LockSpec&) {
+    return Reason::kUnsupported;
+  }
+  virtual Status delete_lock(SyncKind, std::string_view) { return Reason::kUnsupported; }
+  virtual Result<std::vector<LockInfo>> locks(SyncKind, std::string_view) {
+    return Reason::kUnsupported;
+  }
+  virtual Result<LockInfo> lock_info(SyncKind, std::string_view) { return Reason::kUnsupported; }
+  virtual Result<std::string> lock_report(LockReport) { return Reason::kUnsupported; }
 };
 
 // How an implementation fills a Message.

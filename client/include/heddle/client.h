@@ -2,6 +2,7 @@
 #ifndef HEDDLE_CLIENT_H_
 #define HEDDLE_CLIENT_H_
 
+#include <heddle/lock.h>
 #include <heddle/options.h>
 #include <heddle/queue.h>
 #include <heddle/result.h>
@@ -80,6 +81,25 @@ class HEDDLE_API Client {
   Status delete_queue(std::string_view name);
   // Those this user may see, by name, that start with `prefix`.
   Result<std::vector<QueueInfo>> list(std::string_view prefix = {});
+
+  // Locks and their kin: opened, and made when they are missing (unless Presence says otherwise).
+  // An option that is given and differs from what is there: EXISTS_OTHER_OPTIONS, naming it and
+  // both values. Semaphores and barriers are made only when a count is given: else NOT_FOUND names
+  // the command.
+  Result<Lock> lock(std::string_view name, const LockOptions& options = {});
+  Result<Semaphore> semaphore(std::string_view name, const SemaphoreOptions& options = {});
+  Result<Condition> condition(std::string_view name, const SyncOptions& options = {});
+  Result<Event> event(std::string_view name, const SyncOptions& options = {});
+  Result<Barrier> barrier(std::string_view name, const BarrierOptions& options = {});
+  Result<Election> election(std::string_view name, const LockOptions& options = {});
+  // Holders lose it, waiters end with NOT_FOUND. Owner or root only: DENIED. NOT_FOUND.
+  Status delete_lock(SyncKind kind, std::string_view name);
+  // Those this user may see, by name, that start with `prefix`; without holders and waiters.
+  Result<std::vector<LockInfo>> locks(SyncKind kind, std::string_view prefix = {});
+  // One of them with holders and waiters, without opening it. NOT_FOUND.
+  Result<LockInfo> lock_info(SyncKind kind, std::string_view name);
+  // JSON text; see LockReport.
+  Result<std::string> lock_report(LockReport which);
 
   // The time of one round trip to the broker.
   Result<std::chrono::nanoseconds> ping();

@@ -8,6 +8,8 @@
 #define HEDDLE_HEDDLE_H_
 
 #include <heddle/client.h>
+#include <heddle/lock.h>
+#include <heddle/lock_options.h>
 #include <heddle/message.h>
 #include <heddle/options.h>
 #include <heddle/queue.h>
