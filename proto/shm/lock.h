@@ -65,6 +65,9 @@ struct LockActor {
   bool interruptible = false;            // return kInterrupted on EINTR instead of waiting on
   bool slept = false;  // a try counts as that of a sleeper: may take what is handed off
   int64_t sleep_ns_max = 1'000'000'000;  // the last net; tests of the wakes take it away
+  // Asked about once a second while waiting; false ends the wait with kInterrupted.
+  bool (*look)(void* context) = nullptr;
+  void* look_context = nullptr;
   uint32_t waits = 0;                    // private: numbers the waits
 
   uint32_t holder() const { return holder_of(owner, thread); }

@@ -206,7 +206,7 @@ LockOutcome Lock::arrive(LockActor& a, bool action, int64_t deadline_ns, uint32_
     const int64_t most = in ? a.sleep_ns_max : kStarvingNs;
     const int result = futex_wait_until(low_half(line_->head), static_cast<uint32_t>(head),
                                         std::min(deadline_ns, now_ns + most), ~0u);
-    if (result == EINTR && a.interruptible) {
+    if (note.interrupted(result)) {
       if (in && generation_in(line_->head.load()) == s.number) break_barrier(false);
       if (in) end_arrive(s);
       return LockOutcome::kInterrupted;

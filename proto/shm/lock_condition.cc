@@ -73,7 +73,7 @@ LockOutcome Lock::wait(LockActor& a, Lock& lock, int64_t deadline_ns) {
       const int64_t wake_ns = std::min(deadline_ns, now_ns + a.sleep_ns_max);
       const int result =
           futex_wait_until(low_half(s.cell->word), static_cast<uint32_t>(s.word), wake_ns, ~0u);
-      if (result == EINTR && a.interruptible && stop_wait(s)) {
+      if (note.interrupted(result) && stop_wait(s)) {
         outcome = LockOutcome::kInterrupted;
         break;
       }

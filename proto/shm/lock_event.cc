@@ -47,7 +47,7 @@ LockOutcome Lock::wait_event(LockActor& a, int64_t deadline_ns) {
     note_sleeper();
     const int result = futex_wait_until(low_half(line_->head), static_cast<uint32_t>(want),
                                         note.wake_at(now_ns, deadline_ns), kWakeWriters);
-    if (result == EINTR && a.interruptible) return LockOutcome::kInterrupted;
+    if (note.interrupted(result)) return LockOutcome::kInterrupted;
   }
 }
 

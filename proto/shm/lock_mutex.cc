@@ -196,7 +196,7 @@ LockOutcome Lock::acquire_slow(LockActor& a, uint64_t flags, int64_t deadline_ns
     const int result =
         futex_wait_until(low_half(line_->word), static_cast<uint32_t>(want), wake_ns, kWakeWriters);
     if (result == 0 || result == ETIMEDOUT) slept = true;
-    if (result == EINTR && a.interruptible) {
+    if (note.interrupted(result)) {
       outcome = LockOutcome::kInterrupted;
       break;
     }

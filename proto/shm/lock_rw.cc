@@ -123,7 +123,7 @@ LockOutcome Lock::acquire_shared(LockActor& a, int64_t deadline_ns, Grant* grant
     if (full || (want & kClaimed) != 0) wake_ns = std::min(wake_ns, now_ns + kStarvingNs);
     const int result =
         futex_wait_until(low_half(line_->word), static_cast<uint32_t>(want), wake_ns, kWakeReaders);
-    if (result == EINTR && a.interruptible) return LockOutcome::kInterrupted;
+    if (note.interrupted(result)) return LockOutcome::kInterrupted;
   }
 }
 
@@ -173,7 +173,7 @@ LockOutcome Lock::drain_readers(LockActor& a, const Cell* except, int64_t deadli
     note.tell(now_ns);
     const int64_t wake_ns = std::min(note.wake_at(now_ns, deadline_ns), now_ns + kDrainSleepMaxNs);
     const int result = futex_wait_until(&line_->drain, drain, wake_ns, kWakeWriters);
-    if (result == EINTR && a.interruptible) return LockOutcome::kInterrupted;
+    if (note.interrupted(result)) return LockOutcome::kInterrupted;
   }
 }
 

@@ -152,7 +152,7 @@ LockOutcome Lock::acquire_permits(LockActor& a, uint32_t n, int64_t deadline_ns,
     const int result =
         futex_wait_until(low_half(line_->head), static_cast<uint32_t>(want), wake_ns, kWakeWriters);
     if (result == 0 || result == ETIMEDOUT) slept = true;
-    if (result == EINTR && a.interruptible) return LockOutcome::kInterrupted;
+    if (note.interrupted(result)) return LockOutcome::kInterrupted;
   }
 }
 

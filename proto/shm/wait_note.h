@@ -36,6 +36,7 @@ enum class WaitFor : uint8_t {
 
 inline constexpr uint64_t kWaitCancelled = uint64_t{1} << 63;
 inline constexpr int64_t kTellNs = 2'000'000;
+inline constexpr int64_t kLookNs = 1'000'000'000;
 // Of the wakes on a lock word: those for whoever wants the word, and for readers.
 inline constexpr uint32_t kWakeWriters = 1, kWakeReaders = 2;
 
@@ -78,6 +79,15 @@ class WaitNote {
     return word_ != 0 && a_.journal->waiting_on.load(std::memory_order_acquire) != word_;
   }
   int64_t since_ns() const { return since_ns_; }
+  /// After a sleep that ended with `result`: whether the caller wants no more of it.
+  bool interrupted(int result) {
+    if (result == EINTR) return a_.interruptible;
+    if (result != ETIMEDOUT || a_.look == nullptr) return false;
+    const int64_t now_ns = monotonic_ns();
+    if (now_ns - std::max(looked_ns_, since_ns_) < kLookNs) return false;
+    looked_ns_ = now_ns;
+    return !a_.look(a_.look_context);
+  }
   /// When to wake up at the latest: the deadline, the moment to tell the broker, the last net.
   int64_t wake_at(int64_t now_ns, int64_t deadline_ns) const {
     const bool tells = !told_ && a_.waits_told != nullptr;
@@ -101,6 +111,7 @@ class WaitNote {
   const uint32_t object_;
   uint64_t word_ = 0;
   int64_t since_ns_ = 0;
+  int64_t looked_ns_ = 0;
   bool told_ = false;
 };
 
