@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "daemon/services/queue_leases.h"
-#include "daemon/services/queue_wire.h"
 
 namespace heddle::services {
 namespace {
@@ -17,33 +16,24 @@ constexpr size_t kUnwrittenMax = 2;
 // A stream without a session holds its leases by its own life, so this only has to be long.
 constexpr int64_t kStreamLeaseNs = int64_t{24} * 3600 * 1'000'000'000;
 
-google::protobuf::ArenaOptions arena_options() {
-  google::protobuf::ArenaOptions options;
-  options.start_block_size = 1024;
-  options.max_block_size = 64 * 1024;
-  return options;
-}
-
 }  // namespace
-
-ConsumeStream::Batch::Batch()
-    : arena(std::make_unique<google::protobuf::Arena>(arena_options())),
-      response(google::protobuf::Arena::CreateMessage<Response>(arena.get())) {}
 
 void ConsumeStream::start() {
   self_ = shared_from_this();
   const Status status = identify(env_, context_, &caller_, &admission_);
-  status.ok() ? StartRead(&request_) : end(status);
+  status.ok() ? StartRead(&received_) : end(status);
 }
 
 void ConsumeStream::OnReadDone(bool ok) {
   const auto keep = shared_from_this();
   Status status;
-  if (ok) status = queue_.queue ? Status() : begin();
+  if (ok) status = parse(received_, &request_);
+  received_.Clear();
+  if (ok && status.ok() && !queue_.queue) status = begin();
   if (ok && status.ok()) status = obey();
   if (!ok || !status.ok()) return end(status);
   pump();
-  StartRead(&request_);
+  StartRead(&received_);
 }
 
 Status ConsumeStream::begin() {
@@ -84,7 +74,7 @@ Status ConsumeStream::obey() {
       return {Reason::kInvalidArgument, "too many answers are waiting to be read"};
     }
     Batch answer;
-    answer.response->Swap(&lost);
+    answer.response = serialise(lost);
     unwritten_.push_back(std::move(answer));
     write_next_locked();
   }
@@ -145,17 +135,17 @@ void ConsumeStream::get(const Want& want) {
   params.ack = manual_ ? objects::AckMode::kManual : objects::AckMode::kAuto;
   params.count_max = want.count;
   params.bytes_max = kBatchBytes;
+  params.gather = true;
   uint64_t number;
   {
     std::lock_guard lock(mutex_);
     params.lease_ns = lease_ns_;
     number = gets_started_;
   }
-  auto wait = queue_.queue->get_async(
-      caller_, params, want.deadline_ns,
-      [keep = shared_from_this(), want](objects::GetResult result) {
-        keep->got(want, std::move(result));
-      });
+  auto wait = queue_.queue->get_async(caller_, params, want.deadline_ns,
+                                      [keep = shared_from_this(), want](objects::GetResult result) {
+                                        keep->got(want, std::move(result));
+                                      });
   bool cancel;
   {
     std::lock_guard lock(mutex_);
@@ -169,10 +159,9 @@ void ConsumeStream::get(const Want& want) {
 void ConsumeStream::got(const Want& want, objects::GetResult result) {
   const auto keep = shared_from_this();
   Batch batch;
-  Status status = std::move(result.status);
-  if (status.ok()) status = fill(result.messages, batch.response);
-  const bool ended = status.is(Reason::kEndOfStream) || status.is(Reason::kProducerDied);
-  status = set_outcome(std::move(status), batch.response);
+  const bool ended =
+      result.status.is(Reason::kEndOfStream) || result.status.is(Reason::kProducerDied);
+  const Status status = write_to(result, &batch.response);
   batch.messages = std::move(result.messages);
   bool cancelled;
   {
@@ -194,11 +183,17 @@ void ConsumeStream::got(const Want& want, objects::GetResult result) {
   pump();
 }
 
-Status ConsumeStream::fill(std::vector<objects::Delivery>& messages, Response* response) {
-  for (auto& message : messages) {
-    Status status = delivery_to(message, body_as_, manual_, response->add_deliveries());
+Status ConsumeStream::write_to(objects::GetResult& result, grpc::ByteBuffer* out) {
+  Response rest;
+  if (Status status = set_outcome(std::move(result.status), &rest); !status.ok()) return status;
+  ConsumeWriter writer(result.messages.size(), result.bodies.size());
+  const char* at = result.bodies.data();
+  for (const auto& message : result.messages) {
+    Status status = writer.add(message, {at, message.body_bytes}, body_as_, manual_);
     if (!status.ok()) return status;
+    at += message.body_bytes;
   }
+  *out = writer.finish(rest);
   return {};
 }
 
@@ -261,7 +256,7 @@ void ConsumeStream::write_next_locked() {
   if (writing_) return;
   if (!unwritten_.empty() && !cancelled_) {
     writing_ = true;
-    StartWrite(unwritten_.front().response);
+    StartWrite(&unwritten_.front().response);
   } else if (ending_ && !finished_) {
     finished_ = true;
     Finish(final_);
@@ -282,8 +277,7 @@ void ConsumeStream::OnDone() {
   for (const auto& [id, ticket] : held) (void)queue_.queue->nack(caller_, ticket, false);
 }
 
-grpc::ServerBidiReactor<ConsumeStream::Request, ConsumeStream::Response>* QueueService::Consume(
-    Context* context) {
+QueueService::BytesReactor* QueueService::Consume(Context* context) {
   const auto stream = std::make_shared<ConsumeStream>(env_, context);
   stream->start();
   return stream.get();

@@ -10,8 +10,6 @@
 // never held while the queue or the broker is called.
 #pragma once
 
-#include <google/protobuf/arena.h>
-
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -19,14 +17,13 @@
 #include <unordered_map>
 #include <vector>
 
+#include "daemon/services/batch_wire.h"
 #include "daemon/services/queue_service.h"
 
 namespace heddle::services {
 
-class ConsumeStream final
-    : public grpc::ServerBidiReactor<v1::QueueServiceConsumeRequest,
-                                     v1::QueueServiceConsumeResponse>,
-      public std::enable_shared_from_this<ConsumeStream> {
+class ConsumeStream final : public QueueService::BytesReactor,
+                            public std::enable_shared_from_this<ConsumeStream> {
  public:
   using Request = v1::QueueServiceConsumeRequest;
   using Response = v1::QueueServiceConsumeResponse;
@@ -38,13 +35,11 @@ class ConsumeStream final
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override;
+  bool InternalInlineable() override { return true; }  // as in call.h
 
  private:
   struct Batch {
-    Batch();
-    // A response is many small parts that go at once.
-    std::unique_ptr<google::protobuf::Arena> arena;
-    Response* response;
+    grpc::ByteBuffer response;
     std::vector<objects::Delivery> messages;  // their bodies are in the response
   };
   struct Want {  // one get: for credits, or for a take
@@ -60,7 +55,7 @@ class ConsumeStream final
   bool next_want_locked(Want* want);
   void get(const Want& want);
   void got(const Want& want, objects::GetResult result);
-  Status fill(std::vector<objects::Delivery>& messages, Response* response);
+  Status write_to(objects::GetResult& result, grpc::ByteBuffer* out);
   void give_back(const std::vector<objects::Delivery>& messages);
   void write_next_locked();
   void end(const Status& status);
@@ -70,7 +65,8 @@ class ConsumeStream final
   grpc::CallbackServerContext& context_;
   Caller caller_;
   std::unique_ptr<Admission> admission_;
-  Request request_;  // the reader's
+  grpc::ByteBuffer received_;  // the reader's
+  Request request_;            // what it says
   // Set by the first request, then constant.
   broker::QueueRef queue_;
   bool manual_ = false;
@@ -84,7 +80,7 @@ class ConsumeStream final
   bool getting_ = false;
   uint64_t gets_started_ = 0;
   objects::Wait wait_;
-  std::deque<Batch> unwritten_;  // the front one is being written while writing_
+  std::deque<Batch> unwritten_;                     // the front one is being written while writing_
   std::unordered_map<uint64_t, shm::Ticket> held_;  // by message id; streams without a session
   bool writing_ = false, cancelled_ = false, ending_ = false, finished_ = false;
   grpc::Status final_;

@@ -10,18 +10,17 @@
 #include <mutex>
 #include <vector>
 
-#include "daemon/services/body.h"
+#include "daemon/services/batch_wire.h"
 #include "daemon/services/queue_service.h"
 
 namespace heddle::services {
 namespace {
 
-using Request = v1::QueueServiceProduceRequest;
 using Response = v1::QueueServiceProduceResponse;
 
 constexpr size_t kUnwrittenMax = 4;
 
-class ProduceStream final : public grpc::ServerBidiReactor<Request, Response>,
+class ProduceStream final : public QueueService::BytesReactor,
                             public std::enable_shared_from_this<ProduceStream> {
  public:
   ProduceStream(Env& env, grpc::CallbackServerContext* context) : env_(env), context_(*context) {}
@@ -35,7 +34,10 @@ class ProduceStream final : public grpc::ServerBidiReactor<Request, Response>,
   void OnReadDone(bool ok) override {
     const auto keep = shared_from_this();
     if (!ok) return finish({});
-    if (Status status = put(); !status.ok()) finish(status);
+    Status status = batch_.read(request_);
+    request_.Clear();
+    if (status.ok()) status = put();
+    if (!status.ok()) finish(status);
   }
 
   void OnWriteDone(bool) override {
@@ -60,24 +62,20 @@ class ProduceStream final : public grpc::ServerBidiReactor<Request, Response>,
   }
 
   void OnDone() override { const auto last = std::move(self_); }
+  bool InternalInlineable() override { return true; }  // as in call.h
 
  private:
   Status put() {
-    if (!request_.name().empty() && request_.name() != asked_) {
-      auto queue = env_.broker.find_queue(caller_, request_.name(), broker::Need::kWrite);
+    if (!batch_.name().empty() && batch_.name() != asked_) {
+      auto queue = env_.broker.find_queue(caller_, batch_.name(), broker::Need::kWrite);
       if (!queue.ok()) return queue.status();
       queue_ = std::move(*queue);
-      asked_ = request_.name();
+      asked_ = batch_.name();
     }
     if (!queue_.queue) return {Reason::kInvalidArgument, "the first request must name the queue"};
-    const auto count = static_cast<size_t>(request_.messages_size());
-    std::vector<objects::Body> bodies(count);
-    storage_.resize(count);
-    for (size_t i = 0; i < count; ++i) {
-      const auto& message = request_.messages(static_cast<int>(i));
-      if (Status status = body_from(message, &storage_[i], &bodies[i]); !status.ok()) return status;
-    }
-    const int64_t deadline = deadline_ns(context_, timeout_of(request_), shm::kForever);
+    std::vector<objects::Body> bodies;
+    if (Status status = batch_.bodies(&bodies); !status.ok()) return status;
+    const int64_t deadline = deadline_ns(context_, batch_.timeout_ms(), shm::kForever);
     const auto at = queue_.queue;
     const uint64_t number = ++put_count_;
     auto wait = at->put_async(caller_, std::move(bodies), deadline,
@@ -101,11 +99,11 @@ class ProduceStream final : public grpc::ServerBidiReactor<Request, Response>,
     const Status status = set_outcome(std::move(result.status), &response);
     if (!status.ok() && result.ids.empty()) return finish(status);
     response.set_done(static_cast<uint32_t>(result.ids.size()));
-    if (request_.want_ids()) response.mutable_ids()->Add(result.ids.begin(), result.ids.end());
+    if (batch_.want_ids()) response.mutable_ids()->Add(result.ids.begin(), result.ids.end());
     std::unique_lock lock(mutex_);
     ++stored_count_;
     wait_.reset();
-    unwritten_.push_back(std::move(response));
+    unwritten_.push_back(serialise(response));
     if (!status.ok()) {  // part of the batch is stored: say how much, then why not the rest
       ending_ = true;
       final_ = to_grpc(status);
@@ -148,14 +146,14 @@ class ProduceStream final : public grpc::ServerBidiReactor<Request, Response>,
   Caller caller_;
   std::unique_ptr<Admission> admission_;
   // Touched by one at a time: the reader, then the put it started.
-  Request request_;
+  grpc::ByteBuffer request_;
+  ProduceBatch batch_;
   std::string asked_;
   broker::QueueRef queue_;
-  std::vector<std::string> storage_;  // of JSON values
   uint64_t put_count_ = 0;
 
   std::mutex mutex_;
-  std::deque<Response> unwritten_;  // the front one is being written while writing_
+  std::deque<grpc::ByteBuffer> unwritten_;  // the front one is being written while writing_
   objects::Wait wait_;
   std::shared_ptr<objects::Queue> waiting_at_;
   uint64_t stored_count_ = 0;
@@ -165,7 +163,7 @@ class ProduceStream final : public grpc::ServerBidiReactor<Request, Response>,
 
 }  // namespace
 
-grpc::ServerBidiReactor<Request, Response>* QueueService::Produce(Context* context) {
+QueueService::BytesReactor* QueueService::Produce(Context* context) {
   const auto stream = std::make_shared<ProduceStream>(env_, context);
   stream->start();
   return stream.get();
