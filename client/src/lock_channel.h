@@ -18,7 +18,7 @@
 
 namespace heddle::detail {
 
-struct LockPlace;  // shm_channel/lock_place.h
+struct LockPlace;  // shm_channel/shm_lock_place.h
 
 // What is to be opened: the options of every kind in one.
 struct LockSpec {

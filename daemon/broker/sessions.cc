@@ -34,7 +34,7 @@ bool Session::every_bell_fired() const {
   uint32_t claimed = 0;
   for (uint32_t i = 0; i < lines(); ++i) {
     const shm::ThreadLine& line = lines_of(*page)[i];
-    if (line.claimed.load(std::memory_order_acquire) == 0) continue;
+    if (line.claimed.load(std::memory_order_acquire) != 1) continue;
     if (!bell_fired(line)) return false;
     ++claimed;
   }

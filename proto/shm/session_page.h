@@ -38,10 +38,13 @@ struct alignas(128) SessionHeader {
   uint8_t reserved1[92];
 };
 
+// `claimed` of a line whose thread has ended while something names it: nobody's, and not free.
+inline constexpr uint32_t kLineKept = 2;
+
 struct alignas(128) ThreadLine {
   JournalLine journal;
   pthread_mutex_t bell;            // robust + process-shared; held by the thread for life
-  std::atomic<uint32_t> claimed;   // 0 free, 1 claimed (bell held)
+  std::atomic<uint32_t> claimed;   // 0 free, 1 claimed (bell held), or kLineKept
   std::atomic<uint32_t> park;      // futex word of the thread
   uint8_t reserved[128 - sizeof(pthread_mutex_t) - 8];
 };

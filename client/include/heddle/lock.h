@@ -13,7 +13,8 @@
 //   Owners   The owner is a thread of a process, as pthread has it; of a remote client a handle.
 //            When the process ends in any way, what it held comes free: see OwnerDeath. A thread
 //            that ends while it holds a lock keeps it locked until its process ends or somebody
-//            forces it; so does a handle that is dropped.
+//            forces it. The session of a process ends with its last handle: what it still holds then
+//            is repaired as if it had died.
 //   Threads  All methods may be called from any number of threads at once. Copies are the same
 //            handle.
 //   Fork     A child owns nothing that the parent held; its first call opens a session of its own.
@@ -69,8 +70,8 @@ class HEDDLE_API Lock {
   // Lets go of what this thread holds in that mode; of an rlock one entry. LEASE_LOST when it does
   // not hold it (any more). Does not block.
   Status release(LockMode mode = LockMode::kExclusive);
-  // kMutex: releases it whoever holds it, as Python's Lock does; the holder is not asked. LEASE_LOST
-  // when nobody holds it, INVALID_ARGUMENT for other kinds.
+  // kMutex: releases it whoever holds it, as Python's Lock does; the holder is not asked.
+  // LEASE_LOST when nobody holds it, INVALID_ARGUMENT for other kinds.
   Status release_any();
   // kRw: from one mode to another without letting go in between. kUpdate to kExclusive waits up to
   // `timeout` for the readers; kShared to another mode is a try (two of them would wait for each
@@ -302,8 +303,9 @@ class HEDDLE_API Barrier {
   const std::string& name() const;
 
   // Blocks until all have arrived: a number from 0 to parties - 1, different for each of them. A
-  // timeout that passes breaks the generation and the barrier, until reset(): TIMED_OUT for the
-  // caller, BROKEN_BARRIER for the others.
+  // timeout that passes breaks this generation: TIMED_OUT for the caller, BROKEN_BARRIER for the
+  // others; abort() then makes it last. EMPTY, and nobody is told, if it does not want to wait and
+  // is not the last to arrive.
   Result<std::uint32_t> arrive(std::chrono::nanoseconds timeout = kForever);
   // The same, and exactly one of the callers runs its action while the others still wait. An action
   // that does not give OK, or throws, breaks the barrier; its caller gets that status or exception.

@@ -22,12 +22,14 @@ std::uint64_t next_key() {
 struct Line {
   std::shared_ptr<SessionPage> page;
   std::uint32_t index = 0;
+  std::unique_ptr<LineTenant> tenant = {};
 
   void release() {
     if (!page->mapping.here()) return;
+    const bool kept = tenant && !page->closed.load() && tenant->keeps();
     shm::ThreadLine& line = page->line(index);
     ::pthread_mutex_unlock(&line.bell);
-    line.claimed.store(0, std::memory_order_release);
+    line.claimed.store(kept ? shm::kLineKept : 0, std::memory_order_release);
   }
 };
 
@@ -101,8 +103,8 @@ bool take_bell(shm::ThreadLine& line) {
   return error == 0;
 }
 
-const Line* line_of(ThreadState& state, const std::shared_ptr<SessionPage>& page) {
-  for (const Line& line : state.lines) {
+Line* line_of(ThreadState& state, const std::shared_ptr<SessionPage>& page) {
+  for (Line& line : state.lines) {
     if (line.page == page) return &line;
   }
   for (std::uint32_t i = 0; i < page->thread_lines; ++i) {
@@ -110,13 +112,22 @@ const Line* line_of(ThreadState& state, const std::shared_ptr<SessionPage>& page
     std::uint32_t free = 0;
     if (!line.claimed.compare_exchange_strong(free, 1)) continue;
     if (!take_bell(line)) continue;
-    state.lines.push_back({page, i});
+    state.lines.push_back({.page = page, .index = i});
     return &state.lines.back();
   }
   return nullptr;
 }
 
 }  // namespace
+
+bool claim_seat(const std::shared_ptr<SessionPage>& page, ThreadSeat* seat) {
+  ThreadState& state = thread_state();
+  state.prune();
+  Line* line = line_of(state, page);
+  if (line == nullptr) return false;
+  *seat = {.index = line->index, .tenant = &line->tenant};
+  return true;
+}
 
 void leave_closed_sessions() {
   if (t_state != nullptr && t_state->generation == process_generation()) t_state->prune();

@@ -71,6 +71,20 @@ inline Hands* cached_hands(std::uint64_t key) {
 // The slow way. TOO_MANY_THREADS when the session page or the queue has no more room.
 Status make_hands(Attachment& attachment, Hands** out);
 
+// What else a thread keeps in its line of a session page; destroyed with the thread's hold on it.
+struct LineTenant {
+  virtual ~LineTenant() = default;
+  // Asked when the thread ends: true if something still names this thread, so that no other thread
+  // may have its number.
+  virtual bool keeps() = 0;
+};
+struct ThreadSeat {
+  std::uint32_t index = 0;
+  std::unique_ptr<LineTenant>* tenant = nullptr;  // Valid until the thread claims another seat.
+};
+// The calling thread's line of `page`; false when all are taken.
+bool claim_seat(const std::shared_ptr<SessionPage>& page, ThreadSeat* seat);
+
 // Gives back the calling thread's lines of sessions that have been closed.
 void leave_closed_sessions();
 
