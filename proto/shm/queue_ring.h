@@ -234,11 +234,17 @@ class Ring {
     return p;
   }
   Place head_place() {
+    const uint64_t hinted = m_.head_hint().load(std::memory_order_acquire);
     Place p = hint(m_.head_hint());
     for (uint32_t steps = 0; steps < m_.steps_max(); ++steps) {
       const SlotWord w = SlotWord::decode(slot(p).word.load(std::memory_order_acquire));
       const uint64_t seq = sequence_of(p);
-      if (w.lap < seq || (w.lap == seq && !is_pinned(w.state))) return p;
+      if (w.lap < seq || (w.lap == seq && !is_pinned(w.state))) {
+        // The segment that the hint names was left behind here and may be claimed again before the
+        // next take: then everybody would have to search.
+        if (p.segment != Place::decode(hinted).segment) cas(m_.head_hint(), hinted, p.encode());
+        return p;
+      }
       if (index_of(p) + 1 < kSlots) {
         ++p.position;
         continue;
