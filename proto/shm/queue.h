@@ -310,7 +310,14 @@ class Queue {
   Outcome claim_publish(Actor& a, const MessageIn& m, uint32_t chunk, uint64_t* id);
   Outcome put_dropping(Actor& a, const MessageIn& m, uint32_t chunk, uint64_t* id);
   Outcome with_chunk(Actor& a, const MessageIn& m, uint32_t* chunk);
-  bool room_at(Actor& a, Place at);
+  bool room_at(Actor& a, Place at) {
+    const uint64_t max = header().max_len.load(std::memory_order_relaxed);
+    if (at.position < a.head_seen + max &&
+        memory_.returned_summary().load(std::memory_order_acquire) == 0) [[likely]]
+      return true;
+    return room_beyond(a, at, max);
+  }
+  bool room_beyond(Actor& a, Place at, uint64_t max);
   /// In a stream the slot four ahead is in the other side's cache. Its two lines are asked for now;
   /// at the claim the wait for each would stand before a locked instruction, one after the other.
   void prefetch_ahead(Place p) const {
@@ -319,6 +326,18 @@ class Queue {
     const Slot& slot = memory_.slot(p.segment, index);
     prefetch_for_write(&slot);
     prefetch_for_write(&slot.body[4]);
+  }
+  /// Both lines of the slot at a hint: they come together instead of one after the other. What a
+  /// damaged hint names is only asked for.
+  void expect_slot(std::atomic<uint64_t>& hint, bool for_write) const {
+    const Place p = Place::decode(hint.load(std::memory_order_relaxed));
+    const Slot& slot = memory_.slot(p.segment, QRing::index_of(p));
+    if (for_write) {
+      prefetch_for_write(&slot);
+      prefetch_for_write(&slot.body[4]);
+    } else {
+      __builtin_prefetch(&slot.body[4]);
+    }
   }
   void fill(Actor& a, Place p, const MessageIn& m, uint32_t chunk);
   // queue_account.cc

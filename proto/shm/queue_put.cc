@@ -143,6 +143,7 @@ Outcome Queue::put_dropping(Actor& a, const MessageIn& m, uint32_t chunk, uint64
 }
 
 Outcome Queue::claim_publish(Actor& a, const MessageIn& m, uint32_t chunk, uint64_t* id) {
+  expect_slot(memory_.tail_hint(), true);
   if (!bytes_allow(a, m.length)) return Outcome::kFull;
   Row& row = memory_.row(a.row);
   JournalLine& j = *a.journal;
@@ -196,11 +197,9 @@ Outcome Queue::claim_publish(Actor& a, const MessageIn& m, uint32_t chunk, uint6
   return failure;
 }
 
-bool Queue::room_at(Actor& a, Place at) {
-  const uint64_t max = header().max_len.load(std::memory_order_relaxed);
+/// The head seen last does not prove that there is room.
+bool Queue::room_beyond(Actor& a, Place at, uint64_t max) {
   const bool none_returned = memory_.returned_summary().load(std::memory_order_acquire) == 0;
-  if (at.position < a.head_seen + max && none_returned) [[likely]]
-    return true;
   QRing r = ring();
   const Place hinted = Place::decode(memory_.head_hint().load(std::memory_order_relaxed));
   if (hinted.position <= at.position) a.head_seen = hinted.position;

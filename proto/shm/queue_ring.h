@@ -79,7 +79,16 @@ class Ring {
 
   /// The first claimable slot, linking a new segment when the last one is used up.
   Found find_tail(uint16_t owner) {
-    Place p = hint(m_.tail_hint());
+    const Place p = hint(m_.tail_hint());
+    const uint64_t raw = slot(p).word.load(std::memory_order_acquire);
+    const SlotWord w = SlotWord::decode(raw);
+    if (w.state == SlotState::kFree && w.lap <= sequence_of(p)) [[likely]]
+      return {Walk::kFound, p, raw};
+    return find_tail_from(p, owner);
+  }
+
+  /// The same, when the hint lags or stands at the end of a segment.
+  [[gnu::noinline]] Found find_tail_from(Place p, uint16_t owner) {
     uint32_t pinned = 0;
     for (uint32_t steps = 0; steps < m_.steps_max(); ++steps) {
       const uint64_t raw = slot(p).word.load(std::memory_order_acquire);
@@ -108,7 +117,14 @@ class Ring {
   /// The oldest message that was never taken. kEmpty also when only an unfinished claim stands
   /// there.
   Found find_head() {
-    Place p = hint(m_.head_hint());
+    const Place p = hint(m_.head_hint());
+    const uint64_t raw = slot(p).word.load(std::memory_order_acquire);
+    const SlotWord w = SlotWord::decode(raw);
+    if (w.state == SlotState::kReady && w.lap == sequence_of(p)) [[likely]]
+      return {Walk::kFound, p, raw};
+    return find_head_from(p);
+  }
+  [[gnu::noinline]] Found find_head_from(Place p) {
     for (uint32_t steps = 0; steps < m_.steps_max(); ++steps) {
       uint64_t raw = slot(p).word.load(std::memory_order_acquire);
       const SlotWord w = SlotWord::decode(raw);
@@ -363,11 +379,14 @@ class Ring {
   template <class Word>
   Place hint(Word& word) {
     Place p = Place::decode(word.load(std::memory_order_acquire));
-    // Only damage makes a hint that is out of range.
-    if (p.segment >= m_.segments() || p.position < kSlots) {
-      if (!search(&p, false)) p = {kSlots, 0};
-    }
+    if (p.segment >= m_.segments() || p.position < kSlots) [[unlikely]] p = searched();
     return p;
+  }
+
+  /// Only damage makes a hint that is out of range.
+  [[gnu::noinline]] Place searched() {
+    Place p;
+    return search(&p, false) ? p : Place{kSlots, 0};
   }
 
   /// The hint names the place after `used`, or `used` itself at the end of a segment, so that the

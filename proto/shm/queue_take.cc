@@ -17,6 +17,7 @@ Outcome Queue::take(Actor& a, TakeMode mode, Taken* out, int64_t deadline_ns) {
 
 Outcome Queue::try_take(Actor& a, TakeMode mode, Taken* out) {
   for (uint32_t tries = 0; tries < kTriesMax; ++tries) {
+    expect_slot(memory_.head_hint(), false);
     bool lost = false;
     Outcome outcome;
     if (memory_.returned_summary().load(std::memory_order_acquire) != 0) {

@@ -19,8 +19,9 @@ inline constexpr int64_t kSleepMaxNs = 1'000'000'000;
 inline constexpr int64_t kSpinNs = 6'000;
 inline constexpr uint32_t kSpinsFailedMax = 8;
 inline constexpr uint32_t kBurst = 4;
-inline constexpr int kPausesStream = 64;
-inline constexpr int kPausesPingPong = 4;
+inline constexpr int kPausesStream = 128;
+inline constexpr int kPausesPingPong = 2;
+inline constexpr int kLooksPerClock = 8;
 
 /// Spinning pays only when somebody else can run meanwhile.
 bool many_cpus();
@@ -38,12 +39,13 @@ Outcome Queue::wait(Actor& a, WakeWord& line, int64_t deadline_ns, Attempt attem
   // Caught up after a run of messages: each look now takes the line away from the one who is
   // writing it, so look less often and let a few gather. In a ping-pong look at once.
   const int pauses = a.burst >= kBurst ? kPausesStream : kPausesPingPong;
+  const int looks = a.burst >= kBurst ? 1 : kLooksPerClock;
   a.burst = 0;
   // After eight spins in vain only each sixteenth wait spins.
   if (many_cpus() && (a.spins_failed < kSpinsFailedMax || a.spins_failed % 16 == 0)) {
     int64_t now = 0, until = 0;  // the first looks come before the clock is read
     do {
-      for (int i = 0; i < 4; ++i) {
+      for (int i = 0; i < looks; ++i) {
         for (int j = 0; j < pauses; ++j) cpu_pause();
         outcome = attempt(&done);
         if (done) {

@@ -73,7 +73,7 @@ struct HEDDLE_API Lease {
 // must not touch data() of a message read in place.
 class HEDDLE_API Message {
  public:
-  Message() noexcept = default;
+  Message() noexcept {}  // a defaulted one would have vectors clear inline_ first
   Message(Message&& other) noexcept;
   Message& operator=(Message&& other) noexcept;
   Message(const Message&) = delete;
