@@ -14,8 +14,9 @@ constexpr uint32_t tag(int field, uint32_t type) {
   return static_cast<uint32_t>(field) << 3 | type;
 }
 
-constexpr size_t kHeadMax = 32;        // tags, lengths and id before a body
-constexpr size_t kDeliveryBytes = 32;  // of a delivery, without body and lease, or a little less
+constexpr size_t kHeadMax = 16;        // tag and length of a body, or its kind
+constexpr size_t kDeliveryMax = 128;   // all of a delivery that is not its body
+constexpr size_t kDeliveryUsual = 36;  // the same without a lease
 
 // Reads what a protobuf writer wrote. Every method gives false at the end and at what is malformed.
 class WireReader {
@@ -85,6 +86,8 @@ char* put_varint(char* at, uint64_t value) {
 }
 
 char* put_tag(char* at, int field, uint32_t type) { return put_varint(at, tag(field, type)); }
+
+char* put_bytes(char* at, std::string_view bytes) { return at + bytes.copy(at, bytes.size()); }
 
 // The field of the body where that takes no more than a look at it, else 0.
 int plain_field(uint8_t kind, v1::BodyAs as, std::string_view body) {
@@ -185,9 +188,8 @@ Status ProduceBatch::bodies(std::vector<objects::Body>* out) {
 }
 
 ConsumeWriter::ConsumeWriter(size_t messages, size_t body_bytes)
-    : bytes_(std::make_unique<std::string>()) {
-  bytes_->reserve(messages * kDeliveryBytes + body_bytes);
-}
+    : bytes_(std::make_unique<std::string>(messages * kDeliveryUsual + body_bytes + kDeliveryMax,
+                                           '\0')) {}
 
 Status ConsumeWriter::add(const objects::Delivery& delivery, std::string_view body, v1::BodyAs as,
                           bool show_lease) {
@@ -217,22 +219,23 @@ void ConsumeWriter::add_message(const objects::Delivery& delivery, std::string_v
   size_t bytes = 1 + varint_bytes(delivery.id) + 1 + varint_bytes(message_bytes) + message_bytes +
                  1 + varint_bytes(delivery.count);
   if (show_lease) bytes += 1 + varint_bytes(lease.size()) + lease.size();
-  char before[2 * kHeadMax];
-  char* at = put_tag(before, v1::QueueServiceConsumeResponse::kDeliveriesFieldNumber, kBytes);
+  const size_t needed = written_ + kDeliveryMax + body.size();
+  if (needed > bytes_->size()) bytes_->resize(needed + needed / 2);
+  char* const begin = bytes_->data() + written_;
+  char* at = put_tag(begin, v1::QueueServiceConsumeResponse::kDeliveriesFieldNumber, kBytes);
   at = put_varint(at, bytes);
   at = put_varint(put_tag(at, Wire::kIdFieldNumber, kVarint), delivery.id);
   at = put_varint(put_tag(at, Wire::kMessageFieldNumber, kBytes), message_bytes);
-  at += head.copy(at, kHeadMax);
-  bytes_->append(before, static_cast<size_t>(at - before));
-  bytes_->append(body);
-  at = before + tail.copy(before, kHeadMax);
+  at = put_bytes(put_bytes(put_bytes(at, head), body), tail);
   at = put_varint(put_tag(at, Wire::kDeliveryCountFieldNumber, kVarint), delivery.count);
-  if (show_lease) at = put_varint(put_tag(at, Wire::kLeaseFieldNumber, kBytes), lease.size());
-  bytes_->append(before, static_cast<size_t>(at - before));
-  bytes_->append(lease);
+  if (show_lease) {
+    at = put_bytes(put_varint(put_tag(at, Wire::kLeaseFieldNumber, kBytes), lease.size()), lease);
+  }
+  written_ += static_cast<size_t>(at - begin);
 }
 
 grpc::ByteBuffer ConsumeWriter::finish(const v1::QueueServiceConsumeResponse& rest) {
+  bytes_->resize(written_);
   rest.AppendToString(bytes_.get());
   std::string* const bytes = bytes_.release();
   const grpc::Slice slice(

@@ -59,7 +59,8 @@ class ConsumeWriter {
   void add_message(const objects::Delivery& delivery, std::string_view head, std::string_view body,
                    std::string_view tail, bool show_lease);
 
-  std::unique_ptr<std::string> bytes_;
+  std::unique_ptr<std::string> bytes_;  // the first `written_` count
+  size_t written_ = 0;
 };
 
 }  // namespace heddle::services
