@@ -1,7 +1,9 @@
+#include <google/protobuf/arena.h>
 #include <grpcpp/grpcpp.h>
 
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "echo.grpc.pb.h"
 #include "heddle/v1/queue_service.grpc.pb.h"
@@ -90,12 +92,6 @@ class QueueStreams {
   void open_sender() {
     out_stub_ = v1::QueueService::NewStub(channel_to(options_.socket));
     producer_ = out_stub_->Produce(&out_context_);
-    answers_ = std::thread([this] {
-      v1::QueueServiceProduceResponse answer;
-      while (producer_->Read(&answer)) {
-        if (answer.outcome() != v1::OUTCOME_OK) fail("a batch was not put");
-      }
-    });
   }
   void open_receiver() {
     in_stub_ = v1::QueueService::NewStub(channel_to(options_.socket));
@@ -107,33 +103,54 @@ class QueueStreams {
     grant(request, kCredits);
   }
   void send(const std::byte* data, size_t length) {
-    out_.add_messages()->set_data(data, length);
-    if (out_.messages_size() == static_cast<int>(options_.batch)) flush();
+    // Clearing a message would free its body, so those of the last batch are written over.
+    auto& message =
+        filled_ < out_.messages_size() ? *out_.mutable_messages(filled_) : *out_.add_messages();
+    message.mutable_data()->assign(reinterpret_cast<const char*>(data), length);
+    if (++filled_ == static_cast<int>(options_.batch)) flush();
   }
   void flush() {
-    if (out_.messages_size() == 0) return;
+    if (filled_ == 0) return;
+    out_.mutable_messages()->DeleteSubrange(filled_, out_.messages_size() - filled_);
+    filled_ = 0;
     out_.set_name(options_.queue);
     if (!producer_->Write(out_)) fail("the stream ended early");
-    out_.clear_messages();
+    if (++unanswered_ == kUnansweredMax) read_answers();
   }
   std::span<const std::byte> receive() {
-    while (next_ == in_.deliveries_size()) {
-      if (!consumer_->Read(&in_)) fail("the stream ended early");
+    while (in_ == nullptr || next_ == in_->deliveries_size()) {
+      arena_.Reset();
+      in_ = google::protobuf::Arena::CreateMessage<v1::QueueServiceConsumeResponse>(&arena_);
+      if (!consumer_->Read(in_)) fail("the stream ended early");
       next_ = 0;
-      used_ += static_cast<unsigned>(in_.deliveries_size());
+      used_ += static_cast<unsigned>(in_->deliveries_size());
       if (used_ >= kCredits / 2) grant({}, std::exchange(used_, 0));
     }
-    return bytes_of(in_.deliveries(next_++).message().data());
+    return bytes_of(in_->deliveries(next_++).message().data());
   }
   void finish() {
     producer_->WritesDone();
-    answers_.join();
+    read_answers();
     if (const auto status = producer_->Finish(); !status.ok()) fail(status.error_message());
   }
   void close() {}
 
  private:
-  static constexpr unsigned kCredits = 16'384;
+  static constexpr unsigned kCredits = 16'384, kUnansweredMax = 32;
+  static constexpr size_t kArenaBytes = 256 << 10;
+
+  static google::protobuf::ArenaOptions arena_options(std::vector<char>& first) {
+    google::protobuf::ArenaOptions options;
+    options.initial_block = first.data();
+    options.initial_block_size = first.size();
+    return options;
+  }
+  void read_answers() {
+    for (v1::QueueServiceProduceResponse answer; unanswered_ > 0; --unanswered_) {
+      if (!producer_->Read(&answer)) fail("the stream ended early");
+      if (answer.outcome() != v1::OUTCOME_OK) fail("a batch was not put");
+    }
+  }
   void grant(v1::QueueServiceConsumeRequest request, unsigned credits) {
     request.set_credits(credits);
     if (!consumer_->Write(request)) fail("the stream ended early");
@@ -142,13 +159,18 @@ class QueueStreams {
   const Options& options_;
   std::unique_ptr<v1::QueueService::Stub> out_stub_, in_stub_;
   grpc::ClientContext out_context_, in_context_;
-  std::unique_ptr<grpc::ClientReaderWriter<v1::QueueServiceProduceRequest,
-                                           v1::QueueServiceProduceResponse>> producer_;
-  std::unique_ptr<grpc::ClientReaderWriter<v1::QueueServiceConsumeRequest,
-                                           v1::QueueServiceConsumeResponse>> consumer_;
-  std::thread answers_;
+  std::unique_ptr<
+      grpc::ClientReaderWriter<v1::QueueServiceProduceRequest, v1::QueueServiceProduceResponse>>
+      producer_;
+  std::unique_ptr<
+      grpc::ClientReaderWriter<v1::QueueServiceConsumeRequest, v1::QueueServiceConsumeResponse>>
+      consumer_;
   v1::QueueServiceProduceRequest out_;
-  v1::QueueServiceConsumeResponse in_;
+  int filled_ = 0;
+  unsigned unanswered_ = 0;
+  std::vector<char> arena_memory_ = std::vector<char>(kArenaBytes);
+  google::protobuf::Arena arena_{arena_options(arena_memory_)};
+  v1::QueueServiceConsumeResponse* in_ = nullptr;
   int next_ = 0;
   unsigned used_ = 0;
 };
@@ -158,22 +180,21 @@ template <class Channel>
 void measure_within(const Options& options) {
   Shared& shared = *Shared::map();
   run_sides({{kProducerCore, [&] {
-    Channel channel(options, 0);
-    std::thread sender([&] { produce(channel, options, shared, 0); });
-    while (shared.ready.load() == 0) usleep(100);  // it opens the stream
-    consume(channel, options, shared, 0);
-    sender.join();
-  }}});
+                Channel channel(options, 0);
+                std::thread sender([&] { produce(channel, options, shared, 0); });
+                while (shared.ready.load() == 0) usleep(100);  // it opens the stream
+                consume(channel, options, shared, 0);
+                sender.join();
+              }}});
   const auto& side = shared.sides[1];
   if (shared.sides[0].sent != side.received) fail("not everything came back");
-  report({{"per_s", double(side.received) * 1e9 / double(side.last_ns - side.first_ns)}});
+  report({{"per_s", double(side.received) * 1e9 / double(side.last_ns - side.first_ns)},
+          {"messages", double(side.received)}});
 }
 
 }  // namespace
 
-void measure_echo_stream(const Options& options) {
-  measure_within<EchoStream<PlainForm>>(options);
-}
+void measure_echo_stream(const Options& options) { measure_within<EchoStream<PlainForm>>(options); }
 void measure_typed_echo_stream(const Options& options) {
   measure_within<EchoStream<TypedForm>>(options);
 }
