@@ -61,21 +61,23 @@ struct LockActor {
   uint16_t thread = 0;                          // its line in the session page
   JournalLine* journal = nullptr;               // that line: what the thread waits for stands there
   std::atomic<uint32_t>* waits_told = nullptr;  // of the session page: a long wait was told
-  int doorbell_fd = -1;                  // write end of the broker's pipe; -1 in the broker itself
-  bool interruptible = false;            // return kInterrupted on EINTR instead of waiting on
-  bool slept = false;  // a try counts as that of a sleeper: may take what is handed off
+  int doorbell_fd = -1;        // write end of the broker's pipe; -1 in the broker itself
+  bool interruptible = false;  // return kInterrupted on EINTR instead of waiting on
+  bool slept = false;          // a try counts as that of a sleeper: may take what is handed off
   int64_t sleep_ns_max = 1'000'000'000;  // the last net; tests of the wakes take it away
   // Asked about once a second while waiting; false ends the wait with kInterrupted.
   bool (*look)(void* context) = nullptr;
   void* look_context = nullptr;
-  uint32_t waits = 0;                    // private: numbers the waits
+  uint32_t waits = 0;  // private: numbers the waits
 
   uint32_t holder() const { return holder_of(owner, thread); }
 };
 
 struct Grant {
   uint64_t token = 0;
-  bool abandoned = false;    // the previous owner died while it held this
+  // The previous owner died while it held this. Told to one exclusive grant, and to each reader and
+  // update before that one: they see what it left, but repair nothing.
+  bool abandoned = false;
   uint32_t dead_holder = 0;  // then: who it was (holder_of)
 };
 
@@ -94,6 +96,7 @@ struct Standing {
   uint32_t depth = 0;   // of the rlock that was let go
   uint32_t index = 0;   // of the cell
   bool action = false;
+  bool last = false;  // complete with it, but the action is for another
 };
 
 class Lock;
@@ -151,12 +154,16 @@ class LockSegment {
   bool reserve_block(uint32_t block) const;
   uint32_t claim_block(uint16_t owner, uint32_t line) const;
   bool chained(uint32_t block, uint32_t line_index) const;
-  void settle_link(uint32_t block) const;
+  void settle_link(uint32_t block, uint16_t owner) const;
   void free_chain(uint32_t line_index);
+  void free_block(uint32_t block);
+  void reap_links(bool (*alive)(void* context, uint16_t owner), void* context);
+  uint32_t lines_used();
 
   std::byte* base_ = nullptr;
   LockGeometry geometry_{};
   int fd_ = -1;
+  uint32_t lines_seen_ = 0;  // the most that the header ever said
 };
 
 inline uint64_t lock_segment_bytes(uint32_t lines_max, uint32_t blocks_max) {
@@ -177,8 +184,8 @@ class Lock {
 
   // --- mutex, rlock, a condition's own lock ---
   LockOutcome acquire(LockActor& a, int64_t deadline_ns, Grant* grant);
-  /// One entry of an rlock. kNotHeld when somebody else holds it; a mutex may be released for
-  /// another thread or process with `for_holder` (who holds it now).
+  /// One entry of an rlock. kNotHeld when somebody else holds it; a mutex, not an rlock, may be
+  /// released for another thread or process with `for_holder` (who holds it now).
   LockOutcome release(LockActor& a, uint32_t for_holder = 0);
 
   // --- rw ---
@@ -202,7 +209,8 @@ class Lock {
   // --- condition: `lock` is held by the caller ---
   /// Lets go of `lock`, waits, and holds it again when this returns, whatever the outcome; only
   /// kGone, kPoisoned, kDeadlock (of taking the lock again) and kCorrupt return without it.
-  LockOutcome wait(LockActor& a, Lock& lock, int64_t deadline_ns);
+  /// `grant`: of taking it again, which may be the one that is told of a death.
+  LockOutcome wait(LockActor& a, Lock& lock, int64_t deadline_ns, Grant* grant = nullptr);
   /// How many were notified.
   uint32_t notify(LockActor& a, uint32_t n);
   uint32_t notify_all(LockActor& a);
@@ -214,6 +222,10 @@ class Lock {
   bool stop_wait(const Standing& s);
   /// After the lock has been taken again.
   void end_wait(const Standing& s);
+  /// After the lock has been taken again by begin_wait()'s caller: as deep as it was.
+  void restore_depth(uint32_t depth);
+  /// Instead of end_wait() when the lock could not be taken again: a notification goes to the next.
+  void pass_wait(LockActor& a, const Standing& s);
   /// Waiters that were notified and do not hold the lock again yet.
   uint32_t notified() const;
 
@@ -274,6 +286,10 @@ class Lock {
   void wake_waiters(LockActor* a, uint64_t stored);
   void tell_grant(uint64_t word, uint64_t base, uint64_t before, Grant* grant);
   bool first_in_line(uint32_t ticket) const;
+  void stand_in_line(Cell* cell, uint64_t* in_cell, uint32_t* ticket);
+  bool anybody_in_line() const;
+  uint32_t entries(uint64_t word) const;
+  void set_entries(uint64_t word, uint32_t entries);
 
   // lock_rw.cc
   LockOutcome acquire_shared(LockActor& a, int64_t deadline_ns, Grant* grant);
@@ -282,7 +298,7 @@ class Lock {
   LockOutcome drain_readers(LockActor& a, const Cell* except, int64_t deadline_ns, Grant* grant);
   LockOutcome upgrade(LockActor& a, int64_t deadline_ns, Grant* grant);
   LockOutcome try_upgrade_shared(LockActor& a, LockMode to, Grant* grant);
-  LockOutcome enter_beside(LockActor& a);
+  LockOutcome turn_reader(LockActor& a, uint64_t word);
   bool refuse_readers(const Cell* except) const;
   bool readers_inside() const;
   bool withdraw_claim(LockActor* a, uint64_t claim);
@@ -301,17 +317,23 @@ class Lock {
   // lock_condition.cc, lock_barrier.cc
   bool notify_oldest(LockActor* a);
   uint32_t tell_all();
+  uint32_t tell_everybody();
+  void keep_tickets_near(uint32_t ticket);
+  static LockOutcome take_back(LockActor& a, Lock& lock, Grant* grant);
   void count_arrived(uint32_t generation, uint32_t* count, bool* action) const;
   void end_arrive(const Standing& s);
   bool all_arrived(uint32_t generation, bool* action) const;
   bool end_generation(uint64_t head, bool broke, bool keep);
-  Cell* barrier_cell(uint32_t position) const;
 
   // lock_reap.cc
   void reap(Alive alive, void* context);
   bool reap_word(Alive alive, void* context);
-  bool reap_cell(Cell& cell, Alive alive, void* context);
-  bool reap_arrival(Cell& cell, uint64_t word);
+  struct Reaping;
+  bool reap_cell(Cell& cell, Reaping& r);
+  bool reap_party(Cell& cell, uint64_t* word, uint32_t generation);
+  void rescan_barrier();
+  uint32_t barrier_generation() const;
+  static bool free_for_arrival(const Cell& cell, uint64_t seen, uint32_t generation);
   void rescan();
 
   // lock_cells.cc
@@ -326,6 +348,9 @@ class Lock {
   Cell* claim_cell(LockActor& a, CellState state, uint64_t* word, bool grow);
   bool grow(LockActor& a);
   Cell* own_cell(uint32_t holder, CellState state, uint64_t* word) const;
+  void empty_cell(Cell& cell, uint64_t word) const;
+  bool write_note(Cell& cell, uint64_t word, uint32_t value) const;
+  static bool read_note(const Cell& cell, uint64_t word, uint32_t* value);
 
   LockSegment* segment_ = nullptr;
   LockLine* line_ = nullptr;

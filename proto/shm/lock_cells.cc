@@ -31,20 +31,19 @@ uint32_t LockSegment::claim_block(uint16_t owner, uint32_t line) const {
 
 bool LockSegment::chained(uint32_t block, uint32_t line_index) const {
   uint32_t next = line(line_index).blocks.load(std::memory_order_acquire);
-  for (uint32_t i = 0; next != kNoBlock && next <= geometry_.blocks_max; ++i) {
+  for (ChainWalk walk; next != kNoBlock && next <= geometry_.blocks_max && !walk.bites(next);) {
     if (next == block) return true;
-    if (i >= geometry_.blocks_max) return false;
     next = LinkWord::decode(link(next - 1).load(std::memory_order_acquire)).next;
   }
   return false;
 }
 
-/// CLAIMED -> LINKED, whatever was hung behind it meanwhile.
-void LockSegment::settle_link(uint32_t block) const {
+/// CLAIMED(owner) -> LINKED, whatever was hung behind it meanwhile.
+void LockSegment::settle_link(uint32_t block, uint16_t owner) const {
   uint64_t seen = link(block - 1).load();
   for (;;) {
     LinkWord word = LinkWord::decode(seen);
-    if (word.state != LinkState::kClaimed) return;
+    if (word.state != LinkState::kClaimed || word.owner != owner) return;
     word.state = LinkState::kLinked;
     word.owner = 0;
     if (link(block - 1).compare_exchange_weak(seen, word.encode())) return;
@@ -59,13 +58,16 @@ bool Lock::grow(LockActor& a) {
     uint32_t last = line_->blocks.load(std::memory_order_acquire);
     if (last == kNoBlock) {
       if (!line_->blocks.compare_exchange_strong(last, block)) continue;
-      segment_->settle_link(block);
+      segment_->settle_link(block, a.owner);
       return true;
     }
     uint64_t seen = 0;
     LinkWord word{};
-    for (uint32_t j = 0; j <= segment_->geometry().blocks_max; ++j) {
-      if (last > segment_->geometry().blocks_max) break;
+    for (ChainWalk walk; last <= segment_->geometry().blocks_max;) {
+      if (walk.bites(last)) {
+        i = segment_->geometry().blocks_max;  // no end to hang anything behind
+        break;
+      }
       seen = segment_->link(last - 1).load(std::memory_order_acquire);
       word = LinkWord::decode(seen);
       if (word.next == kNoBlock || word.next > segment_->geometry().blocks_max) break;
@@ -74,7 +76,7 @@ bool Lock::grow(LockActor& a) {
     if (word.state == LinkState::kFree || word.line != index_ || word.next != kNoBlock) continue;
     word.next = block;
     if (!segment_->link(last - 1).compare_exchange_strong(seen, word.encode())) continue;
-    segment_->settle_link(block);
+    segment_->settle_link(block, a.owner);
     return true;
   }
   segment_->link(block - 1).store(LinkWord{}.encode());
@@ -87,6 +89,7 @@ Cell* Lock::claim_cell(LockActor& a, CellState state, uint64_t* word, bool grow_
     const auto claim = [&](Cell& cell) {
       uint64_t seen = cell.word.load(std::memory_order_acquire);
       if (state_in(seen) != CellState::kEmpty) return true;
+      if (gone()) return false;
       const uint64_t mine = cell_word(seq_in(seen) + 1, state, a.holder());
       if (!cell.word.compare_exchange_strong(seen, mine)) return true;
       claimed = &cell;
@@ -96,13 +99,8 @@ Cell* Lock::claim_cell(LockActor& a, CellState state, uint64_t* word, bool grow_
     // Neighbours in number start with different cells of the first block.
     if (Cell* first = first_cell(uint32_t{a.owner} + a.thread); first != nullptr) claim(*first);
     if (claimed == nullptr) each_cell(claim);
-    if (claimed != nullptr) {
-      if (!gone()) return claimed;
-      uint64_t mine = *word;
-      claimed->word.compare_exchange_strong(mine, cell_emptied(mine));
-      return nullptr;
-    }
-    if (!grow_if_full || !grow(a)) return nullptr;
+    if (claimed != nullptr) return claimed;
+    if (gone() || !grow_if_full || !grow(a)) return nullptr;
   }
   return nullptr;
 }
@@ -117,9 +115,32 @@ Cell* Lock::own_cell(uint32_t holder, CellState state, uint64_t* word) const {
     return false;
   };
   Cell* first = first_cell(uint32_t{owner_in(holder)} + thread_in(holder));
-  if (first != nullptr && !look(*first)) return found;
-  each_cell(look);
-  return found;
+  if (first == nullptr || look(*first)) each_cell(look);
+  return gone() ? nullptr : found;
+}
+
+/// Empties a cell as long as it is the claim of `word`, in whatever state.
+void Lock::empty_cell(Cell& cell, uint64_t word) const {
+  uint64_t seen = cell.word.load();
+  while (seq_in(seen) == seq_in(word) && holder_in(seen) == holder_in(word)) {
+    if (cell.word.compare_exchange_weak(seen, cell_emptied(seen))) return;
+  }
+}
+
+/// Says in a cell that is claimed by `word` what its claim is about. False: it is not any more.
+bool Lock::write_note(Cell& cell, uint64_t word, uint32_t value) const {
+  uint64_t seen = cell.note.load();
+  for (;;) {
+    if (gone()) return false;
+    if (cell.note.compare_exchange_weak(seen, (uint64_t{seq_in(word)} << 32) | value)) return true;
+  }
+}
+
+/// What the claim of `word` is about; false when it has not said so yet.
+bool Lock::read_note(const Cell& cell, uint64_t word, uint32_t* value) {
+  const uint64_t note = cell.note.load();
+  *value = static_cast<uint32_t>(note);
+  return note >> 32 == seq_in(word);
 }
 
 /// The line's bit, then `dirty`, then the bell: a ringer that dies in between leaves what the

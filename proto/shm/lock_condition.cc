@@ -29,12 +29,35 @@ LockOutcome Lock::begin_wait(LockActor& a, Lock& lock, Standing* s) {
   s->cell = claim_cell(a, CellState::kTry, &claimed, true);
   if (s->cell == nullptr) return gone() ? LockOutcome::kGone : LockOutcome::kTooMany;
   s->number = line_->ticket.fetch_add(1) + 1;
-  s->cell->note.store(s->number);
+  keep_tickets_near(s->number);
   s->word = cell_in_state(claimed, CellState::kWaiting);
-  s->cell->word.store(s->word);
+  if (!write_note(*s->cell, claimed, s->number) ||
+      !s->cell->word.compare_exchange_strong(claimed, s->word)) {
+    return LockOutcome::kGone;
+  }
   note_sleeper();
-  s->depth = lock.line_->depth.exchange(0);
-  return lock.release(a);
+  const uint64_t held = lock.line_->word.load();
+  s->depth = lock.entries(held);
+  if (s->depth != 0 && holder_in(held) == a.holder()) lock.set_entries(held, 0);
+  const LockOutcome outcome = lock.release(a);
+  if (outcome != LockOutcome::kOk) pass_wait(a, *s);
+  return outcome;
+}
+
+/// `all_upto` is compared with tickets by their distance, so it must not fall too far behind: up to
+/// the oldest waiter's it says nothing that it did not say before.
+void Lock::keep_tickets_near(uint32_t ticket) {
+  uint32_t upto = line_->all_upto.load();
+  if (ticket - upto < 1u << 30) return;
+  uint32_t oldest = ticket;
+  each_cell([&](Cell& cell) {
+    const uint64_t seen = cell.word.load();
+    uint32_t number;
+    const bool waits = state_in(seen) == CellState::kWaiting && read_note(cell, seen, &number);
+    if (waits && !reached(number, oldest)) oldest = number;
+    return true;
+  });
+  line_->all_upto.compare_exchange_strong(upto, oldest - 1);
 }
 
 LockOutcome Lock::look_wait(const Standing& s) const {
@@ -51,14 +74,19 @@ bool Lock::stop_wait(const Standing& s) {
   return s.cell->word.compare_exchange_strong(waiting, cell_in_state(waiting, CellState::kBroke));
 }
 
-void Lock::end_wait(const Standing& s) {
-  uint64_t seen = s.cell->word.load();
-  while (seq_in(seen) == seq_in(s.word) && holder_in(seen) == holder_in(s.word)) {
-    if (s.cell->word.compare_exchange_weak(seen, cell_emptied(seen))) return;
-  }
+void Lock::end_wait(const Standing& s) { empty_cell(*s.cell, s.word); }
+
+void Lock::pass_wait(LockActor& a, const Standing& s) {
+  const uint64_t seen = s.cell->word.load();
+  if (seq_in(seen) == seq_in(s.word) && state_in(seen) == CellState::kNotified) notify_oldest(&a);
+  empty_cell(*s.cell, s.word);
 }
 
-LockOutcome Lock::wait(LockActor& a, Lock& lock, int64_t deadline_ns) {
+void Lock::restore_depth(uint32_t depth) {
+  if (depth != 0) set_entries(line_->word.load(), depth);
+}
+
+LockOutcome Lock::wait(LockActor& a, Lock& lock, int64_t deadline_ns, Grant* grant) {
   Standing s;
   LockOutcome outcome = begin_wait(a, lock, &s);
   if (outcome != LockOutcome::kOk) return outcome;
@@ -79,14 +107,34 @@ LockOutcome Lock::wait(LockActor& a, Lock& lock, int64_t deadline_ns) {
       }
     }
   }
-  Grant grant;
-  const bool interruptible = a.interruptible;
-  a.interruptible = false;
-  const LockOutcome again = lock.acquire(a, kLockForever, &grant);
-  a.interruptible = interruptible;
-  if (again == LockOutcome::kOk) lock.line_->depth.store(s.depth);
+  const LockOutcome again = take_back(a, lock, grant);
+  if (again != LockOutcome::kOk) {
+    pass_wait(a, s);
+    return again;
+  }
+  lock.restore_depth(s.depth);
   end_wait(s);
-  return again == LockOutcome::kOk ? outcome : again;
+  return outcome;
+}
+
+/// Nothing but a reason that concerns the lock itself ends this without it.
+LockOutcome Lock::take_back(LockActor& a, Lock& lock, Grant* grant) {
+  Grant unused;
+  const bool interruptible = a.interruptible;
+  bool (*const look)(void*) = a.look;
+  a.interruptible = false;
+  a.look = nullptr;
+  LockOutcome again;
+  while ((again = lock.acquire(a, kLockForever, grant != nullptr ? grant : &unused)) ==
+         LockOutcome::kTooMany) {
+    // No room to stand in line; there will be.
+    const uint64_t word = lock.line_->word.load();
+    futex_wait_until(low_half(lock.line_->word), static_cast<uint32_t>(word),
+                     monotonic_ns() + kStarvingNs, kWakeWriters);
+  }
+  a.interruptible = interruptible;
+  a.look = look;
+  return again;
 }
 
 uint32_t Lock::notified() const {
@@ -106,15 +154,15 @@ bool Lock::notify_oldest(LockActor* a) {
     each_cell([&](Cell& cell) {
       const uint64_t seen = cell.word.load(std::memory_order_acquire);
       if (state_in(seen) != CellState::kWaiting) return true;
-      const auto number = static_cast<uint32_t>(cell.note.load(std::memory_order_acquire));
-      if (reached(line_->all_upto.load(), number)) return true;
+      uint32_t number;
+      if (!read_note(cell, seen, &number) || reached(line_->all_upto.load(), number)) return true;
       if (oldest != nullptr && reached(number, ticket)) return true;
       oldest = &cell;
       word = seen;
       ticket = number;
       return true;
     });
-    if (oldest == nullptr) return false;
+    if (oldest == nullptr || gone()) return false;
     if (!oldest->word.compare_exchange_strong(word, cell_in_state(word, CellState::kNotified))) {
       continue;
     }
@@ -131,13 +179,18 @@ uint32_t Lock::notify(LockActor& a, uint32_t n) {
 }
 
 uint32_t Lock::notify_all(LockActor& a) {
-  const uint32_t last = line_->ticket.load();
-  uint32_t upto = line_->all_upto.load();
-  while (!reached(upto, last) && !line_->all_upto.compare_exchange_weak(upto, last)) {
-  }
-  const uint32_t told = tell_all();
+  const uint32_t told = tell_everybody();
   ring(a);
   return told;
+}
+
+uint32_t Lock::tell_everybody() {
+  const uint32_t last = line_->ticket.load();
+  uint32_t upto = line_->all_upto.load();
+  if (gone()) return 0;
+  while (!reached(upto, last) && !line_->all_upto.compare_exchange_weak(upto, last)) {
+  }
+  return tell_all();
 }
 
 /// WAITING up to `all_upto` -> NOTIFIED, woken.
@@ -146,8 +199,9 @@ uint32_t Lock::tell_all() {
   each_cell([&](Cell& cell) {
     uint64_t seen = cell.word.load(std::memory_order_acquire);
     if (state_in(seen) != CellState::kWaiting) return true;
-    const auto number = static_cast<uint32_t>(cell.note.load(std::memory_order_acquire));
-    if (!reached(line_->all_upto.load(), number)) return true;
+    uint32_t number;
+    if (!read_note(cell, seen, &number) || !reached(line_->all_upto.load(), number)) return true;
+    if (gone()) return false;
     if (!cell.word.compare_exchange_strong(seen, cell_in_state(seen, CellState::kNotified))) {
       return true;
     }

@@ -2,7 +2,8 @@
 //
 // set    one CAS: the bit, the next sequence; then wake all if SLEEPERS. The bit stays until the
 //        wake is done, so rescan() finds {set, SLEEPERS} of a setter that died in between.
-// clear  one CAS; whoever still sleeps on the older sequence is woken, for a set came before.
+// clear  first does what a setter that was stopped still owes: wakes all, then takes SLEEPERS away.
+//        Only then the bit goes, so no state without it owes a wake.
 // wait   set, or another sequence than at the start, which counts as set: set and cleared
 //        meanwhile.
 #include <climits>
@@ -28,10 +29,11 @@ uint32_t Lock::sets() const { return static_cast<uint32_t>(event_seq(line_->head
 
 LockOutcome Lock::wait_event(LockActor& a, int64_t deadline_ns) {
   WaitNote note(a, WaitFor::kEvent, static_cast<uint32_t>(line_->object_id.load()));
-  const uint64_t began = event_seq(line_->head.load());
+  const uint64_t first = line_->head.load();
+  const uint64_t began = event_seq(first);
   for (;;) {
-    if (gone()) return LockOutcome::kGone;
     uint64_t head = line_->head.load();
+    if (gone()) return LockOutcome::kGone;
     if ((head & kEventSet) != 0 || event_seq(head) != began) return LockOutcome::kOk;
     if (deadline_ns == kLockTry) return LockOutcome::kTimedOut;
     const int64_t now_ns = monotonic_ns();
@@ -55,7 +57,7 @@ void Lock::set_event(LockActor& a) {
   uint64_t head = line_->head.load();
   uint64_t stored;
   do {
-    if ((head & kEventSet) != 0 && (head & kHeadSleepers) == 0) return;
+    if (gone() || ((head & kEventSet) != 0 && (head & kHeadSleepers) == 0)) return;
     stored = with_next_seq(head) | kEventSet;
   } while (!line_->head.compare_exchange_weak(head, stored));
   ring(a);
@@ -66,10 +68,11 @@ void Lock::set_event(LockActor& a) {
 
 void Lock::clear_event() {
   uint64_t head = line_->head.load();
-  do {
-    if ((head & kEventSet) == 0) return;
-  } while (!line_->head.compare_exchange_weak(head, head & ~(kEventSet | kHeadSleepers)));
-  if ((head & kHeadSleepers) != 0) futex_wake(low_half(line_->head), INT_MAX);
+  while ((head & kEventSet) != 0 && !gone()) {
+    const uint64_t bit = (head & kHeadSleepers) != 0 ? kHeadSleepers : kEventSet;
+    if (bit == kHeadSleepers) futex_wake(low_half(line_->head), INT_MAX);
+    if (line_->head.compare_exchange_weak(head, head & ~bit)) head &= ~bit;
+  }
 }
 
 }  // namespace heddle::shm

@@ -20,8 +20,9 @@
 // between: it pins that one block.
 //
 // A handle names a line and its generation. A line that was deleted gets the next generation
-// before it serves another lock, its token never goes back and its cells' sequences neither: so a
-// CAS that was computed for the old lock fails on the new one.
+// before it serves another lock; its token, its head and its cells' sequences step on at the end of
+// a lock and never go back. So whoever loads a word, then finds the generation unchanged, then does
+// a CAS, changes the lock that it meant, or nothing.
 #pragma once
 
 #include <atomic>
@@ -80,14 +81,16 @@ struct alignas(128) LockLine {
   std::atomic<uint8_t> policy;
   std::atomic<uint8_t> fair;
   std::atomic<uint8_t> reserved0;
-  std::atomic<uint32_t> depth;     // kRlock: entries beyond the first, by the owner alone
+  std::atomic<uint32_t> reserved1;
   std::atomic<uint32_t> blocks;    // first block + 1
   std::atomic<uint64_t> head;      // see above
   std::atomic<uint32_t> drain;     // futex of the one writer that waits for readers
   std::atomic<uint32_t> limit;     // permits or parties, by the broker alone
   std::atomic<uint32_t> all_upto;  // kCondition: waiters up to this ticket are notified
   std::atomic<uint32_t> ticket;    // kCondition, strict locks: the last one given
-  uint8_t reserved1[8];
+  // kRlock: token low << 32 | entries beyond the first. Counts for the grant of that token alone, so
+  // what a dead owner left means nothing to the next.
+  std::atomic<uint64_t> depth;
   // Second cache line: rarely touched.
   std::atomic<uint64_t> dead_by;    // token low << 32 | holder of the last owner that died
   std::atomic<uint32_t> armed;      // the broker waits for remote callers
@@ -101,7 +104,8 @@ static_assert(offsetof(LockLine, dead_by) == 64);
 
 struct alignas(64) Cell {
   std::atomic<uint64_t> word;
-  std::atomic<uint64_t> note;  // ticket of a waiter, generation of an arrival; by its owner
+  // seq of the claim << 32 | ticket of a waiter, or generation and flags of an arrival; by its owner.
+  std::atomic<uint64_t> note;
   uint8_t reserved[48];
 };
 struct CellBlock {

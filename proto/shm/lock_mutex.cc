@@ -14,7 +14,7 @@
 //          it counts as a sleeper, so a hand-off that nobody takes heals.
 // strict   waiters stand in cells with tickets, only the first of them takes the lock, except when
 //          it has been free for kStrictPatienceNs: the first one is stopped then.
-// rlock    `depth` is written by the owner alone, and by the reaper when the owner is dead.
+// rlock    `depth` names the token it belongs to, so nobody has to clear it when an owner dies.
 #include <climits>
 
 #include "proto/shm/cpu_pause.h"
@@ -63,15 +63,28 @@ void Lock::tell_grant(uint64_t word, uint64_t base, uint64_t before, Grant* gran
       grant->abandoned ? static_cast<uint32_t>(line_->dead_by.load() & kHolderMask) : 0;
 }
 
+/// Entries of an rlock beyond the first, under the grant of `word`.
+uint32_t Lock::entries(uint64_t word) const {
+  const uint64_t depth = line_->depth.load(std::memory_order_relaxed);
+  return depth >> 32 == token_low(word) ? static_cast<uint32_t>(depth) : 0;
+}
+
+void Lock::set_entries(uint64_t word, uint32_t entries) {
+  line_->depth.store(entries == 0 ? 0 : (word & ~kLowMask) | entries, std::memory_order_relaxed);
+}
+
 LockOutcome Lock::acquire(LockActor& a, int64_t deadline_ns, Grant* grant) {
   return acquire_word(a, 0, deadline_ns, grant);
 }
 
 LockOutcome Lock::acquire_word(LockActor& a, uint64_t flags, int64_t deadline_ns, Grant* grant) {
+  uint64_t word = line_->word.load(std::memory_order_acquire);
+  // The word first: see lock_layout.h.
   if (gone()) [[unlikely]]
     return LockOutcome::kGone;
-  uint64_t word = line_->word.load(std::memory_order_acquire);
-  if ((word & kLowMask) == 0) [[likely]] {
+  const bool strict =
+      line_->fair.load(std::memory_order_relaxed) == static_cast<uint8_t>(Fairness::kStrict);
+  if ((word & kLowMask) == 0 && !strict) [[likely]] {
     const uint64_t base = line_->base.load(std::memory_order_acquire);
     const uint64_t mine = (word + kTokenOne) | flags | a.holder();
     if (line_->word.compare_exchange_strong(word, mine)) [[likely]] {
@@ -98,15 +111,34 @@ bool Lock::take_word(LockActor& a, uint64_t flags, bool slept, bool starving, ui
 
 bool Lock::first_in_line(uint32_t ticket) const {
   return each_cell([&](Cell& cell) {
-    if (state_in(cell.word.load(std::memory_order_acquire)) != CellState::kWaiting) return true;
-    const auto other = static_cast<uint32_t>(cell.note.load(std::memory_order_acquire));
-    return static_cast<int32_t>(other - ticket) >= 0;
+    const uint64_t seen = cell.word.load(std::memory_order_acquire);
+    if (state_in(seen) != CellState::kWaiting) return true;
+    uint32_t other;
+    return !read_note(cell, seen, &other) || static_cast<int32_t>(other - ticket) >= 0;
   });
 }
 
+bool Lock::anybody_in_line() const {
+  return !each_cell([](Cell& cell) { return state_in(cell.word.load()) != CellState::kWaiting; });
+}
+
+/// `cell` is claimed as TRY, which a writer that looks for readers may have refused meanwhile.
+void Lock::stand_in_line(Cell* cell, uint64_t* in_cell, uint32_t* ticket) {
+  *ticket = line_->ticket.fetch_add(1) + 1;
+  if (!write_note(*cell, *in_cell, *ticket)) return;
+  const uint64_t waiting = cell_in_state(*in_cell, CellState::kWaiting);
+  while (seq_in(*in_cell) == seq_in(waiting) && holder_in(*in_cell) == holder_in(waiting)) {
+    if (!cell->word.compare_exchange_strong(*in_cell, waiting)) continue;
+    *in_cell = waiting;
+    return;
+  }
+}
+
 LockOutcome Lock::acquire_slow(LockActor& a, uint64_t flags, int64_t deadline_ns, Grant* grant) {
-  if (holder_in(line_->word.load(std::memory_order_relaxed)) == a.holder() && reentrant(*line_)) {
-    line_->depth.store(line_->depth.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  const uint64_t mine = line_->word.load(std::memory_order_relaxed);
+  if (holder_in(mine) == a.holder() && reentrant(*line_)) {
+    if (entries(mine) == UINT32_MAX) return LockOutcome::kTooMany;
+    set_entries(mine, entries(mine) + 1);
     *grant = {.token = token()};
     return LockOutcome::kOk;
   }
@@ -172,10 +204,7 @@ LockOutcome Lock::acquire_slow(LockActor& a, uint64_t flags, int64_t deadline_ns
           outcome = LockOutcome::kTooMany;
           break;
         }
-        ticket = line_->ticket.fetch_add(1) + 1;
-        cell->note.store(ticket);
-        const uint64_t waiting = cell_in_state(in_cell, CellState::kWaiting);
-        if (cell->word.compare_exchange_strong(in_cell, waiting)) in_cell = waiting;
+        stand_in_line(cell, &in_cell, &ticket);
       }
       note.publish();
       began_ns = note.since_ns();
@@ -201,7 +230,7 @@ LockOutcome Lock::acquire_slow(LockActor& a, uint64_t flags, int64_t deadline_ns
       break;
     }
   }
-  if (cell != nullptr) cell->word.compare_exchange_strong(in_cell, cell_emptied(in_cell));
+  if (cell != nullptr) empty_cell(*cell, in_cell);
   if (strict && outcome != LockOutcome::kOk && cell != nullptr) {
     const uint64_t word = line_->word.load();
     if (holder_in(word) == 0) wake_waiters(&a, word);
@@ -222,8 +251,15 @@ void Lock::wake_waiters(LockActor* a, uint64_t stored) {
   }
   // In a strict line only the first may take it, and the kernel does not know which that is.
   woken += futex_wake_bits(low_half(line_->word), strict ? INT_MAX : 1, kWakeWriters);
-  if (woken != 0 || armed) return;
-  line_->word.compare_exchange_strong(stored, stored & ~(kSleepers | kHandOff | kStarving));
+  if (woken != 0) return;
+  // A remote caller has had its time to take what was handed off when the net comes by.
+  if (armed && a != nullptr) return;
+  uint64_t without = stored & ~(kHandOff | kStarving);
+  // Newcomers look at the line only when they find the word marked.
+  if (!armed && !(strict && anybody_in_line())) without &= ~kSleepers;
+  if (without == stored || !line_->word.compare_exchange_strong(stored, without)) return;
+  // One may have gone to sleep on this very word between the wake and the CAS.
+  if ((without & kSleepers) == 0) futex_wake(low_half(line_->word), INT_MAX);
 }
 
 LockOutcome Lock::let_go(LockActor& a, uint64_t held) {
@@ -234,6 +270,7 @@ LockOutcome Lock::let_go(LockActor& a, uint64_t held) {
       wake_waiters(&a, free);
       return LockOutcome::kOk;
     }
+    if (gone()) return LockOutcome::kGone;
     if (holder_in(held) != a.holder()) return LockOutcome::kNotHeld;
   }
 }
@@ -244,11 +281,12 @@ LockOutcome Lock::release(LockActor& a, uint32_t for_holder) {
   if (gone()) [[unlikely]]
     return LockOutcome::kGone;
   if (holder_in(word) != holder) return LockOutcome::kNotHeld;
-  const uint32_t depth = line_->depth.load(std::memory_order_relaxed);
-  if (depth != 0) [[unlikely]] {
-    line_->depth.store(depth - 1, std::memory_order_relaxed);
-    return LockOutcome::kOk;
+  if (line_->depth.load(std::memory_order_relaxed) != 0) [[unlikely]] {
+    const uint32_t inner = entries(word);
+    if (holder == a.holder()) set_entries(word, inner != 0 ? inner - 1 : 0);
+    if (inner != 0 && holder == a.holder()) return LockOutcome::kOk;
   }
+  if (holder != a.holder() && reentrant(*line_)) return LockOutcome::kNotHeld;
   const uint64_t bare = (word & ~kLowMask) | holder;
   if (word == bare) [[likely]] {
     if (line_->word.compare_exchange_strong(word, word & ~kLowMask)) return LockOutcome::kOk;
@@ -264,13 +302,14 @@ LockOutcome Lock::force_release(uint32_t holder) {
   LockOutcome outcome = LockOutcome::kNotHeld;
   uint64_t word = line_->word.load();
   while (holder_in(word) != 0 && (holder == 0 || holder_in(word) == holder)) {
+    if (gone()) return LockOutcome::kGone;
     const uint32_t was = holder_in(word);
     line_->dead_by.store((word & ~kLowMask) | was);
     const bool told = (word & (kClaimed | kUpdate)) == 0 &&
                       line_->policy.load() != static_cast<uint8_t>(DeathPolicy::kSilent);
-    const uint64_t free = (word & (~kLowMask | kSleepers)) | (told ? kAbandoned : 0);
-    if (!line_->word.compare_exchange_weak(word, free)) continue;
-    line_->depth.store(0);
+    // A claim carries the word of an earlier death.
+    const uint64_t keep = ~kLowMask | kSleepers | kAbandoned;
+    if (!line_->word.compare_exchange_weak(word, (word & keep) | (told ? kAbandoned : 0))) continue;
     outcome = LockOutcome::kOk;
     break;
   }
@@ -280,17 +319,19 @@ LockOutcome Lock::force_release(uint32_t holder) {
       uint64_t seen = cell.word.load();
       if (state_in(seen) != CellState::kHeld) return true;
       if (holder != 0 && holder_in(seen) != holder) return true;
+      if (gone()) return false;
       if (cell.word.compare_exchange_strong(seen, cell_emptied(seen))) outcome = LockOutcome::kOk;
       return true;
     });
   }
   wake_everybody();
+  if (kind == LockKind::kSemaphore) wake_head(nullptr, INT_MAX);
   return outcome;
 }
 
 bool Lock::repair() {
   uint64_t word = line_->word.load();
-  while ((word & kPoisoned) != 0) {
+  while ((word & kPoisoned) != 0 && !gone()) {
     if (!line_->word.compare_exchange_weak(word, (word & ~kPoisoned) | kAbandoned)) continue;
     wake_everybody();
     return true;
@@ -299,9 +340,9 @@ bool Lock::repair() {
 }
 
 bool Lock::has_sleepers() const {
-  if ((line_->word.load() & kSleepers) != 0 || (line_->head.load() & kHeadSleepers) != 0) {
-    return true;
-  }
+  if ((line_->word.load() & kSleepers) != 0) return true;
+  // A barrier's head has another bit there.
+  if (kind() != LockKind::kBarrier && (line_->head.load() & kHeadSleepers) != 0) return true;
   if (line_->armed.load() != 0) return true;
   const uint64_t word = line_->word.load();
   if (holder_in(word) != 0 && (word & kClaimed) != 0) return true;

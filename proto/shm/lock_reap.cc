@@ -8,19 +8,25 @@
 //   word   owner granted  -> {0, ABANDONED}, or POISONED, by the policy; dead_by is written before
 //          claim, update  -> {0}
 //          HANDOFF        -> cleared: those it was meant for may be the dead
-//   cell   HELD, TRY, REFUSED, WAITING, BROKE, MEMBER -> EMPTY
+//   cell   HELD, TRY, REFUSED, WAITING, BROKE -> EMPTY
 //          NOTIFIED       -> the next waiter is notified, then EMPTY
-//          ARRIVED        -> the generation completes or breaks, then EMPTY; a dead MEMBER breaks
-//          it
+//          ARRIVED        -> the generation completes or breaks, then EMPTY
+//          MEMBER         -> BROKE with the generation it breaks, which breaks, then EMPTY
 //   link   CLAIMED(dead)  -> LINKED if the chain reaches it, else FREE; of a free line -> FREE
 //
 // rescan() is the net under wakes: it wakes where somebody sleeps who could go on.
+#include <algorithm>
 #include <climits>
 
 #include "proto/shm/lock_cells.h"
 #include "proto/shm/wait_note.h"
 
 namespace heddle::shm {
+namespace {
+
+constexpr uint32_t kPassedMax = 64;
+
+}  // namespace
 
 bool Lock::reap_word(Alive alive, void* context) {
   uint64_t word = line_->word.load();
@@ -37,39 +43,41 @@ bool Lock::reap_word(Alive alive, void* context) {
         if (policy == DeathPolicy::kFlag) free |= kAbandoned;
         if (policy == DeathPolicy::kPoison) free |= kPoisoned;
       }
-      line_->depth.store(0);
     }
     if (line_->word.compare_exchange_weak(word, free)) return true;
   }
 }
 
-/// True when the cell may be emptied; false when a live one changed what was seen.
-bool Lock::reap_arrival(Cell& cell, uint64_t word) {
-  const uint64_t head = line_->head.load();
-  const auto generation = static_cast<uint32_t>(head & kLowMask) >> 1;
-  const bool member = state_in(word) == CellState::kMember;
-  if (!member && cell.note.load() >> 2 != generation) return true;
-  bool action = false;
-  const bool complete = all_arrived(generation, &action);
-  const bool leads = line_->drain.load() == generation + 1;
-  return end_generation(head, !complete || (action && leads), false);
-}
+/// One reap of one lock.
+struct Lock::Reaping {
+  Alive alive;
+  void* context;
+  uint32_t generation;  // of a barrier, when it began
+  uint32_t passed;      // notifications handed on
+};
 
-bool Lock::reap_cell(Cell& cell, Alive alive, void* context) {
+bool Lock::reap_cell(Cell& cell, Reaping& r) {
   uint64_t word = cell.word.load();
   for (;;) {
-    if (holder_in(word) == 0 || alive(context, owner_in(word))) return false;
+    if (holder_in(word) == 0 || r.alive(r.context, owner_in(word))) return false;
     const CellState state = state_in(word);
-    if (state == CellState::kNotified) notify_oldest(nullptr);
-    if (state == CellState::kWaiting &&
-        static_cast<int32_t>(line_->all_upto.load() - cell.note.load()) >= 0) {
-      tell_all();
-    }
-    const bool barrier = kind() == LockKind::kBarrier;
-    if (barrier && (state == CellState::kArrived || state == CellState::kMember) &&
-        !reap_arrival(cell, word)) {
-      word = cell.word.load();
-      continue;
+    if (kind() == LockKind::kBarrier) {
+      if (!reap_party(cell, &word, r.generation)) {
+        word = cell.word.load();
+        continue;
+      }
+    } else if (state == CellState::kNotified) {
+      // One by one means a walk each. Cells that say so by the thousand are scribbled, or all of
+      // their owners died at once: then everybody else is told, which is too much but not too few.
+      if (r.passed < kPassedMax) notify_oldest(nullptr);
+      if (r.passed == kPassedMax) tell_everybody();
+      ++r.passed;
+    } else if (state == CellState::kWaiting) {
+      uint32_t number;
+      if (read_note(cell, word, &number) &&
+          static_cast<int32_t>(line_->all_upto.load() - number) >= 0 && r.passed++ == 0) {
+        tell_all();
+      }
     }
     if (cell.word.compare_exchange_weak(word, cell_emptied(word))) return true;
   }
@@ -77,18 +85,20 @@ bool Lock::reap_cell(Cell& cell, Alive alive, void* context) {
 
 void Lock::reap(Alive alive, void* context) {
   bool changed = reap_word(alive, context);
+  Reaping r{alive, context, barrier_generation(), 0};
   each_cell([&](Cell& cell) {
-    changed = reap_cell(cell, alive, context) || changed;
+    changed = reap_cell(cell, r) || changed;
     return true;
   });
   if (changed) {
-    note_sleeper();
     wake_everybody();
     if (kind() == LockKind::kSemaphore || kind() == LockKind::kCounting)
       wake_head(nullptr, INT_MAX);
   } else {
     rescan();
   }
+  // A hint may have been lost with the broker before this one.
+  if (has_sleepers()) note_sleeper();
 }
 
 void Lock::rescan() {
@@ -104,18 +114,8 @@ void Lock::rescan() {
     case LockKind::kEvent:
       if ((head & kEventSet) != 0) futex_wake(low_half(line_->head), INT_MAX);
       return;
-    case LockKind::kBarrier: {
-      const auto generation = static_cast<uint32_t>(head & kLowMask) >> 1;
-      bool action = false, late = false;
-      if (all_arrived(generation, &action) && !action) end_generation(head, false, false);
-      each_cell([&](Cell& cell) {
-        const bool arrived = state_in(cell.word.load()) == CellState::kArrived;
-        late = late || (arrived && cell.note.load() >> 2 != generation);
-        return true;
-      });
-      if (late || action) futex_wake(low_half(line_->head), INT_MAX);
-      return;
-    }
+    case LockKind::kBarrier:
+      return rescan_barrier();
     case LockKind::kRw:
       if (holder_in(word) != 0 && (word & kClaimed) != 0 && !readers_inside()) ring_drain();
       break;
@@ -137,12 +137,26 @@ void Lock::rescan() {
   if (readers_may) futex_wake_bits(low_half(line_->word), INT_MAX, kWakeReaders);
 }
 
-void LockSegment::reap(bool (*alive)(void* context, uint16_t owner), void* context) {
+/// Not what the header says now: it may have been scribbled on.
+uint32_t LockSegment::lines_used() {
   const uint32_t used = header().lines_used.load();
-  for (uint32_t index = 0; index < used && index < geometry_.lines_max; ++index) {
+  lines_seen_ = std::max(lines_seen_, std::min(used, geometry_.lines_max));
+  return lines_seen_;
+}
+
+void LockSegment::reap(bool (*alive)(void* context, uint16_t owner), void* context) {
+  const uint32_t used = lines_used();
+  for (uint32_t index = 0; index < used; ++index) {
     const uint32_t generation = line(index).generation.load();
     if (generation % 2 != 0) Lock(this, index, generation).reap(alive, context);
   }
+  reap_links(alive, context);
+}
+
+void LockSegment::reap_links(bool (*alive)(void* context, uint16_t owner), void* context) {
+  // As many as die at once, each with a chain to walk; what is left over waits for the next time.
+  constexpr uint32_t kWalksMax = 256;
+  uint32_t walks = 0;
   for (uint32_t block = 1; block <= geometry_.blocks_max; ++block) {
     uint64_t seen = link(block - 1).load();
     const LinkWord word = LinkWord::decode(seen);
@@ -150,27 +164,32 @@ void LockSegment::reap(bool (*alive)(void* context, uint16_t owner), void* conte
     const bool live_line =
         word.line < geometry_.lines_max && line(word.line).generation.load() % 2 != 0;
     const bool dead_claim = word.state == LinkState::kClaimed && !alive(context, word.owner);
-    if (dead_claim && live_line && chained(block, word.line)) {
-      settle_link(block);
-    } else if (dead_claim || (word.state == LinkState::kLinked && !live_line)) {
-      link(block - 1).compare_exchange_strong(seen, LinkWord{}.encode());
+    if (dead_claim && live_line) {
+      if (++walks > kWalksMax) continue;
+      if (chained(block, word.line)) {
+        settle_link(block, word.owner);
+        continue;
+      }
     }
+    if (dead_claim || (word.state == LinkState::kLinked && !live_line)) free_block(block);
   }
 }
 
 void LockSegment::rescan() {
   for (uint32_t group = 0; group < (geometry_.lines_max + 63) / 64; ++group) {
     std::atomic<uint64_t>& bits = header().sleepers[group];
-    if (bits.load(std::memory_order_relaxed) == 0) continue;
-    uint64_t marked = bits.exchange(0);
-    for (; marked != 0; marked &= marked - 1) {
+    for (uint64_t marked = bits.load(); marked != 0; marked &= marked - 1) {
       const uint32_t index = group * 64 + static_cast<uint32_t>(__builtin_ctzll(marked));
       if (index >= geometry_.lines_max) break;
       const uint32_t generation = line(index).generation.load();
-      if (generation % 2 == 0) continue;
       Lock lock(this, index, generation);
-      lock.rescan();
-      if (lock.has_sleepers()) lock.note_sleeper();
+      if (generation % 2 != 0) {
+        lock.rescan();
+        if (lock.has_sleepers()) continue;
+      }
+      // Cleared, then looked at again: a broker that dies here forgets a line that had no sleepers.
+      bits.fetch_and(~(marked & -marked));
+      if (generation % 2 != 0 && lock.has_sleepers()) lock.note_sleeper();
     }
   }
 }

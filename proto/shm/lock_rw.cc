@@ -79,9 +79,7 @@ LockOutcome Lock::try_shared(LockActor& a, Grant* grant) {
     return LockOutcome::kOk;
   }
   // TRY, or REFUSED by a writer meanwhile; nobody but its owner empties it.
-  while (!cell->word.compare_exchange_weak(mine, cell_emptied(mine))) {
-    if (holder_in(mine) != a.holder()) break;
-  }
+  empty_cell(*cell, held);
   return LockOutcome::kTimedOut;
 }
 
@@ -89,6 +87,7 @@ LockOutcome Lock::acquire_shared(LockActor& a, int64_t deadline_ns, Grant* grant
   WaitNote note(a, WaitFor::kShared, static_cast<uint32_t>(line_->object_id.load()));
   uint64_t claim = 0;
   int64_t claim_since_ns = 0;
+  bool slept = false;
   for (int spins = 0;;) {
     if (gone()) return LockOutcome::kGone;
     const LockOutcome outcome = try_shared(a, grant);
@@ -108,7 +107,7 @@ LockOutcome Lock::acquire_shared(LockActor& a, int64_t deadline_ns, Grant* grant
     }
     note.tell(now_ns);
     uint64_t word = line_->word.load();
-    if (open_to_readers(word) && !full) continue;
+    if (gone() || (open_to_readers(word) && !full)) continue;
     if ((word & kClaimed) == 0 || (word & ~kLowMask) != claim) {
       claim = word & ~kLowMask;
       claim_since_ns = now_ns;
@@ -116,13 +115,17 @@ LockOutcome Lock::acquire_shared(LockActor& a, int64_t deadline_ns, Grant* grant
       withdraw_claim(&a, word);
       continue;
     }
-    const uint64_t want = word | kSleepers;
+    // Beside an update holder that has slept readers hand-off makes no sense: there is no line.
+    const bool starving = slept && (word & (kUpdate | kClaimed)) == 0 && holder_in(word) != 0 &&
+                          now_ns - note.since_ns() > kStarvingNs;
+    const uint64_t want = word | kSleepers | (starving ? kStarving : 0);
     if (want != word && !line_->word.compare_exchange_strong(word, want)) continue;
     note_sleeper();
     int64_t wake_ns = note.wake_at(now_ns, deadline_ns);
     if (full || (want & kClaimed) != 0) wake_ns = std::min(wake_ns, now_ns + kStarvingNs);
     const int result =
         futex_wait_until(low_half(line_->word), static_cast<uint32_t>(want), wake_ns, kWakeReaders);
+    if (result == 0 || result == ETIMEDOUT) slept = true;
     if (note.interrupted(result)) return LockOutcome::kInterrupted;
   }
 }
@@ -134,6 +137,7 @@ bool Lock::withdraw_claim(LockActor* a, uint64_t claim) {
         token_low(seen) != token_low(claim)) {
       return false;
     }
+    if (gone()) return false;
     uint64_t without = seen & ~kClaimed;
     if ((seen & kUpdate) == 0) without &= ~(kHolderMask | kStarving);
     if (!line_->word.compare_exchange_weak(seen, without)) continue;
@@ -151,8 +155,8 @@ LockOutcome Lock::drain_readers(LockActor& a, const Cell* except, int64_t deadli
     const uint32_t drain = line_->drain.load();
     const uint64_t base = line_->base.load(std::memory_order_acquire);
     uint64_t word = line_->word.load();
-    if (holder_in(word) != a.holder() || (word & kClaimed) == 0) return LockOutcome::kNotHeld;
     if (gone()) return LockOutcome::kGone;
+    if (holder_in(word) != a.holder() || (word & kClaimed) == 0) return LockOutcome::kNotHeld;
     if (!refuse_readers(except)) {
       // An upgrade is a grant of its own and gets a token of its own.
       const uint64_t step = (word & kUpdate) != 0 ? kTokenOne : 0;
@@ -212,9 +216,9 @@ LockOutcome Lock::acquire_rw(LockActor& a, LockMode mode, int64_t deadline_ns, G
 }
 
 LockOutcome Lock::release_rw(LockActor& a, LockMode mode) {
-  if (gone()) return LockOutcome::kGone;
   if (mode != LockMode::kShared) {
     const uint64_t word = line_->word.load();
+    if (gone()) return LockOutcome::kGone;
     const bool update = (word & kUpdate) != 0;
     if (holder_in(word) != a.holder() || update != (mode == LockMode::kUpdate)) {
       return LockOutcome::kNotHeld;
@@ -224,27 +228,31 @@ LockOutcome Lock::release_rw(LockActor& a, LockMode mode) {
   uint64_t held;
   for (;;) {
     Cell* cell = own_cell(a.holder(), CellState::kHeld, &held);
-    if (cell == nullptr) return LockOutcome::kNotHeld;
+    if (cell == nullptr) return gone() ? LockOutcome::kGone : LockOutcome::kNotHeld;
     if (cell->word.compare_exchange_strong(held, cell_emptied(held))) break;
   }
   const uint64_t word = line_->word.load();
-  if (holder_in(word) != 0 && (word & kClaimed) != 0) {
-    ring_drain();
-    ring(a);
-  }
+  const bool claimed = holder_in(word) != 0 && (word & kClaimed) != 0;
+  if (claimed) ring_drain();
+  // A remote writer may have lost its claim to somebody impatient.
+  if (claimed || (word & kSleepers) != 0) ring(a);
   return LockOutcome::kOk;
 }
 
 /// The caller owns the word: a cell of its own needs no TRY, for no writer can be looking.
-LockOutcome Lock::enter_beside(LockActor& a) {
+LockOutcome Lock::turn_reader(LockActor& a, uint64_t word) {
   uint64_t mine;
-  return claim_cell(a, CellState::kHeld, &mine, true) != nullptr ? LockOutcome::kOk
-                                                                 : LockOutcome::kTooMany;
+  Cell* cell = claim_cell(a, CellState::kHeld, &mine, true);
+  if (cell == nullptr) return gone() ? LockOutcome::kGone : LockOutcome::kTooMany;
+  const LockOutcome outcome = let_go(a, word);
+  if (outcome != LockOutcome::kOk) empty_cell(*cell, mine);
+  return outcome;
 }
 
 LockOutcome Lock::upgrade(LockActor& a, int64_t deadline_ns, Grant* grant) {
   for (;;) {
     uint64_t word = line_->word.load();
+    if (gone()) return LockOutcome::kGone;
     if (holder_in(word) != a.holder() || (word & kUpdate) == 0) return LockOutcome::kNotHeld;
     if ((word & kClaimed) == 0 && !line_->word.compare_exchange_strong(word, word | kClaimed)) {
       continue;
@@ -273,27 +281,25 @@ LockOutcome Lock::try_upgrade_shared(LockActor& a, LockMode to, Grant* grant) {
       return LockOutcome::kTimedOut;
     }
   }
-  cell->word.compare_exchange_strong(held, cell_emptied(held));
+  empty_cell(*cell, held);
   return LockOutcome::kOk;
 }
 
 LockOutcome Lock::convert(LockActor& a, LockMode from, LockMode to, int64_t deadline_ns,
                           Grant* grant) {
-  if (gone()) return LockOutcome::kGone;
-  if (from == to) return LockOutcome::kOk;
+  if (from == to) return gone() ? LockOutcome::kGone : LockOutcome::kOk;
   if (from == LockMode::kShared) return try_upgrade_shared(a, to, grant);
   uint64_t word = line_->word.load();
+  if (gone()) return LockOutcome::kGone;
   const bool update = (word & kUpdate) != 0;
   if (holder_in(word) != a.holder() || update != (from == LockMode::kUpdate)) {
     return LockOutcome::kNotHeld;
   }
   grant->token = token();
-  if (to == LockMode::kShared) {
-    const LockOutcome outcome = enter_beside(a);
-    return outcome == LockOutcome::kOk ? let_go(a, word) : outcome;
-  }
+  if (to == LockMode::kShared) return turn_reader(a, word);
   if (from == LockMode::kUpdate) return upgrade(a, deadline_ns, grant);
   while (!line_->word.compare_exchange_weak(word, word | kUpdate)) {
+    if (gone()) return LockOutcome::kGone;
     if (holder_in(word) != a.holder()) return LockOutcome::kNotHeld;
   }
   if ((word & kSleepers) != 0) futex_wake_bits(low_half(line_->word), INT_MAX, kWakeReaders);

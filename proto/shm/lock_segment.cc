@@ -40,6 +40,8 @@ LockOutcome LockSegment::attach(void* base, uint64_t bytes, int fd, LockSegment*
   // Kept: what stands in the header later is not looked at again.
   out->geometry_ = LockGeometry::of(lines, blocks);
   out->fd_ = fd;
+  out->lines_seen_ = 0;
+  out->lines_used();
   return LockOutcome::kOk;
 }
 
@@ -52,41 +54,56 @@ bool LockSegment::reserve_line(uint32_t index) const {
 }
 
 void LockSegment::free_chain(uint32_t line_index) {
-  LockLine& of = line(line_index);
-  uint32_t next = of.blocks.exchange(kNoBlock);
+  uint32_t next = line(line_index).blocks.exchange(kNoBlock);
   for (uint32_t i = 0; i < geometry_.blocks_max; ++i) {
     if (next == kNoBlock || next > geometry_.blocks_max) return;
     const LinkWord word = LinkWord::decode(link(next - 1).load());
     if (word.line != line_index || word.state == LinkState::kFree) return;
-    for (Cell& cell : block(next - 1).cells) {
-      uint64_t seen = cell.word.load();
-      // Another sequence: what was computed for the old lock must fail.
-      while (!cell.word.compare_exchange_weak(seen,
-                                              cell_word(seq_in(seen) + 1, CellState::kEmpty, 0))) {
-      }
-    }
-    link(next - 1).store(LinkWord{}.encode());
+    free_block(next);
     next = word.next;
   }
+}
+
+/// Cells first: whoever finds the block free finds it empty.
+void LockSegment::free_block(uint32_t number) {
+  for (Cell& cell : block(number - 1).cells) {
+    uint64_t seen = cell.word.load();
+    // Another sequence: what was computed for the old lock must fail.
+    while (
+        !cell.word.compare_exchange_weak(seen, cell_word(seq_in(seen) + 1, CellState::kEmpty, 0))) {
+    }
+    const CellState was = state_in(seen);
+    if (was == CellState::kWaiting || was == CellState::kNotified) {
+      futex_wake(low_half(cell.word), INT_MAX);
+    }
+  }
+  link(number - 1).store(LinkWord{}.encode());
 }
 
 LockOutcome LockSegment::create(const LockOptions& options, uint64_t object_id,
                                 uint64_t token_start, uint32_t* out) {
   uint32_t index = 0;
-  while (index < geometry_.lines_max && index < header().lines_used.load() &&
+  while (index < geometry_.lines_max && index < lines_used() &&
          line(index).generation.load() % 2 != 0) {
     ++index;
   }
   if (index >= geometry_.lines_max) return LockOutcome::kTooMany;
   if (!reserve_line(index)) return LockOutcome::kCorrupt;
-  if (index >= header().lines_used.load()) header().lines_used.store(index + 1);
+  if (index >= lines_used()) {
+    header().lines_used.store(index + 1);
+    lines_seen_ = index + 1;
+  }
   free_chain(index);
   uint32_t blocks = 0;
-  if (options.kind == LockKind::kRw || options.kind == LockKind::kCondition ||
-      options.fair == Fairness::kStrict) {
-    blocks = 1;
-  } else if (options.kind == LockKind::kSemaphore || options.kind == LockKind::kBarrier) {
+  // Only who stands in a line of its own kind can be kept in order: a condition's waiters stand in
+  // the same cells.
+  const bool word_lock = options.kind == LockKind::kMutex || options.kind == LockKind::kRlock ||
+                         options.kind == LockKind::kRw;
+  const bool strict = word_lock && options.fair == Fairness::kStrict;
+  if (options.kind == LockKind::kSemaphore || options.kind == LockKind::kBarrier) {
     blocks = (options.count + kCellsPerBlock - 1) / kCellsPerBlock;
+  } else if (options.kind == LockKind::kRw || options.kind == LockKind::kCondition || strict) {
+    blocks = 1;
   }
   LockLine& of = line(index);
   uint32_t first = kNoBlock;
@@ -106,9 +123,11 @@ LockOutcome LockSegment::create(const LockOptions& options, uint64_t object_id,
   of.word.store(start << 32);
   of.kind.store(static_cast<uint8_t>(options.kind));
   of.policy.store(static_cast<uint8_t>(options.policy));
-  of.fair.store(static_cast<uint8_t>(options.fair));
+  of.fair.store(static_cast<uint8_t>(strict ? Fairness::kStrict : Fairness::kBarging));
   of.depth.store(0);
-  of.head.store(options.kind == LockKind::kCounting ? uint64_t{options.count} << 32 : 0);
+  // The low half goes on where the lock before it ended: see destroy().
+  of.head.store((options.kind == LockKind::kCounting ? uint64_t{options.count} << 32 : 0) |
+                (of.head.load() & kLowMask));
   of.drain.store(0);
   of.limit.store(options.count);
   of.count_max.store(options.count_max);
@@ -128,12 +147,21 @@ uint64_t LockSegment::destroy(uint32_t index) {
   LockLine& of = line(index);
   Lock lock(this, index, of.generation.load());
   if (lock.generation() % 2 != 0) of.generation.fetch_add(1);
+  // Another token and another sequence: what was computed for this lock must fail from now on, and
+  // nobody can fall asleep on what it saw.
   uint64_t seen = of.word.load();
-  while (!of.word.compare_exchange_weak(seen, seen & ~kLowMask)) {
+  while (!of.word.compare_exchange_weak(seen, (seen & ~kLowMask) + kTokenOne)) {
   }
+  seen = of.head.load();
+  while (!of.head.compare_exchange_weak(seen,
+                                        (((seen & kLowMask) | (kHeadSeqOne - 1)) + 1) & kLowMask)) {
+  }
+  const uint64_t last = lock.token();
+  uint64_t base = of.base.load();
+  if (base != last >> 31) of.base.compare_exchange_strong(base, last >> 31);
   lock.wake_everybody();
   free_chain(index);
-  return lock.token();
+  return last;
 }
 
 uint64_t Lock::token() const {

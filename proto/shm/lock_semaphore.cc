@@ -8,9 +8,10 @@
 //
 // Waiting: SLEEPERS in the head, try again, sleep on its low half. A release that finds SLEEPERS
 // steps the sequence, so that nobody falls asleep on what it saw before, leaves HANDOFF for
-// STARVING, wakes as many as it gave back, and clears the bits only when nobody was there. Who has
-// slept and got one wakes the next if there is more: the one that was woken may be stopped.
-// Dead between the release and its wake: rescan() finds a free permit and SLEEPERS.
+// STARVING, wakes as many as it gave back, beside them all who want several (one of those may find
+// too few, and would take the wake of another with it), and clears the bits only when nobody was
+// there. Who has slept and got one wakes the next if there is more: the one that was woken may be
+// stopped. Dead between the release and its wake: rescan() finds a free permit and SLEEPERS.
 //
 // A permit's token comes from the same words as a mutex's: one more with every grant.
 #include <climits>
@@ -23,6 +24,7 @@ namespace heddle::shm {
 namespace {
 
 constexpr int kPermitSpins = 24;
+constexpr uint32_t kWakeOne = 1, kWakeSeveral = 2;
 
 uint32_t count_in(uint64_t head) { return static_cast<uint32_t>(head >> 32); }
 
@@ -41,13 +43,13 @@ void Lock::next_token(Grant* grant) {
 uint32_t Lock::permits_free() const {
   if (kind() == LockKind::kCounting) return count_in(line_->head.load());
   const uint32_t limit = line_->limit.load();
-  uint32_t position = 0, free = 0;
+  uint32_t position = 0, empty = 0;
   each_cell([&](Cell& cell) {
     if (position++ >= limit) return false;
-    free += state_in(cell.word.load(std::memory_order_acquire)) == CellState::kEmpty;
+    empty += state_in(cell.word.load(std::memory_order_acquire)) == CellState::kEmpty;
     return true;
   });
-  return free;
+  return empty;
 }
 
 bool Lock::try_permits(LockActor& a, uint32_t n) {
@@ -56,7 +58,7 @@ bool Lock::try_permits(LockActor& a, uint32_t n) {
   uint32_t got = 0, position = 0;
   const auto claim = [&](Cell& cell) {
     uint64_t seen = cell.word.load(std::memory_order_acquire);
-    if (state_in(seen) != CellState::kEmpty) return;
+    if (state_in(seen) != CellState::kEmpty || gone()) return;
     const uint64_t mine = cell_word(seq_in(seen) + 1, CellState::kHeld, a.holder());
     if (cell.word.compare_exchange_strong(seen, mine)) ++got;
   };
@@ -69,7 +71,7 @@ bool Lock::try_permits(LockActor& a, uint32_t n) {
     claim(cell);
     return true;
   });
-  if (got == n && !gone()) return true;
+  if (got == n) return true;
   // Nobody waits with some of what it needs in hand. Others may have fallen asleep meanwhile.
   if (got != 0) give_permits(a, got);
   return false;
@@ -78,6 +80,7 @@ bool Lock::try_permits(LockActor& a, uint32_t n) {
 bool Lock::try_count(uint32_t n, bool slept) {
   uint64_t head = line_->head.load(std::memory_order_acquire);
   while (count_in(head) >= n && ((head & kHeadHandOff) == 0 || slept)) {
+    if (gone()) return false;
     const uint64_t taken = (head & ~kHeadHandOff) - (uint64_t{n} << 32);
     if (line_->head.compare_exchange_weak(head, taken)) return true;
   }
@@ -93,13 +96,9 @@ bool Lock::try_favourite(const LockActor& a, Grant* grant) {
     return false;
   }
   uint64_t seen = cell->word.load(std::memory_order_acquire);
-  if (state_in(seen) != CellState::kEmpty) return false;
-  uint64_t mine = cell_word(seq_in(seen) + 1, CellState::kHeld, a.holder());
+  if (state_in(seen) != CellState::kEmpty || gone()) return false;
+  const uint64_t mine = cell_word(seq_in(seen) + 1, CellState::kHeld, a.holder());
   if (!cell->word.compare_exchange_strong(seen, mine)) return false;
-  if (gone()) {
-    cell->word.compare_exchange_strong(mine, cell_emptied(mine));
-    return false;
-  }
   next_token(grant);
   return true;
 }
@@ -114,8 +113,8 @@ LockOutcome Lock::acquire_permits(LockActor& a, uint32_t n, int64_t deadline_ns,
   bool slept = a.slept;
   int64_t began_ns = 0;
   for (int spins = 0;;) {
-    if (gone()) return LockOutcome::kGone;
     uint64_t head = line_->head.load(std::memory_order_acquire);
+    if (gone()) return LockOutcome::kGone;
     const bool may = (head & kHeadHandOff) == 0 || slept;
     if (may && (counting ? try_count(n, slept) : try_permits(a, n))) {
       if (!counting && (head & kHeadHandOff) != 0) line_->head.fetch_and(~kHeadHandOff);
@@ -149,8 +148,8 @@ LockOutcome Lock::acquire_permits(LockActor& a, uint32_t n, int64_t deadline_ns,
     note_sleeper();
     int64_t wake_ns = note.wake_at(now_ns, deadline_ns);
     if ((head & kHeadHandOff) != 0) wake_ns = std::min(wake_ns, now_ns + kStarvingNs);
-    const int result =
-        futex_wait_until(low_half(line_->head), static_cast<uint32_t>(want), wake_ns, kWakeWriters);
+    const int result = futex_wait_until(low_half(line_->head), static_cast<uint32_t>(want), wake_ns,
+                                        n > 1 ? kWakeSeveral : kWakeOne);
     if (result == 0 || result == ETIMEDOUT) slept = true;
     if (note.interrupted(result)) return LockOutcome::kInterrupted;
   }
@@ -169,8 +168,12 @@ void Lock::wake_head(LockActor* a, uint32_t n) {
   const bool armed = line_->armed.load() != 0;
   if (armed && a != nullptr) ring(*a);
   const int most = n > INT_MAX ? INT_MAX : static_cast<int>(n);
-  if (futex_wake(low_half(line_->head), most) != 0 || armed) return;
-  if (line_->head.compare_exchange_strong(stored, stored & ~(kHeadSleepers | kHeadHandOff))) {
+  int woken = futex_wake_bits(low_half(line_->head), most, kWakeOne);
+  woken += futex_wake_bits(low_half(line_->head), INT_MAX, kWakeSeveral);
+  // A remote caller has had its time to take what was handed off when the net comes by.
+  if (woken != 0 || (armed && a != nullptr)) return;
+  const uint64_t clear = kHeadHandOff | (armed ? 0 : kHeadSleepers);
+  if (line_->head.compare_exchange_strong(stored, stored & ~clear)) {
     // One may have gone to sleep on this very word between the wake and the CAS.
     futex_wake(low_half(line_->head), INT_MAX);
   }
@@ -186,7 +189,7 @@ Cell* Lock::cell_of_owner(uint16_t owner, uint64_t* word) const {
     *word = seen;
     return false;
   });
-  return found;
+  return gone() ? nullptr : found;
 }
 
 LockOutcome Lock::give_permits(LockActor& a, uint32_t n) {
@@ -206,6 +209,7 @@ LockOutcome Lock::raise_count(LockActor& a, uint32_t n) {
   const uint32_t most = line_->count_max.load();
   uint64_t head = line_->head.load();
   do {
+    if (gone()) return LockOutcome::kGone;
     const uint64_t sum = uint64_t{count_in(head)} + n;
     if (sum > (most != 0 ? most : UINT32_MAX)) return LockOutcome::kOverRelease;
   } while (!line_->head.compare_exchange_weak(head, head + (uint64_t{n} << 32)));
