@@ -87,7 +87,7 @@ class HEDDLE_API Lock {
   // LEASE_LOST, but it may still be at work: fence what it writes. Owner of the lock or root only:
   // DENIED. LEASE_LOST when nobody holds it. Asks the broker, which writes it into its log.
   Status force_release();
-  // Ends the poisoned state; the next owner is told `abandoned`. OK if it was not poisoned.
+  // Ends the poisoned state; the next owner is told `abandoned`. Owner of the lock or root only.
   Status repair();
 
 #if defined(__cpp_exceptions)
@@ -172,7 +172,8 @@ struct LockWish {
 // All of them or none; while it waits for one it holds none, so it takes part in no deadlock with
 // others that do the same. `grants`, if not empty, has room for all, in the order of `wishes`.
 // TIMED_OUT, EMPTY; INVALID_ARGUMENT for an empty handle, a lock that is named twice, or too little
-// room. Locks that the caller holds already count as any other.
+// room. On failure nothing is held, but a grant that says `abandoned` was had on the way: the death is
+// told to nobody else. Locks that the caller holds already count as any other.
 HEDDLE_API Status acquire_many(std::span<const LockWish> wishes, std::span<Grant> grants = {},
                                std::chrono::nanoseconds timeout = kForever);
 // In reverse order; goes on after a failure and gives the first one.
@@ -304,8 +305,7 @@ class HEDDLE_API Barrier {
 
   // Blocks until all have arrived: a number from 0 to parties - 1, different for each of them. A
   // timeout that passes breaks this generation: TIMED_OUT for the caller, BROKEN_BARRIER for the
-  // others; abort() then makes it last. EMPTY, and nobody is told, if it does not want to wait and
-  // is not the last to arrive.
+  // others; abort() then makes it last.
   Result<std::uint32_t> arrive(std::chrono::nanoseconds timeout = kForever);
   // The same, and exactly one of the callers runs its action while the others still wait. An action
   // that does not give OK, or throws, breaks the barrier; its caller gets that status or exception.

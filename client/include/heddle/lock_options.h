@@ -114,7 +114,7 @@ struct Grant {
 
 // One who holds something, or waits for it.
 struct LockParty {
-  std::uint16_t session = 0;
+  std::uint16_t session = 0;  // SessionInfo::owner.
   std::uint16_t thread = 0;  // Line in the session page; of remote ones a number of their own.
   std::int32_t pid = 0;      // 0 where it is not known.
   std::uint32_t uid = 0;

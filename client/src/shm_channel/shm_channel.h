@@ -11,6 +11,7 @@
 #include "client/src/shm_channel/attachment.h"
 #include "client/src/shm_channel/process_mutex.h"
 #include "client/src/shm_channel/session.h"
+#include "client/src/shm_channel/shm_lock_place.h"
 #include "proto/local/attach.h"
 
 namespace heddle::detail {
@@ -31,11 +32,24 @@ class ShmChannel final : public Channel, public std::enable_shared_from_this<Shm
   Status ping() override;
   Result<BrokerStatus> status() override;
   Result<std::vector<SessionInfo>> sessions() override;
+  Result<std::shared_ptr<LockChannel>> open_lock(std::string_view name,
+                                                 const LockSpec& spec) override;
+  Status delete_lock(SyncKind kind, std::string_view name) override;
+  Result<std::vector<LockInfo>> locks(SyncKind kind, std::string_view prefix) override;
+  Result<LockInfo> lock_info(SyncKind kind, std::string_view name) override;
+  Result<std::string> lock_report(LockReport which) override;
 
   // Asks the broker for the queue's memory and maps it, in this process's session.
   Result<std::shared_ptr<Attachment>> attach(std::string_view name, const QueueOptions& options,
                                              bool create);
   Result<QueueInfo> describe_queue(std::string_view name);
+  // The same for what lies in a lock segment.
+  Result<std::unique_ptr<LockPlace>> attach_lock(std::string_view name, const LockSpec& spec);
+  // An administrative call about one of them: "force_release", "repair".
+  Status lock_do(SyncKind kind, std::string_view name, const char* what);
+  // What the broker says about the circle of waits it broke at this process; empty if nobody can
+  // tell soon.
+  std::string own_deadlock();
   // An administrative call: JSON text in and out.
   Result<std::string> call(local::CallMethod method, const std::string& arguments,
                            std::int64_t timeout_ms = -1);
@@ -45,11 +59,14 @@ class ShmChannel final : public Channel, public std::enable_shared_from_this<Shm
  private:
   // This process's session; opens one after a fork or a lost session.
   Result<std::shared_ptr<Session>> session();
+  // Where this session's locks are mapped.
+  Result<std::shared_ptr<LockHome>> lock_home();
 
   const Session::Where where_;
   std::string broker_version_;
   mutable ProcessMutex mutex_;
-  std::shared_ptr<Session> session_;  // Guarded by mutex_.
+  std::shared_ptr<Session> session_;     // Guarded by mutex_.
+  std::shared_ptr<LockHome> lock_home_;  // Guarded by mutex_.
 };
 
 }  // namespace heddle::detail
