@@ -1,0 +1,251 @@
+#include "daemon/server/attach_locks.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "daemon/os/log.h"
+
+namespace heddle::server {
+namespace {
+
+using broker::LockRef;
+using local::ObjectKind;
+using nlohmann::json;
+
+constexpr ObjectKind kKinds[] = {ObjectKind::kLock, ObjectKind::kSemaphore, ObjectKind::kCondition,
+                                 ObjectKind::kEvent, ObjectKind::kBarrier};
+
+std::string text_of(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+const char* kind_name(shm::LockKind kind) {
+  static constexpr const char* kNames[] = {"none",     "mutex",     "rlock", "rw",     "semaphore",
+                                           "counting", "condition", "event", "barrier"};
+  const auto index = static_cast<size_t>(kind);
+  return index < std::size(kNames) ? kNames[index] : "unknown";
+}
+
+const char* mode_name(shm::LockMode mode) {
+  static constexpr const char* kNames[] = {"exclusive", "shared", "update"};
+  return kNames[static_cast<size_t>(mode) % 3];
+}
+
+json party_json(const objects::LockParty& party) {
+  json out = {{"session", party.owner.session_id},
+              {"owner", party.number},
+              {"thread", party.thread},
+              {"pid", party.owner.pid},
+              {"uid", party.owner.uid},
+              {"command", party.owner.command},
+              {"plane", party.owner.remote ? "grpc" : "shm"},
+              {"mode", mode_name(party.mode)}};
+  if (party.age_ms >= 0) out["age_ms"] = party.age_ms;
+  return out;
+}
+
+json lock_json(const LockRef& ref) {
+  static constexpr const char* kLifetime[] = {"kept", "attached", "session"};
+  static constexpr const char* kPolicy[] = {"flag", "silent", "poison"};
+  char mode[8];
+  std::snprintf(mode, sizeof mode, "%04o", ref.options.mode & 0777u);
+  const auto lock_kind = static_cast<shm::LockKind>(ref.options.lock_kind);
+  return {{"kind", broker::noun_of(ref.kind)},
+          {"lock_kind", kind_name(lock_kind)},
+          {"name", ref.name},
+          {"id", ref.object_id},
+          {"uid", ref.uid},
+          {"gid", ref.gid},
+          {"mode", mode},
+          {"lifetime", kLifetime[ref.options.lifetime % 3]},
+          {"policy", kPolicy[ref.options.policy % 3]},
+          {"fair", ref.options.fair != 0 ? "strict" : "barging"},
+          {"count", ref.options.count},
+          {"count_max", ref.options.count_max},
+          {"lock_delay_ms", ref.options.lock_delay_ms},
+          {"attached", ref.attached}};
+}
+
+/// Local threads that sleep on it are known by what they published, remote ones by their waits.
+void add_waiters(broker::Core& core, const LockRef& ref, json& out) {
+  for (const broker::Wait& wait : core.local_waits()) {
+    if (wait.object != static_cast<uint32_t>(ref.object_id)) continue;
+    objects::LockParty party;
+    party.number = shm::owner_in(wait.holder);
+    party.thread = shm::thread_in(wait.holder);
+    party.owner = core.describe_owner(party.number);
+    party.age_ms = wait.age_ms;
+    if (wait.what <= shm::WaitFor::kUpdate) party.mode = static_cast<shm::LockMode>(wait.what);
+    out["waiters"].push_back(party_json(party));
+  }
+}
+
+json inspect_json(broker::Core& core, const LockRef& ref) {
+  json out = lock_json(ref);
+  const objects::LockInfo info = ref.lock->inspect();
+  out["token"] = info.token;
+  out["poisoned"] = info.poisoned;
+  out["abandoned"] = info.abandoned;
+  const auto kind = static_cast<shm::LockKind>(ref.options.lock_kind);
+  if (kind == shm::LockKind::kSemaphore || kind == shm::LockKind::kCounting) {
+    out["free"] = info.free;
+  }
+  if (kind == shm::LockKind::kEvent) out["set"] = info.set;
+  if (kind == shm::LockKind::kBarrier) {
+    out["arrived"] = info.arrived;
+    out["broken"] = info.broken;
+  }
+  out["holders"] = json::array();
+  out["waiters"] = json::array();
+  for (const objects::LockParty& party : info.parties) {
+    // Local ones that stand in a cell have published what they wait for: told below, with an age.
+    if (party.waits && !party.owner.remote) continue;
+    out[party.waits ? "waiters" : "holders"].push_back(party_json(party));
+  }
+  add_waiters(core, ref, out);
+  return out;
+}
+
+json deadlock_json(const broker::DeadlockReport& report) {
+  json circle = json::array();
+  for (const broker::DeadlockMember& m : report.circle) {
+    circle.push_back({{"name", m.lock},
+                      {"kind", m.kind},
+                      {"mode", m.mode},
+                      {"session", m.session_id},
+                      {"pid", m.pid},
+                      {"uid", m.uid},
+                      {"command", m.command},
+                      {"thread", m.thread},
+                      {"plane", m.remote ? "grpc" : "shm"},
+                      {"age_ms", m.age_ms},
+                      {"priority", m.priority},
+                      {"victim", m.victim}});
+  }
+  return {{"number", report.number},
+          {"found_unix_ms", report.found_unix_ms},
+          {"text", report.text()},
+          {"circle", std::move(circle)}};
+}
+
+bool may_see(const objects::Caller& caller, uid_t uid) {
+  return caller.uid == 0 || caller.uid == uid || caller.uid == ::geteuid();
+}
+
+json deadlocks_json(broker::Core& core, const objects::Caller& caller) {
+  json out = {{"deadlocks", json::array()}};
+  for (const broker::DeadlockReport& report : core.deadlocks().reports()) {
+    const bool visible = std::any_of(report.circle.begin(), report.circle.end(),
+                                     [&](const auto& m) { return may_see(caller, m.uid); });
+    if (visible) out["deadlocks"].push_back(deadlock_json(report));
+  }
+  return out;
+}
+
+json orders_json(broker::Core& core) {
+  json out = {{"orders", json::array()}};
+  for (const broker::OrderReport& order : core.deadlocks().order_reports()) {
+    out["orders"].push_back({{"first", order.first},
+                             {"second", order.second},
+                             {"command", order.command},
+                             {"other_command", order.other_command},
+                             {"found_unix_ms", order.found_unix_ms}});
+  }
+  return out;
+}
+
+json holder_json(broker::Core& core, uint32_t holder) {
+  const objects::OwnerInfo owner = core.describe_owner(shm::owner_in(holder));
+  return {{"session", owner.session_id}, {"pid", owner.pid},
+          {"uid", owner.uid},            {"command", owner.command},
+          {"thread", shm::thread_in(holder)}};
+}
+
+json graph_json(broker::Core& core, const objects::Caller& caller) {
+  json out = {{"edges", json::array()}};
+  for (const auto& [wait, holders] : core.deadlocks().graph()) {
+    if (!wait.session || !may_see(caller, wait.session->uid)) continue;
+    const auto lock = core.lock_by_object(wait.object);
+    if (!lock) continue;
+    json edge = {{"waiter", holder_json(core, wait.holder)},
+                 {"name", lock->name()},
+                 {"kind", kind_name(lock->view().kind())},
+                 {"age_ms", wait.age_ms},
+                 {"holders", json::array()}};
+    for (const uint32_t holder : holders) edge["holders"].push_back(holder_json(core, holder));
+    out["edges"].push_back(std::move(edge));
+  }
+  return out;
+}
+
+Result<std::string> list(broker::Core& core, const objects::Caller& caller, ObjectKind kind,
+                         const json& asked, size_t bytes_max) {
+  size_t page = std::clamp<size_t>(asked.value("page_size", 100u), 1, 1000);
+  const std::string prefix = asked.value("prefix", ""), after = asked.value("page_token", "");
+  for (;; page /= 2) {
+    const std::vector<LockRef> refs = core.list_locks(caller, kind, prefix, after, page);
+    json out = {{"objects", json::array()}, {"next_page_token", ""}};
+    for (const LockRef& ref : refs) {
+      json one = lock_json(ref);
+      one["holders"] = 0;
+      for (const auto& party : ref.lock->inspect().parties) {
+        one["holders"] = one["holders"].get<int>() + (party.waits ? 0 : 1);
+      }
+      out["objects"].push_back(std::move(one));
+    }
+    if (refs.size() == page) out["next_page_token"] = refs.back().name;
+    std::string text = text_of(out);
+    if (text.size() <= bytes_max || page <= 1) return text;
+  }
+}
+
+Result<ObjectKind> kind_of(const std::string& noun) {
+  for (const ObjectKind kind : kKinds) {
+    if (noun == broker::noun_of(kind)) return kind;
+  }
+  return Status(Reason::kInvalidArgument,
+                "kind is one of lock, sem, condition, event, barrier; not '" + noun + "'");
+}
+
+}  // namespace
+
+Result<std::string> answer_lock_call(broker::Core& core, const objects::Caller& caller,
+                                     std::string_view text, size_t bytes_max) {
+  const auto flat = [](int depth, json::parse_event_t, json&) { return depth < 3; };
+  const json asked = json::parse(text.empty() ? "{}" : text, flat, false);
+  if (!asked.is_object()) {
+    return Status(Reason::kInvalidArgument, "the arguments are not a JSON object");
+  }
+  try {
+    const std::string what = asked.value("do", "");
+    if (what == "deadlocks") return text_of(deadlocks_json(core, caller));
+    if (what == "orders") return text_of(orders_json(core));
+    if (what == "graph") return text_of(graph_json(core, caller));
+    const Result<ObjectKind> kind = kind_of(asked.value("kind", "lock"));
+    if (!kind.ok()) return kind.status();
+    if (what == "list") return list(core, caller, *kind, asked, bytes_max);
+    objects::Caller looker = caller;
+    looker.session_id = 0;  // looking is not using
+    const bool look = what == "inspect";
+    if (!look && what != "force_release" && what != "repair") {
+      return Status(Reason::kUnsupported, "there is no such call: '" + what + "'");
+    }
+    const auto ref = core.find_lock(looker, *kind, asked.value("name", ""),
+                                    look ? broker::Need::kRead : broker::Need::kOwner);
+    if (!ref.ok()) return ref.status();
+    if (look) return text_of(inspect_json(core, *ref));
+    os::log(os::LogLevel::kNotice, "%s of %s %s by uid %u, pid %d", what.c_str(),
+            broker::noun_of(*kind), ref->name.c_str(), caller.uid, static_cast<int>(caller.pid));
+    Status status = what == "repair" ? ref->lock->repair()
+                                     : ref->lock->force_release(
+                                           static_cast<uint16_t>(asked.value("session", 0u)),
+                                           static_cast<uint16_t>(asked.value("thread", 0u)));
+    if (!status.ok()) return status;
+    return text_of(inspect_json(core, *ref));
+  } catch (const json::exception& error) {
+    return Status(Reason::kInvalidArgument, std::string("an argument is of the wrong type: ") +
+                                                error.what());
+  }
+}
+
+}  // namespace heddle::server
