@@ -374,4 +374,6 @@ HEDDLE_C_API heddle_reason heddle_queue_reopen(heddle_queue* queue);
 } /* extern "C" */
 #endif
 
+#include <heddle/c_lock.h>
+
 #endif /* HEDDLE_C_H_ */
