@@ -80,7 +80,7 @@ bool Lock::end_generation(uint64_t head, bool was_broken, bool keep) {
   const uint32_t next = (generation_in(head) + 1) << 1 | (keep ? 1 : 0);
   const bool mine = line_->head.compare_exchange_strong(head, history | next);
   mark_dirty();
-  futex_wake(low_half(line_->head), INT_MAX);
+  if (!mutated(LockMutant::kBarrierSilent)) futex_wake(low_half(line_->head), INT_MAX);
   return mine;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "proto/shm/lock.h"
+#include "proto/shm/lock_mutant.h"
 
 namespace heddle::shm {
 

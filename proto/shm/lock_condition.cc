@@ -107,6 +107,7 @@ LockOutcome Lock::wait(LockActor& a, Lock& lock, int64_t deadline_ns, Grant* gra
       }
     }
   }
+  if (mutated(LockMutant::kCellEmptiedEarly)) end_wait(s);
   const LockOutcome again = take_back(a, lock, grant);
   if (again != LockOutcome::kOk) {
     pass_wait(a, s);
@@ -188,6 +189,11 @@ uint32_t Lock::tell_everybody() {
   const uint32_t last = line_->ticket.load();
   uint32_t upto = line_->all_upto.load();
   if (gone()) return 0;
+  if (mutated(LockMutant::kAllWithoutCommit)) {
+    uint32_t told = 0;
+    while (notify_oldest(nullptr)) ++told;
+    return told;
+  }
   while (!reached(upto, last) && !line_->all_upto.compare_exchange_weak(upto, last)) {
   }
   return tell_all();

@@ -10,6 +10,7 @@
 
 #include "proto/shm/cpu_pause.h"
 #include "proto/shm/lock.h"
+#include "proto/shm/lock_mutant.h"
 #include "proto/shm/wait_note.h"
 
 namespace heddle::shm {
@@ -69,7 +70,8 @@ void Lock::set_event(LockActor& a) {
 void Lock::clear_event() {
   uint64_t head = line_->head.load();
   while ((head & kEventSet) != 0 && !gone()) {
-    const uint64_t bit = (head & kHeadSleepers) != 0 ? kHeadSleepers : kEventSet;
+    const bool owes = (head & kHeadSleepers) != 0 && !mutated(LockMutant::kEventClearsFirst);
+    const uint64_t bit = owes ? kHeadSleepers : kEventSet;
     if (bit == kHeadSleepers) futex_wake(low_half(line_->head), INT_MAX);
     if (line_->head.compare_exchange_weak(head, head & ~bit)) head &= ~bit;
   }

@@ -24,7 +24,6 @@
 namespace heddle::shm {
 namespace {
 
-constexpr int kLockSpins = 24;
 constexpr int64_t kStrictPatienceNs = 5'000'000;
 /// For how long a word has stood as it is, sleepers' marks apart.
 struct Unchanged {
@@ -88,7 +87,8 @@ LockOutcome Lock::acquire_word(LockActor& a, uint64_t flags, int64_t deadline_ns
     const uint64_t base = line_->base.load(std::memory_order_acquire);
     const uint64_t mine = (word + kTokenOne) | flags | a.holder();
     if (line_->word.compare_exchange_strong(word, mine)) [[likely]] {
-      tell_grant(mine, base, 0, grant);
+      const bool late = mutated(LockMutant::kBaseAfterCas);
+      tell_grant(mine, late ? line_->base.load() : base, 0, grant);
       return LockOutcome::kOk;
     }
   }
@@ -103,6 +103,8 @@ bool Lock::take_word(LockActor& a, uint64_t flags, bool slept, bool starving, ui
   if (slept && starving && keep != 0) keep |= kStarving;
   // A claim is not a grant yet: the one who makes it one is told about the dead.
   if ((flags & kClaimed) != 0) keep |= seen & kAbandoned;
+  if (mutated(LockMutant::kClaimForgetsDeath)) keep &= ~kAbandoned;
+  if (mutated(LockMutant::kAbandonedStays)) keep |= seen & kAbandoned;
   const uint64_t mine = ((seen & ~kLowMask) + kTokenOne) | keep | flags | a.holder();
   if (!line_->word.compare_exchange_strong(seen, mine)) return false;
   tell_grant(mine, base, (flags & kClaimed) != 0 ? 0 : seen, grant);
@@ -155,7 +157,7 @@ LockOutcome Lock::acquire_slow(LockActor& a, uint64_t flags, int64_t deadline_ns
   LockOutcome outcome;
   for (;;) {
     const uint64_t word = line_->word.load(std::memory_order_acquire);
-    const int64_t now_ns = spins < kLockSpins ? 0 : monotonic_ns();
+    const int64_t now_ns = spins < a.spins_max ? 0 : monotonic_ns();
     const bool starving = began_ns != 0 && now_ns - began_ns > kStarvingNs;
     const int64_t stands_ns = unchanged.for_ns(word, now_ns);
     if (gone()) {
@@ -176,7 +178,8 @@ LockOutcome Lock::acquire_slow(LockActor& a, uint64_t flags, int64_t deadline_ns
         outcome = LockOutcome::kOk;
         break;
       }
-    } else if ((word & kClaimed) != 0 && stands_ns > kStarvingNs && !readers_inside()) {
+    } else if ((word & kClaimed) != 0 && stands_ns > kStarvingNs && !readers_inside() &&
+               !mutated(LockMutant::kClaimStays)) {
       // A writer that stopped while it waited for readers that have gone.
       withdraw_claim(&a, word);
       continue;
@@ -185,7 +188,7 @@ LockOutcome Lock::acquire_slow(LockActor& a, uint64_t flags, int64_t deadline_ns
       outcome = LockOutcome::kTimedOut;
       break;
     }
-    if (++spins <= kLockSpins) {
+    if (++spins <= a.spins_max) {
       for (int i = 0; i < 1 + spins * 2; ++i) cpu_pause();
       continue;
     }
@@ -243,6 +246,7 @@ void Lock::wake_waiters(LockActor* a, uint64_t stored) {
   if ((stored & kSleepers) == 0) return;
   const bool armed = line_->armed.load() != 0;
   if (armed && a != nullptr) ring(*a);
+  if (armed && a == nullptr) mark_dirty();
   const bool strict =
       line_->fair.load(std::memory_order_relaxed) == static_cast<uint8_t>(Fairness::kStrict);
   int woken = 0;
@@ -259,13 +263,21 @@ void Lock::wake_waiters(LockActor* a, uint64_t stored) {
   if (!armed && !(strict && anybody_in_line())) without &= ~kSleepers;
   if (without == stored || !line_->word.compare_exchange_strong(stored, without)) return;
   // One may have gone to sleep on this very word between the wake and the CAS.
-  if ((without & kSleepers) == 0) futex_wake(low_half(line_->word), INT_MAX);
+  if ((without & kSleepers) == 0 && !mutated(LockMutant::kNoWakeAfterClearing))
+    futex_wake(low_half(line_->word), INT_MAX);
 }
 
 LockOutcome Lock::let_go(LockActor& a, uint64_t held) {
   for (;;) {
     uint64_t free = held & (~kLowMask | kSleepers);
-    if ((held & kStarving) != 0 && (held & kSleepers) != 0) free |= kHandOff;
+    if (mutated(LockMutant::kAbandonedStays)) free |= held & kAbandoned;
+    const bool starves = (held & kStarving) != 0 && (held & kSleepers) != 0;
+    if (starves && !mutated(LockMutant::kHandOffForgotten)) free |= kHandOff;
+    if (mutated(LockMutant::kReleaseClears)) {
+      if (!line_->word.compare_exchange_strong(held, free & ~kSleepers)) continue;
+      futex_wake_bits(low_half(line_->word), 1, kWakeWriters);
+      return LockOutcome::kOk;
+    }
     if (line_->word.compare_exchange_strong(held, free)) {
       wake_waiters(&a, free);
       return LockOutcome::kOk;

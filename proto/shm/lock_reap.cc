@@ -66,7 +66,7 @@ bool Lock::reap_cell(Cell& cell, Reaping& r) {
         word = cell.word.load();
         continue;
       }
-    } else if (state == CellState::kNotified) {
+    } else if (state == CellState::kNotified && !mutated(LockMutant::kNotifiedNotPassed)) {
       // One by one means a walk each. Cells that say so by the thousand are scribbled, or all of
       // their owners died at once: then everybody else is told, which is too much but not too few.
       if (r.passed < kPassedMax) notify_oldest(nullptr);
@@ -90,6 +90,7 @@ void Lock::reap(Alive alive, void* context) {
     changed = reap_cell(cell, r) || changed;
     return true;
   });
+  if (mutated(LockMutant::kReaperSilent)) return;
   if (changed) {
     wake_everybody();
     if (kind() == LockKind::kSemaphore || kind() == LockKind::kCounting)

@@ -23,9 +23,6 @@
 namespace heddle::shm {
 namespace {
 
-constexpr int kReaderSpins = 24;
-constexpr int64_t kDrainSleepMaxNs = 50'000'000;
-
 bool open_to_readers(uint64_t word) {
   if ((word & kPoisoned) != 0) return false;
   return holder_in(word) == 0 || ((word & kUpdate) != 0 && (word & kClaimed) == 0);
@@ -65,7 +62,8 @@ LockOutcome Lock::try_shared(LockActor& a, Grant* grant) {
   if ((word & kPoisoned) != 0) return LockOutcome::kPoisoned;
   if (!open_to_readers(word)) return LockOutcome::kTimedOut;
   uint64_t mine;
-  Cell* cell = claim_cell(a, CellState::kTry, &mine, true);
+  const bool at_once = mutated(LockMutant::kHeldWithoutTry);
+  Cell* cell = claim_cell(a, at_once ? CellState::kHeld : CellState::kTry, &mine, true);
   if (cell == nullptr) return gone() ? LockOutcome::kGone : LockOutcome::kTooMany;
   const uint64_t base = line_->base.load(std::memory_order_acquire);
   word = line_->word.load();
@@ -94,7 +92,7 @@ LockOutcome Lock::acquire_shared(LockActor& a, int64_t deadline_ns, Grant* grant
     const bool full = outcome == LockOutcome::kTooMany;
     if (outcome != LockOutcome::kTimedOut && !full) return outcome;
     if (deadline_ns == kLockTry) return outcome;
-    if (++spins <= kReaderSpins && !full) {
+    if (++spins <= a.spins_max && !full) {
       for (int i = 0; i < 1 + spins * 2; ++i) cpu_pause();
       continue;
     }
@@ -111,7 +109,8 @@ LockOutcome Lock::acquire_shared(LockActor& a, int64_t deadline_ns, Grant* grant
     if ((word & kClaimed) == 0 || (word & ~kLowMask) != claim) {
       claim = word & ~kLowMask;
       claim_since_ns = now_ns;
-    } else if (now_ns - claim_since_ns > kStarvingNs && !readers_inside()) {
+    } else if (now_ns - claim_since_ns > kStarvingNs && !readers_inside() &&
+               !mutated(LockMutant::kClaimStays)) {
       withdraw_claim(&a, word);
       continue;
     }
@@ -141,7 +140,7 @@ bool Lock::withdraw_claim(LockActor* a, uint64_t claim) {
     uint64_t without = seen & ~kClaimed;
     if ((seen & kUpdate) == 0) without &= ~(kHolderMask | kStarving);
     if (!line_->word.compare_exchange_weak(seen, without)) continue;
-    ring_drain();
+    if (!mutated(LockMutant::kDrainNotRung)) ring_drain();
     wake_waiters(a, without);
     return true;
   }
@@ -175,7 +174,9 @@ LockOutcome Lock::drain_readers(LockActor& a, const Cell* except, int64_t deadli
       continue;
     }
     note.tell(now_ns);
-    const int64_t wake_ns = std::min(note.wake_at(now_ns, deadline_ns), now_ns + kDrainSleepMaxNs);
+    // 50 ms: nobody but the reader that leaves looks at this futex.
+    const int64_t wake_ns =
+        std::min(note.wake_at(now_ns, deadline_ns), now_ns + a.sleep_ns_max / 20);
     const int result = futex_wait_until(&line_->drain, drain, wake_ns, kWakeWriters);
     if (note.interrupted(result)) return LockOutcome::kInterrupted;
   }

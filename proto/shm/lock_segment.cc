@@ -147,10 +147,11 @@ uint64_t LockSegment::destroy(uint32_t index) {
   LockLine& of = line(index);
   Lock lock(this, index, of.generation.load());
   if (lock.generation() % 2 != 0) of.generation.fetch_add(1);
+  const uint64_t step = mutated(LockMutant::kTokenStays) ? 0 : kTokenOne;
   // Another token and another sequence: what was computed for this lock must fail from now on, and
   // nobody can fall asleep on what it saw.
   uint64_t seen = of.word.load();
-  while (!of.word.compare_exchange_weak(seen, (seen & ~kLowMask) + kTokenOne)) {
+  while (!of.word.compare_exchange_weak(seen, (seen & ~kLowMask) + step)) {
   }
   seen = of.head.load();
   while (!of.head.compare_exchange_weak(seen,
@@ -187,6 +188,7 @@ void Lock::enlist(bool starving) {
 }
 
 void Lock::wake_everybody() {
+  mark_dirty();
   each_cell([](Cell& cell) {
     const CellState state = state_in(cell.word.load());
     if (state == CellState::kWaiting || state == CellState::kNotified) {

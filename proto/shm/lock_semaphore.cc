@@ -23,7 +23,6 @@
 namespace heddle::shm {
 namespace {
 
-constexpr int kPermitSpins = 24;
 constexpr uint32_t kWakeOne = 1, kWakeSeveral = 2;
 
 uint32_t count_in(uint64_t head) { return static_cast<uint32_t>(head >> 32); }
@@ -123,7 +122,7 @@ LockOutcome Lock::acquire_permits(LockActor& a, uint32_t n, int64_t deadline_ns,
       return LockOutcome::kOk;
     }
     if (deadline_ns == kLockTry) return LockOutcome::kTimedOut;
-    if (++spins <= kPermitSpins) {
+    if (++spins <= a.spins_max) {
       for (int i = 0; i < 1 + spins * 2; ++i) cpu_pause();
       continue;
     }
@@ -161,12 +160,13 @@ void Lock::wake_head(LockActor* a, uint32_t n) {
   uint64_t stored;
   do {
     if ((head & kHeadSleepers) == 0) return;
-    stored = head + kHeadSeqOne;
+    stored = head + (mutated(LockMutant::kNoSequence) ? 0 : kHeadSeqOne);
     if ((stored & kLowMask) < (head & kLowMask)) stored -= kTokenOne;  // no carry into the count
     if ((head & kHeadStarving) != 0) stored = (stored & ~kHeadStarving) | kHeadHandOff;
   } while (!line_->head.compare_exchange_weak(head, stored));
   const bool armed = line_->armed.load() != 0;
   if (armed && a != nullptr) ring(*a);
+  if (armed && a == nullptr) mark_dirty();
   const int most = n > INT_MAX ? INT_MAX : static_cast<int>(n);
   int woken = futex_wake_bits(low_half(line_->head), most, kWakeOne);
   woken += futex_wake_bits(low_half(line_->head), INT_MAX, kWakeSeveral);

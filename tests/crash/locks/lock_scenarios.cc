@@ -12,6 +12,7 @@ constexpr LockOptions kMutex{.kind = LockKind::kMutex};
 constexpr LockOptions kSilent{.kind = LockKind::kMutex, .policy = DeathPolicy::kSilent};
 constexpr LockOptions kRlock{.kind = LockKind::kRlock};
 constexpr LockOptions kStrict{.kind = LockKind::kMutex, .fair = Fairness::kStrict};
+constexpr LockOptions kStrictRw{.kind = LockKind::kRw, .fair = Fairness::kStrict};
 constexpr LockOptions kRw{.kind = LockKind::kRw};
 constexpr LockOptions kTwo{.kind = LockKind::kSemaphore, .count = 2};
 constexpr LockOptions kThree{.kind = LockKind::kSemaphore, .count = 3};
@@ -95,7 +96,12 @@ size_t one_if_free(Lock& l) { return holder_in(l.line().word.load()) == 0; }
 size_t one_if_counted(Lock& l) { return l.permits_free() > 0; }
 size_t all_if_begun(Lock& l) { return (l.line().head.load() & kLowMask) > kHeadSleepers ? 2 : 0; }
 size_t one_if_begun(Lock& l) { return all_if_begun(l) / 2; }
-size_t notified(Lock& l) { return l.line().all_upto.load() != 0 ? 2 : l.notified(); }
+size_t notified(Lock& l) { return l.notified(); }
+/// One that is told and another that is not: that is not all.
+size_t all_if_notified(Lock& l) {
+  return l.line().all_upto.load() != 0 || l.notified() != 0 ? 2 : 0;
+}
+size_t none(Lock&) { return 0; }
 
 std::vector<LockScenario> mutex_scenarios() {
   std::vector<LockScenario> all = {
@@ -223,7 +229,32 @@ std::vector<LockScenario> rw_scenarios() {
        0,
        victim_updates,
        turn(kUpdate, kShared),
-       {writes}},
+       {writes},
+       {},
+       {},
+       [](Lock& l, LockActor& v) { l.release_rw(v, kShared); }},
+      {"rw upgrade times out, a writer sleeps",
+       kRw,
+       0,
+       [](Lock& l, LockActor& v, LockActor& o) {
+         victim_updates(l, v, v);
+         other_reads(l, v, o);
+         v.spins_max = 0;
+         // Left by one that has given up.
+         l.line().word.fetch_or(kSleepers);
+       },
+       turn(kUpdate, kExclusive),
+       {writes},
+       other_ends_reading,
+       none,
+       [](Lock& l, LockActor& v) { l.release_rw(v, kUpdate); }},
+      {"rw strict, read by another",
+       kStrictRw,
+       0,
+       other_reads,
+       writes_and_leaves,
+       {},
+       other_ends_reading},
       {"rw update unlock, a writer sleeps", kRw, 0, victim_updates, end(kUpdate), {writes}},
   };
 }
@@ -322,7 +353,7 @@ std::vector<LockScenario> other_scenarios() {
        all,
        {waits, waits},
        settle_condition,
-       notified},
+       all_if_notified},
       {"event set, two sleep",
        kEvent,
        0,
@@ -458,7 +489,30 @@ std::vector<LockScenario> lock_scenarios() {
        {mutex_scenarios(), rw_scenarios(), semaphore_scenarios(), other_scenarios()}) {
     all.insert(all.end(), part.begin(), part.end());
   }
+  for (LockScenario& s : all) {
+    for (const char* name : {"mutex pair", "rlock twice", "strict pair", "silent mutex", "rw read",
+                             "rw write", "semaphore pair", "semaphore two at once", "count pair",
+                             "condition wait", "rw strict, read by another"}) {
+      s.enters = s.enters || s.name == name;
+    }
+  }
   return all;
+}
+
+LockScenario lock_scenario(const std::string& name) {
+  for (const LockScenario& s : lock_scenarios()) {
+    if (s.name == name) return s;
+  }
+  ADD_FAILURE() << "no scenario " << name;
+  return {};
+}
+
+std::string scenario_name(const std::string& name) {
+  std::string plain = name;
+  for (char& c : plain) {
+    if (!isalnum(static_cast<unsigned char>(c))) c = '_';
+  }
+  return plain;
 }
 
 std::string use_fully(Lock& l, LockActor& a, LockActor& b, int* abandoned) {

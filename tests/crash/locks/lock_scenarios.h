@@ -10,7 +10,7 @@
 
 namespace heddle::shm {
 
-inline constexpr uint16_t kVictim = 5, kOther = 6, kNewcomer = 20;
+inline constexpr uint16_t kVictim = 5, kOther = 6, kSecond = 7, kNewcomer = 20;
 
 /// What a sleeper does: it must come back without any other wake than those that are owed.
 using Sleeper = std::function<LockOutcome(Lock&, LockActor&)>;
@@ -29,9 +29,17 @@ struct LockScenario {
   std::function<void(Lock&, LockActor& other)> settle = {};
   /// How many sleepers must come back without that, seen at the victim's death. Empty: all.
   std::function<size_t(Lock&)> due = {};
+  /// What the victim still holds when it was only stopped and has ended is given back.
+  std::function<void(Lock&, LockActor& victim)> late_settle = {};
+  /// The operation takes what it gives back, so that anybody can do it.
+  bool enters = false;
 };
 
 std::vector<LockScenario> lock_scenarios();
+/// The one of that name.
+LockScenario lock_scenario(const std::string& name);
+/// A name for a parameter of a test.
+std::string scenario_name(const std::string& name);
 
 /// Uses the lock in every way its kind allows; a complaint or nothing. *abandoned: how often an
 /// exclusive grant told of a death.

@@ -31,6 +31,12 @@ bool sleeps_on_futex(pid_t pid) {
   return read && std::sscanf(text, "%ld", &number) == 1 && number == SYS_futex;
 }
 
+bool has_ended(pid_t pid) {
+  siginfo_t info{};
+  return waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+         info.si_pid == pid;
+}
+
 }  // namespace
 
 LockStage::LockStage(const LockScenario& scenario)
@@ -38,6 +44,7 @@ LockStage::LockStage(const LockScenario& scenario)
       lock_(world_.make(scenario.options, scenario.token_start)),
       victim_(world_.actor(kVictim)),
       other_(world_.actor(kOther)),
+      second_(world_.actor(kSecond)),
       shared_(static_cast<Shared*>(mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE,
                                         MAP_SHARED | MAP_ANONYMOUS, -1, 0))) {
   scenario.prepare(lock_, victim_, other_);
@@ -99,7 +106,10 @@ void LockStage::start_sleepers() {
     }
     sleepers_.push_back(pid);
     // Asleep for good, not between two naps of the way in.
-    for (int steady = 0; steady < 3; steady = sleeps_on_futex(pid) ? steady + 1 : 0) nap();
+    for (int steady = 0; steady < 3 && !has_ended(pid);) {
+      nap();
+      steady = sleeps_on_futex(pid) ? steady + 1 : 0;
+    }
   }
 }
 
@@ -124,14 +134,21 @@ void LockStage::stop_sleepers() {
   sleepers_.clear();
 }
 
+void LockStage::reap_both() {
+  world_.segment().reap([](void*, uint16_t owner) { return owner != kVictim && owner != kSecond; },
+                        nullptr);
+}
+
 bool LockStage::victim_owns() const {
   const uint64_t word = lock_.line().word.load();
-  return owner_in(word) == kVictim && (word & (kClaimed | kUpdate)) == 0;
+  const uint16_t owner = owner_in(word);
+  return (owner == kVictim || owner == kSecond) && (word & (kClaimed | kUpdate)) == 0;
 }
 
 std::string LockStage::check(bool owned, bool told_before) {
   std::string wrong;
   if (const char* found = world_.names(kVictim)) wrong += std::string(found) + "; ";
+  if (const char* found = world_.names(kSecond)) wrong += std::string(found) + "; ";
   if (scenario_.settle) scenario_.settle(lock_, other_);
   LockActor a = world_.actor(kNewcomer), b = world_.actor(kNewcomer + 1);
   int abandoned = 0;

@@ -19,6 +19,7 @@ class LockStage {
   Lock& lock() { return lock_; }
   LockActor& victim() { return victim_; }
   LockActor& other() { return other_; }
+  LockActor& second_victim() { return second_; }
   LockWorld& world() { return world_; }
 
   using Image = std::vector<std::byte>;
@@ -38,6 +39,8 @@ class LockStage {
   /// True when the word says that the victim owns it by a grant.
   bool victim_owns() const;
   void reap(uint16_t owner = kVictim) { world_.reap(owner); }
+  /// Both victims died before this one reap.
+  void reap_both();
   /// Checks everything that must be true after the repair; a complaint or nothing. `owned`: what
   /// victim_owns() said at the death.
   std::string check(bool owned, bool told_before);
@@ -46,7 +49,7 @@ class LockStage {
   const LockScenario& scenario_;
   LockWorld world_;
   Lock lock_;
-  LockActor victim_, other_;
+  LockActor victim_, other_, second_;
   Image prepared_;
   std::vector<pid_t> sleepers_;
   struct Shared {
