@@ -11,10 +11,11 @@ namespace heddle::cli {
 namespace {
 
 struct CreateArguments {
-  std::string name, overflow, eos, on_producer_death, mode;
+  std::string name, overflow, eos, on_producer_death, lifetime, mode;
   std::optional<std::uint64_t> max_leases, max_deliveries;
   QueueOptions options;
   bool exclusive = false;
+  bool anonymous = false;
 };
 
 Overflow overflow_of(const std::string& word) {
@@ -39,6 +40,11 @@ const char* word_of(OnProducerDeath death) {
   return death == OnProducerDeath::kError ? "error" : "wait";
 }
 
+const char* word_of(Lifetime lifetime) {
+  return lifetime == Lifetime::kAttached ? "attached"
+                                         : lifetime == Lifetime::kSession ? "session" : "kept";
+}
+
 std::string octal(std::uint32_t mode) {
   char text[16];
   std::snprintf(text, sizeof text, "%04o", mode);
@@ -53,6 +59,9 @@ QueueOptions options_of(const CreateArguments& given) {
   }
   if (!given.on_producer_death.empty()) {
     options.on_producer_death = death_of(given.on_producer_death);
+  }
+  if (!given.lifetime.empty()) {
+    options.lifetime = given.lifetime == "attached" ? Lifetime::kAttached : Lifetime::kKept;
   }
   if (given.max_leases) options.max_leases = static_cast<std::uint32_t>(*given.max_leases);
   if (given.max_deliveries) {
@@ -69,14 +78,20 @@ int create(const Invocation& run, const CreateArguments& given) {
   if (!client) return run.fail(client.status());
   QueueOptions options = options_of(given);
   // Whether it was there before is known only by asking for a new one first.
-  auto queue = client->create_queue(given.name, options);
+  auto queue = given.anonymous ? client->create_anonymous_queue(options)
+                               : client->create_queue(given.name, options);
   const bool created = queue.ok();
   if (!created && queue.status().is(Reason::kExistsOtherOptions) && !given.exclusive) {
     options.open_existing = true;
     queue = client->create_queue(given.name, options);
   }
   if (!queue) return run.fail(queue.status());
+  // This command ends now: whoever is told the name has a minute to open it.
+  if (given.anonymous || given.lifetime == "attached") {
+    if (auto shared = client->share_queue(queue->name()); !shared) return run.fail(shared.status());
+  }
   if (!run.json) {
+    if (given.anonymous) std::printf("%s\n", queue->name().c_str());
     if (!created) run.remark("queue " + given.name + " is there already, with these options");
     return kExitOk;
   }
@@ -93,8 +108,15 @@ void add_create(CLI::App& queue, Invocation& run) {
   CLI::App* verb = add_verb(queue, "create", "Make a queue; one that agrees is left as it is",
                             "heddle queue create jobs\n"
                             "heddle queue create jobs --max-len 1000 --overflow reject\n"
-                            "heddle queue create shared --mode 0660 --group staff");
-  add_name(*verb, given->name, "Name: 1-200 of A-Z a-z 0-9 . _ / -; ~/x is your own");
+                            "heddle queue create shared --mode 0660 --group staff\n"
+                            "name=$(heddle queue create --anonymous)");
+  CLI::Option* name =
+      add_name(*verb, given->name, "Name: 1-200 of A-Z a-z 0-9 . _ / -; ~/x is your own");
+  name->required(false);
+  verb->add_flag("--anonymous", given->anonymous,
+                 "Print a name that the broker chooses; the queue goes with the last that has it "
+                 "open, a minute from now at the earliest")
+      ->excludes(name);
   add_count(*verb, "--max-len", given->options.max_len, 1, UINT64_MAX,
            "Messages it holds, leased ones left out (default 1000000)");
   add_size(*verb, "--max-bytes", given->options.max_bytes, "Bytes of all messages (256M)");
@@ -109,6 +131,9 @@ void add_create(CLI::App& queue, Invocation& run) {
              "When the stream ends (manual: by shutdown only)");
   add_choice(*verb, "--on-producer-death", given->on_producer_death, {"wait", "close", "error"},
              "What the death of a registered producer does (wait: nothing)");
+  add_choice(*verb, "--lifetime", given->lifetime, {"kept", "attached"},
+             "kept: until deleted; attached: until the last that has it open is gone, a minute "
+             "from now at the earliest (kept; attached with --anonymous)");
   verb->add_option("--mode", given->mode,
                    "Permission bits, octal; r shows, w puts and takes (0600)")
       ->type_name("MODE")
@@ -120,7 +145,10 @@ void add_create(CLI::App& queue, Invocation& run) {
   verb->add_option("--group", given->options.group, "Group it belongs to (yours)")
       ->type_name("GROUP");
   verb->add_flag("--exclusive", given->exclusive, "Fail with status 13 if the name is taken");
-  verb->callback([given, &run] { run.action = [given, &run] { return create(run, *given); }; });
+  verb->callback([given, &run] {
+    if (given->name.empty() && !given->anonymous) throw CLI::RequiredError("NAME");
+    run.action = [given, &run] { return create(run, *given); };
+  });
 }
 
 int show_info(const Invocation& run, const std::string& name) {
@@ -162,6 +190,7 @@ int show_info(const Invocation& run, const std::string& name) {
   line("overflow", word_of(options.overflow.value_or(Overflow::kBlock)));
   line("eos", word_of(options.eos.value_or(Eos::kManual)));
   line("on_producer_death", word_of(options.on_producer_death.value_or(OnProducerDeath::kWait)));
+  line("lifetime", word_of(options.lifetime.value_or(Lifetime::kKept)));
   line("owner", std::to_string(info->owner_uid) + ":" + std::to_string(info->owner_gid));
   line("mode", octal(options.mode.value_or(0)));
   return kExitOk;
@@ -278,6 +307,7 @@ Json queue_json(const QueueInfo& info) {
             {"eos", word_of(options.eos.value_or(Eos::kManual))},
             {"on_producer_death",
              word_of(options.on_producer_death.value_or(OnProducerDeath::kWait))}}},
+          {"lifetime", word_of(options.lifetime.value_or(Lifetime::kKept))},
           {"attached", info.attached},
           {"owner_uid", info.owner_uid},
           {"owner_gid", info.owner_gid},

@@ -40,6 +40,7 @@ heddle::QueueOptions options_of(const heddle_queue_options* from) {
   set_choice(options.overflow, from->overflow);
   set_choice(options.eos, from->eos);
   set_choice(options.on_producer_death, from->on_producer_death);
+  set_choice(options.lifetime, from->lifetime);
   if (from->group != nullptr) options.group = from->group;
   options.open_existing = from->open_existing;
   return options;
@@ -89,6 +90,7 @@ int visit_info(const heddle::QueueInfo& from, heddle_queue_visitor visit, void* 
   info.options.overflow = choice(options.overflow);
   info.options.eos = choice(options.eos);
   info.options.on_producer_death = choice(options.on_producer_death);
+  info.options.lifetime = choice(options.lifetime);
   info.options.group = options.group.c_str();
   info.owner_uid = from.owner_uid;
   info.owner_gid = from.owner_gid;
@@ -207,8 +209,16 @@ heddle_reason heddle_sessions(heddle_client* client, heddle_session_visitor visi
 
 heddle_reason heddle_queue_create(heddle_client* client, const char* name,
                                   const heddle_queue_options* options, heddle_queue** queue) {
-  return open_into(queue, name,
-                   [&] { return client->client.create_queue(name, options_of(options)); });
+  return open_into(queue, name != nullptr ? name : "", [&] {
+    heddle::Client& to = client->client;
+    return name != nullptr ? to.create_queue(name, options_of(options))
+                           : to.create_anonymous_queue(options_of(options));
+  });
+}
+
+heddle_reason heddle_queue_share(heddle_client* client, const char* name) {
+  if (name == nullptr) return missing("name");
+  return c_call([&]() -> Status { return client->client.share_queue(name).status(); });
 }
 
 heddle_reason heddle_queue_open(heddle_client* client, const char* name,

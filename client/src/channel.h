@@ -91,11 +91,14 @@ class HEDDLE_API Channel {
   virtual ~Channel() = default;
 
   virtual ConnectionInfo describe() const = 0;
-  // create: `options.open_existing` decides about a taken name. Else opens; options that are given
+  // create: `options.open_existing` decides about a taken name; an empty name is for the broker to
+  // choose. Else opens; options that are given
   // must agree.
   virtual Result<std::shared_ptr<QueueChannel>> open_queue(std::string_view name,
                                                            const QueueOptions& options,
                                                            bool create) = 0;
+  // Counts as attached for a minute from now; gives the full name.
+  virtual Result<std::string> share_queue(std::string_view name) = 0;
   virtual Status delete_queue(std::string_view name) = 0;
   virtual Result<std::vector<QueueInfo>> list(std::string_view prefix) = 0;
   virtual Status ping() = 0;

@@ -47,6 +47,19 @@ Result<Queue> Client::create_queue(std::string_view name, const QueueOptions& op
   return Queue(std::make_shared<detail::QueueHandle>(std::move(*queue)));
 }
 
+Result<Queue> Client::create_anonymous_queue(const QueueOptions& options) {
+  if (!channel_) return not_connected();
+  auto queue = channel_->open_queue({}, options, true);
+  if (!queue) return queue.status();
+  return Queue(std::make_shared<detail::QueueHandle>(std::move(*queue)));
+}
+
+Result<std::string> Client::share_queue(std::string_view name) {
+  if (!channel_) return not_connected();
+  if (Status bad = check_name(name); !bad.ok()) return bad;
+  return channel_->share_queue(name);
+}
+
 Result<Queue> Client::open_queue(std::string_view name, const QueueOptions& options) {
   if (!channel_) return not_connected();
   if (Status bad = check_name(name); !bad.ok()) return bad;

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "daemon/objects/caller.h"
+#include "daemon/objects/lock.h"
 #include "daemon/objects/queue.h"
 #include "proto/local/attach.h"
 
@@ -28,13 +29,16 @@ using objects::Caller;
 using local::Lifetime;
 using local::ObjectKind;
 using QueueOptions = local::QueueOptionsWire;  // with its `given` bits: local::kGiven...
+using LockOptions = local::LockOptionsWire;
+class Segment;
 
 enum class Need : uint8_t { kRead = 1, kWrite = 2, kOwner = 4 };
 
 struct OpenFlags {
   bool create = false;
   bool exclusive = false;  // with create: EXISTS_OTHER_OPTIONS-free refusal when it is there
-  bool anonymous = false;  // with create: name is ignored, becomes anon/<id>
+  // With create: the name is ignored and becomes anon/<id>; lifetime attached unless given.
+  bool anonymous = false;
 };
 
 struct QueueRef {
@@ -44,6 +48,21 @@ struct QueueRef {
   uint8_t rights = 0;     // local::kRight...
   bool created = false;
   QueueOptions options{};  // in force, all given
+};
+
+// A lock, semaphore, condition, event or barrier.
+struct LockRef {
+  std::shared_ptr<objects::Lock> lock;
+  std::shared_ptr<Segment> segment;
+  uint64_t object_id = 0;
+  ObjectKind kind = ObjectKind::kLock;
+  std::string name;    // full
+  uint8_t rights = 0;  // local::kRight...
+  bool created = false;
+  LockOptions options{};  // in force
+  uid_t uid = 0;
+  gid_t gid = 0;
+  uint32_t attached = 0;  // sessions
 };
 
 struct ObjectInfo {
@@ -118,7 +137,23 @@ class Broker {
                                       OpenFlags flags) = 0;
   // The fast way of every call on an existing queue.
   virtual Result<QueueRef> find_queue(const Caller& caller, std::string_view name, Need need) = 0;
+  // Somebody passes the name on to somebody who has not opened it yet: it counts as attached for
+  // handle_hold_ms. Gives the full name.
+  virtual Result<std::string> share_queue(const Caller& caller, std::string_view name) = 0;
   virtual Status delete_queue(const Caller& caller, std::string_view name) = 0;
+
+  // Locks and their kin. open: created by use where the kind allows it. EXISTS_OTHER_OPTIONS,
+  // NOT_FOUND as for queues.
+  virtual Result<LockRef> open_lock(const Caller& caller, ObjectKind kind, std::string_view name,
+                                    const LockOptions& options, std::string_view group,
+                                    OpenFlags flags) = 0;
+  virtual Result<LockRef> find_lock(const Caller& caller, ObjectKind kind, std::string_view name,
+                                    Need need) = 0;
+  virtual Status delete_lock(const Caller& caller, ObjectKind kind, std::string_view name) = 0;
+  // Up to `n`, after the name `after`.
+  virtual std::vector<LockRef> list_locks(const Caller& caller, ObjectKind kind,
+                                          std::string_view prefix, std::string_view after,
+                                          size_t n) = 0;
 
   virtual Result<ObjectPage> list(const Caller& caller, ObjectKind kind, std::string_view prefix,
                                   uint32_t page_size, std::string_view page_token) = 0;

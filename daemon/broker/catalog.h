@@ -20,6 +20,7 @@ struct CatalogSizes {
   uint32_t objects_max = 65'536;
   uint32_t sessions_max = 65'536;
   uint32_t requests_max = 16'384;
+  uint32_t locks_max = 262'144;
 };
 
 // Threads: every method may be called from any thread. None blocks. `base` must stay mapped.
@@ -44,6 +45,15 @@ class Catalog {
   void remove_object(uint32_t slot);
   using EachObject = std::function<void(uint32_t slot, ObjectState, const ObjectEntry&)>;
   void each_object(const EachObject& each) const;
+
+  // Locks. A record is filled, then committed; a deletion is one store.
+  Result<uint32_t> add_lock(const LockEntry& entry);
+  void remove_lock(uint32_t slot);
+  using EachLock = std::function<void(uint32_t slot, const LockEntry&)>;
+  void each_lock(const EachLock& each) const;
+  // Above every token that was given for a lock that is no more.
+  uint64_t token_high_water() const { return header_->token_high_water.load(); }
+  void raise_token_high_water(uint64_t token);
 
   // The generation that the next session with this number must use.
   uint32_t next_generation(uint16_t owner);
@@ -78,6 +88,7 @@ class Catalog {
   explicit Catalog(void* base);
   void repair_objects();
   void index_requests();
+  void index_locks();
   void fill_object(uint32_t slot, const ObjectEntry& entry, uint64_t version);
   static std::string request_key(const RequestEntry& entry);
   void forget_request(uint32_t slot);
@@ -90,7 +101,9 @@ class Catalog {
   ObjectRecord* objects_;
   SessionRecord* sessions_;
   RequestRecord* requests_;
+  LockRecord* locks_;
   std::vector<uint32_t> free_objects_;
+  std::vector<uint32_t> free_locks_;  // below locks_used
   std::unordered_map<std::string, uint32_t> request_slots_;
 };
 

@@ -6,6 +6,7 @@
 //   objects_at    ObjectRecord[objects_max]
 //   sessions_at   SessionRecord[sessions_max]   indexed by owner number
 //   requests_at   RequestRecord[requests_max]   a ring
+//   locks_at      LockRecord[locks_max]         locks, semaphores, conditions, events, barriers
 //
 // Crash story. Every record begins with its commit word; 0 = the rest counts for nothing.
 //   write   fill a record whose commit word is 0, then store the word: killed before that store,
@@ -38,10 +39,12 @@ struct CatalogHeader {
   uint64_t bytes;
   std::atomic<uint64_t> next_object_id;
   std::atomic<uint64_t> incarnation;       // of the broker, counts its starts
-  std::atomic<uint64_t> token_high_water;  // reserved: fencing tokens continue over delete
+  std::atomic<uint64_t> token_high_water;  // no lock that was ever made had a later one
   std::atomic<uint64_t> next_request;
   std::atomic<uint64_t> owners_used;  // owner numbers below this were ever issued
-  uint8_t reserved[4096 - 72];
+  uint32_t locks_max;
+  std::atomic<uint32_t> locks_used;  // records below this were ever used
+  uint8_t reserved[4096 - 80];
 };
 static_assert(sizeof(CatalogHeader) == 4096 && offsetof(CatalogHeader, next_object_id) == 32);
 
@@ -121,5 +124,24 @@ struct alignas(64) RequestRecord {
   uint8_t reserved1[32];
 };
 static_assert(sizeof(RequestRecord) == 384);
+
+// One line of a lock segment. Small, for there may be 100,000 of them.
+struct LockEntry {
+  uint64_t object_id;
+  uint64_t creator_session;        // for Lifetime::kSession
+  local::LockOptionsWire options;  // line, generation and segment_id included
+  uint32_t uid;
+  uint32_t gid;
+  uint8_t kind;  // local::ObjectKind
+  uint8_t reserved[7];
+  char name[local::kAttachNameBytes];
+};
+static_assert(sizeof(LockEntry) == 328);
+
+struct alignas(64) LockRecord {
+  std::atomic<uint64_t> commit;  // 1 << 8 | ObjectState
+  LockEntry entry;
+};
+static_assert(sizeof(LockRecord) == 384);
 
 }  // namespace heddle::broker

@@ -13,6 +13,8 @@
 
 #include "daemon/broker/broker.h"
 #include "daemon/broker/catalog.h"
+#include "daemon/broker/deadlock.h"
+#include "daemon/broker/lock_table.h"
 #include "daemon/broker/loop.h"
 #include "daemon/broker/segment.h"
 #include "daemon/broker/sessions.h"
@@ -30,6 +32,8 @@ struct Object {
   std::shared_ptr<Segment> segment;      // empty when the memory did not come back
   std::shared_ptr<objects::Queue> queue;  // empty when quarantined at start
   uint32_t attached = 0;                 // opens by sessions
+  uint64_t bytes_sampled = 0;            // real memory, when last looked at
+  int64_t held_until_ns = 0;             // counts as attached until then
 
   bool damaged() const { return !queue || queue->quarantined(); }
 };
@@ -54,7 +58,22 @@ class Core final : public Broker, public objects::Host {
                               const QueueOptions& options, std::string_view group,
                               OpenFlags flags) override;
   Result<QueueRef> find_queue(const Caller& caller, std::string_view name, Need need) override;
+  Result<std::string> share_queue(const Caller& caller, std::string_view name) override;
   Status delete_queue(const Caller& caller, std::string_view name) override;
+  Result<LockRef> open_lock(const Caller& caller, ObjectKind kind, std::string_view name,
+                            const LockOptions& options, std::string_view group,
+                            OpenFlags flags) override;
+  Result<LockRef> find_lock(const Caller& caller, ObjectKind kind, std::string_view name,
+                            Need need) override {
+    return locks_.find(caller, kind, name, need);
+  }
+  Status delete_lock(const Caller& caller, ObjectKind kind, std::string_view name) override {
+    return locks_.remove(caller, kind, name);
+  }
+  std::vector<LockRef> list_locks(const Caller& caller, ObjectKind kind, std::string_view prefix,
+                                  std::string_view after, size_t n) override {
+    return locks_.list(caller, kind, prefix, after, n);
+  }
   Result<ObjectPage> list(const Caller& caller, ObjectKind kind, std::string_view prefix,
                           uint32_t page_size, std::string_view page_token) override;
   Result<ObjectInfo> describe(const Caller& caller, ObjectKind kind,
@@ -86,6 +105,7 @@ class Core final : public Broker, public objects::Host {
   void recorded_put_ended(uint64_t number, uint64_t id) override;
   objects::OwnerInfo describe_owner(uint16_t owner) const override;
   void set_waiting(uint64_t object_id, bool waiting) override;
+  void wait_began() override;
 
   // --- local sessions; broker thread ---
   Result<SessionRef> open_local(const Caller& caller, local::Fd pidfd, std::string_view name);
@@ -107,6 +127,12 @@ class Core final : public Broker, public objects::Host {
   using ObjectEvent = std::function<void(uint64_t session_id, uint64_t object_id,
                                          local::EventType event)>;
   void on_object_event(ObjectEvent each) { object_event_ = std::move(each); }
+
+  DeadlockDetector& deadlocks() { return deadlocks_; }
+  std::vector<Wait> local_waits() const { return broker::local_waits(sessions_); }
+  std::shared_ptr<objects::Lock> lock_by_object(uint32_t low) const {
+    return locks_.by_object(low);
+  }
 
   void set_options(const config::Options& options);  // any thread
   void drain() { draining_.store(true); }
@@ -143,6 +169,9 @@ class Core final : public Broker, public objects::Host {
   ObjectInfo info_of(const Caller& caller, const Object& object) const;
   void erase_locked(const ObjectRef& object);
   void after_delete(const ObjectRef& object, local::EventType event);
+  // Lifetime attached, and nobody has it or may still come for it.
+  bool abandoned_locked(const Object& object) const;
+  void hold_locked(Object& object);
   void note_use_locked(const Caller& caller, const ObjectRef& object);
   void detach_locked(const SessionRef& session, uint64_t object_id, bool all,
                      std::vector<ObjectRef>* doomed);
@@ -159,23 +188,32 @@ class Core final : public Broker, public objects::Host {
   void decide_requests(const Session& session);
   void reap(const Session& session, const shm::DeathInfo& info);
   std::vector<ObjectRef> used_by(const Session& session);
+  void end_objects_of(const Session& session);
   void forget_session(const SessionRef& session);
   void tick();
   void slow_tick();
+  void sweep_abandoned();
+  void measure(const std::vector<ObjectRef>& objects);
   void serve_waiting();
+  void detect_if_told();
 
   Loop& loop_;
   local::Keeper& keeper_;
   config::Options options_;  // under registry_
   std::atomic<int64_t> message_lease_ns_{0};
   std::atomic<int64_t> session_lease_ns_{0};
+  std::atomic<int64_t> handle_hold_ns_{0};
   std::atomic<int64_t> tick_ns_{0};
   std::atomic<uint64_t> sessions_max_{0};
+  std::atomic<uint64_t> sessions_per_uid_max_{0};
   const int64_t started_ns_ = monotonic_ns();
   uint64_t incarnation_ = 0;
   std::shared_ptr<Segment> catalog_memory_;
   std::unique_ptr<Catalog> catalog_;
   SessionTable sessions_;
+  LockTable locks_;
+  DeadlockDetector deadlocks_{locks_, sessions_};
+  std::atomic<bool> detection_due_{false};
   SessionRef self_;
   SessionRef sessionless_;
   local::Fd doorbell_read_, doorbell_write_;
@@ -194,6 +232,7 @@ class Core final : public Broker, public objects::Host {
   std::map<std::string, ObjectRef, std::less<>> names_;
   std::unordered_map<uint64_t, ObjectRef> objects_;
   std::unordered_map<uid_t, uint32_t> objects_per_uid_;
+  std::unordered_map<uid_t, uint64_t> bytes_per_uid_;  // as sampled
 
   mutable std::mutex waiting_mutex_;  // beside Loop::mutex_: a leaf
   std::unordered_set<uint64_t> waiting_;

@@ -83,8 +83,19 @@ Result<QueueRef> Core::ref_to(const Caller& caller, const ObjectRef& object, boo
   return ref;
 }
 
+bool Core::abandoned_locked(const Object& object) const {
+  return object.entry.options.lifetime == static_cast<uint8_t>(Lifetime::kAttached) &&
+         object.attached == 0 && inherited_.load() == 0 && object.held_until_ns <= now_ns() &&
+         !(object.queue && object.queue->has_waiting());
+}
+
+void Core::hold_locked(Object& object) {
+  if (object.entry.options.lifetime != static_cast<uint8_t>(Lifetime::kAttached)) return;
+  object.held_until_ns = now_ns() + handle_hold_ns_.load();
+}
+
 void Core::note_use_locked(const Caller& caller, const ObjectRef& object) {
-  if (caller.owner == objects::kNoOwner) return;
+  if (caller.owner == objects::kNoOwner) return hold_locked(*object);
   const SessionRef session = sessions_.by_owner(caller.owner);
   if (!session || session->ending.load()) return;
   if (session->attached.try_emplace(object->id, 1).second) ++object->attached;
@@ -96,6 +107,14 @@ Result<QueueRef> Core::find_queue(const Caller& caller, std::string_view name, N
   if (!object.ok()) return object.status();
   note_use_locked(caller, *object);
   return ref_to(caller, *object, false);
+}
+
+Result<std::string> Core::share_queue(const Caller& caller, std::string_view name) {
+  std::lock_guard lock(registry_);
+  const Result<ObjectRef> object = allowed_locked(caller, name, local::kRightRead);
+  if (!object.ok()) return object.status();
+  hold_locked(**object);
+  return (*object)->name;
 }
 
 Result<QueueRef> Core::open_queue(const Caller& caller, std::string_view name,
@@ -110,10 +129,15 @@ Result<QueueRef> Core::open_queue(const Caller& caller, std::string_view name,
 }
 
 Result<ObjectRef> Core::open_locked(const Caller& caller, std::string_view name,
-                                    const QueueOptions& options, std::string_view group,
+                                    const QueueOptions& asked, std::string_view group,
                                     OpenFlags flags, bool* created) {
+  QueueOptions options = asked;
   std::string full;
-  if (flags.anonymous) {
+  if (flags.anonymous && flags.create) {
+    if ((options.given & local::kGivenLifetime) == 0) {
+      options.given |= local::kGivenLifetime;
+      options.lifetime = static_cast<uint8_t>(Lifetime::kAttached);
+    }
     full = "anon/" + std::to_string(catalog_->new_object_id());
   } else {
     const Result<std::string> expanded = full_name(caller, name);
@@ -157,11 +181,20 @@ Status Core::may_create_locked(const Caller& caller, uint64_t bytes) const {
     return Status(Reason::kQuota, "you own as many objects as one user may; delete some")
         .with_limit(options_.objects_per_uid_max, count);
   }
+  const auto mine_bytes = bytes_per_uid_.find(caller.uid);
+  const uint64_t uid_used = bytes + (mine_bytes == bytes_per_uid_.end() ? 0 : mine_bytes->second);
+  const uint64_t uid_max = options_.memory_per_uid_max;
+  if (caller.uid != 0 && uid_max != 0 && uid_used > uid_max) {
+    return Status(Reason::kQuota,
+                  "your objects use all memory that those of one user may; take messages out, "
+                  "delete objects, or have memory_per_uid_max raised")
+        .with_limit(uid_max, uid_used);
+  }
   const uint64_t used = memory_used_.load() + bytes;
   if (memory_max_.load() != 0 && used > memory_max_.load()) {
     return Status(Reason::kMemoryExhausted,
                   "the objects of this daemon use all memory they may; take messages out, "
-                  "delete objects, or raise memory_bytes_max")
+                  "delete objects, or raise memory_max")
         .with_limit(memory_max_.load(), used);
   }
   return Status();
@@ -175,6 +208,11 @@ Result<ObjectRef> Core::create_locked(const Caller& caller, const std::string& n
   }
   Result<QueueOptions> options = complete(asked, options_);
   if (!options.ok()) return Status(options.status()).with_object(queue_label(name));
+  if (options->lifetime == static_cast<uint8_t>(Lifetime::kSession) && caller.session_id == 0) {
+    return Status(Reason::kInvalidArgument,
+                  "lifetime session needs a session that it can go with; open one")
+        .with_object(queue_label(name));
+  }
   gid_t gid = caller.gid;
   if (asked.given & local::kGivenGroup) {
     const Result<gid_t> named = group_for(caller, group);
@@ -219,6 +257,8 @@ Result<ObjectRef> Core::create_locked(const Caller& caller, const std::string& n
   names_[name] = object;
   objects_[object->id] = object;
   ++objects_per_uid_[caller.uid];
+  object->bytes_sampled = control_bytes;
+  bytes_per_uid_[caller.uid] += control_bytes;
   memory_used_.fetch_add(control_bytes);
   return object;
 }
@@ -229,6 +269,9 @@ void Core::erase_locked(const ObjectRef& object) {
   names_.erase(object->name);
   const auto mine = objects_per_uid_.find(object->entry.uid);
   if (mine != objects_per_uid_.end() && --mine->second == 0) objects_per_uid_.erase(mine);
+  memory_used_.fetch_sub(std::min(memory_used_.load(), object->bytes_sampled));
+  uint64_t& uid_used = bytes_per_uid_[object->entry.uid];
+  uid_used -= std::min(uid_used, object->bytes_sampled);
 }
 
 // Outside the registry: ending the queue runs the callbacks of those who wait for it.
@@ -248,6 +291,18 @@ void Core::after_delete(const ObjectRef& object, local::EventType event) {
       if (had && object_event_) object_event_(session->id, id, event);
     }
   });
+}
+
+Result<LockRef> Core::open_lock(const Caller& caller, ObjectKind kind, std::string_view name,
+                                const LockOptions& options, std::string_view group,
+                                OpenFlags flags) {
+  if (draining() && flags.create) flags.create = false;
+  uint32_t per_uid_max;
+  {
+    std::lock_guard lock(registry_);
+    per_uid_max = options_.objects_per_uid_max;
+  }
+  return locks_.open(caller, kind, name, options, group, flags, per_uid_max);
 }
 
 Status Core::delete_queue(const Caller& caller, std::string_view name) {
@@ -292,14 +347,14 @@ void Core::detach_locked(const SessionRef& session, uint64_t object_id, bool all
   if (at == objects_.end()) return;
   const ObjectRef object = at->second;
   object->attached -= std::min(object->attached, n);
-  const bool last = object->attached == 0 && inherited_.load() == 0;
-  if (last && object->entry.options.lifetime == static_cast<uint8_t>(Lifetime::kAttached)) {
+  if (abandoned_locked(*object)) {
     erase_locked(object);
     doomed->push_back(object);
   }
 }
 
 Status Core::detach(const SessionRef& session, uint64_t object_id) {
+  if (locks_.close(session->id, object_id)) return Status();
   std::vector<ObjectRef> doomed;
   {
     std::lock_guard lock(registry_);

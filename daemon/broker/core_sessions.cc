@@ -91,6 +91,12 @@ Result<SessionRef> Core::issue(SessionPlan plan) {
     return Status(Reason::kQuota, "the daemon has as many sessions as sessions_max allows")
         .with_limit(sessions_max_.load(), open);
   }
+  const size_t mine = sessions_.count_of(plan.uid);
+  if (plan.kind <= SessionKind::kRemote && plan.uid != 0 && mine >= sessions_per_uid_max_.load()) {
+    return Status(Reason::kQuota, "you have as many sessions as sessions_per_uid_max allows")
+        .with_object("uid " + std::to_string(plan.uid))
+        .with_limit(sessions_per_uid_max_.load(), mine);
+  }
   const Result<uint16_t> owner = sessions_.take_owner();
   if (!owner.ok()) return owner.status();
   auto session = std::make_shared<Session>();

@@ -40,7 +40,7 @@ struct Core::Kept {
 };
 
 Core::Core(Loop& loop, local::Keeper& keeper, const config::Options& options)
-    : loop_(loop), keeper_(keeper) {
+    : loop_(loop), keeper_(keeper), locks_(*this, keeper, sessions_) {
   set_options(options);
 }
 
@@ -49,9 +49,11 @@ void Core::set_options(const config::Options& options) {
   options_ = options;
   memory_max_.store(options.memory_max);
   message_lease_ns_.store(static_cast<int64_t>(options.message_lease_ms) * 1'000'000);
+  handle_hold_ns_.store(static_cast<int64_t>(options.handle_hold_ms) * 1'000'000);
   session_lease_ns_.store(static_cast<int64_t>(options.session_lease_ms) * 1'000'000);
   tick_ns_.store(static_cast<int64_t>(options.scan_ms) * 1'000'000);
   sessions_max_.store(options.sessions_max);
+  sessions_per_uid_max_.store(options.sessions_per_uid_max);
 }
 
 Core::~Core() {
@@ -82,6 +84,7 @@ Status Core::take_over() {
   if (Status status = take_sessions(kept); !status.ok()) return status;
   if (Status status = make_own_sessions(); !status.ok()) return status;
   take_objects(kept);
+  locks_.restore(*catalog_, [&kept](uint64_t id) { return kept.take(KeptKind::kMemory, id); });
   drop_strays(kept);
   reap_the_dead();
   restore_remote();
@@ -168,7 +171,7 @@ Status Core::take_sessions(Kept& kept) {
     sessions_.take_owner(owner);
     sessions_.insert(session);
     const bool local = session->kind == SessionKind::kLocal;
-    if (local) inherited_.fetch_add(1);
+    if (session->of_client()) inherited_.fetch_add(1);
     os::ProcessFacts facts;
     // No pidfd stands for a remote peer, so its number may be another process's by now.
     if (session->pid > 0 && os::process_facts(session->pid, &facts) &&
@@ -203,6 +206,7 @@ void Core::take_object(Kept& kept, uint32_t slot, const ObjectEntry& entry) {
   object->slot = slot;
   object->entry = entry;
   object->name = entry.name;
+  hold_locked(*object);  // who was about to open it could not, meanwhile
   names_[object->name] = object;
   objects_[object->id] = object;
   ++objects_per_uid_[entry.uid];
@@ -260,6 +264,7 @@ void Core::reap_the_dead() {
   for (const auto& [session, info] : dead_at_start_) {
     reap(*session, info);
     forget_session(session);
+    end_objects_of(*session);
     if (session->kind != SessionKind::kBroker) reaped_.fetch_add(1);
   }
   dead_at_start_.clear();

@@ -109,9 +109,7 @@ void LockTable::reap(const Session& session) {
   }
   for (const auto& lock : used) lock->drop_waits_of(session.owner);
   for (const auto& memory : memories) {
-    memory->locks.reap(
-        [](void* table, uint16_t owner) { return static_cast<LockTable*>(table)->alive(owner); },
-        this);
+    memory->locks.reap(&LockTable::is_alive, this);
   }
   {
     std::lock_guard lock(mutex_);
@@ -137,6 +135,16 @@ void LockTable::reap(const Session& session) {
     for (const ObjectRef& object : going) erase(object, &doomed);
   }
   bury(doomed);
+  serve();
+}
+
+void LockTable::reap_all() {
+  std::vector<std::shared_ptr<Memory>> memories;
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& [id, memory] : memories_) memories.push_back(memory);
+  }
+  for (const auto& memory : memories) memory->locks.reap(&LockTable::is_alive, this);
   serve();
 }
 

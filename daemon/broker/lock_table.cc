@@ -70,10 +70,12 @@ LockRef LockTable::ref_to(const Caller& caller, const ObjectRef& object, bool cr
   return ref;
 }
 
-void LockTable::note_use(const Caller& caller, const ObjectRef& object) {
+/// `opens`: an OPEN that a CLOSE may take back; else a use that makes it known to the session.
+void LockTable::note_use(const Caller& caller, const ObjectRef& object, bool opens) {
   if (caller.session_id == 0) return;
-  object->had_users = true;
-  if (uses_[caller.session_id].try_emplace(object->entry.object_id, 1).second) ++object->attached;
+  const auto [use, fresh] = uses_[caller.session_id].try_emplace(object->entry.object_id, 1);
+  if (fresh) ++object->attached;
+  else if (opens) ++use->second;
 }
 
 Result<LockRef> LockTable::open(const Caller& caller, ObjectKind kind, std::string_view name,
@@ -93,7 +95,7 @@ Result<LockRef> LockTable::open(const Caller& caller, ObjectKind kind, std::stri
     }
     auto made = create(caller, kind, *full, options, gid, per_uid_max);
     if (!made.ok()) return Status(made.status()).with_object(label_of(kind, *full));
-    note_use(caller, *made);
+    note_use(caller, *made, true);
     return ref_to(caller, *made, true);
   }
   const ObjectRef object = at->second;
@@ -109,7 +111,7 @@ Result<LockRef> LockTable::open(const Caller& caller, ObjectKind kind, std::stri
   }
   Status same = check_same_lock(object->entry.options, options, label_of(kind, *full));
   if (!same.ok()) return same;
-  note_use(caller, object);
+  note_use(caller, object, true);
   return ref_to(caller, object, false);
 }
 
@@ -131,7 +133,7 @@ Result<LockRef> LockTable::find(const Caller& caller, ObjectKind kind, std::stri
                             std::to_string(at->second->entry.uid))
         .with_object(label_of(kind, *full));
   }
-  if (need == Need::kWrite) note_use(caller, at->second);
+  if (need == Need::kWrite) note_use(caller, at->second, false);
   return ref_to(caller, at->second, false);
 }
 
@@ -316,19 +318,23 @@ std::vector<std::shared_ptr<objects::Lock>> LockTable::waiting() const {
   return locks;
 }
 
-void LockTable::close(uint64_t session_id, uint64_t object_id) {
+bool LockTable::close(uint64_t session_id, uint64_t object_id) {
   std::vector<ObjectRef> doomed;
   {
     std::lock_guard lock(mutex_);
     const auto session = uses_.find(session_id);
     const auto object = objects_.find(object_id);
-    if (session == uses_.end() || object == objects_.end()) return;
-    if (session->second.erase(object_id) == 0) return;
+    if (session == uses_.end() || object == objects_.end()) return false;
+    const auto use = session->second.find(object_id);
+    if (use == session->second.end()) return false;
+    if (--use->second != 0) return true;
+    session->second.erase(use);
     const ObjectRef ref = object->second;
     const bool attached = ref->entry.options.lifetime == static_cast<uint8_t>(Lifetime::kAttached);
     if (--ref->attached == 0 && attached) erase(ref, &doomed);
   }
   bury(doomed);
+  return true;
 }
 
 }  // namespace heddle::broker

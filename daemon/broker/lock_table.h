@@ -59,13 +59,15 @@ class LockTable {
   // --- broker thread ---
   // The session ended; its number must not be alive any more. Objects that go with it go.
   void reap(const Session& session);
+  void reap_all();
   // For a remote session that was lost: how long to keep what it holds; 0 = nothing to protect.
   int64_t delay_ns(const Session& session) const;
   void keep_alive(uint16_t owner, bool on);
   void rescan();   // 20 times a second
   void serve();    // after the doorbell
   void set_waiting(uint64_t object_id, bool on);
-  void close(uint64_t session_id, uint64_t object_id);
+  // One OPEN less; false when the session has no such lock open.
+  bool close(uint64_t session_id, uint64_t object_id);
 
  private:
   struct Memory {
@@ -82,7 +84,6 @@ class LockTable {
     std::shared_ptr<Memory> memory;
     std::shared_ptr<objects::Lock> lock;
     uint32_t attached = 0;
-    bool had_users = false;
   };
   using ObjectRef = std::shared_ptr<Object>;
   using Key = std::pair<uint8_t, std::string>;
@@ -95,11 +96,14 @@ class LockTable {
                               const LockOptions& options);
   Result<std::shared_ptr<Memory>> make_memory(const Protection& protection);
   LockRef ref_to(const Caller& caller, const ObjectRef& object, bool created) const;
-  void note_use(const Caller& caller, const ObjectRef& object);
+  void note_use(const Caller& caller, const ObjectRef& object, bool opens);
   void erase(const ObjectRef& object, std::vector<ObjectRef>* doomed);
   void adopt(Catalog& catalog, const std::shared_ptr<Memory>& memory, uint32_t slot,
              const LockEntry& entry);
   bool alive(uint16_t owner) const;
+  static bool is_alive(void* table, uint16_t owner) {
+    return static_cast<LockTable*>(table)->alive(owner);
+  }
   // Outside the lock: ends the waits on what was deleted.
   void bury(const std::vector<ObjectRef>& doomed);
 

@@ -66,6 +66,9 @@ bool Process::configure(const std::string& json) {
   if (attach_) {
     attach_->set_connections_max(static_cast<uint32_t>(options_.connections_per_uid_max));
   }
+  if (grpc_) {
+    grpc_->set_connections_per_uid(static_cast<uint32_t>(options_.connections_per_uid_max));
+  }
   return true;
 }
 

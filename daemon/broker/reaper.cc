@@ -43,6 +43,7 @@ void Core::set_waiting(uint64_t object_id, bool waiting) {
   std::lock_guard lock(waiting_mutex_);
   if (waiting) waiting_.insert(object_id);
   else waiting_.erase(object_id);
+  locks_.set_waiting(object_id, waiting);
 }
 
 // The doorbell says that something changed, not where: all that remote callers wait for is looked
@@ -61,6 +62,26 @@ void Core::serve_waiting() {
     }
   }
   for (const auto& queue : queues) queue->poll();
+  locks_.serve();
+  detect_if_told();
+}
+
+constexpr int64_t kDetectAfterNs = 2'000'000;
+
+void Core::wait_began() {
+  if (detection_due_.exchange(true)) return;
+  at(now_ns() + kDetectAfterNs, [this] {
+    if (detection_due_.exchange(false)) (void)deadlocks_.run();
+  });
+}
+
+// A local thread that has waited for some time says so in its session page.
+void Core::detect_if_told() {
+  bool told = false;
+  for (const SessionRef& session : sessions_.all()) {
+    told = session->take_waits_told() || told;
+  }
+  if (told) (void)deadlocks_.run();
 }
 
 std::vector<ObjectRef> Core::used_by(const Session& session) {
@@ -97,6 +118,7 @@ void Core::reap(const Session& session, const shm::DeathInfo& info) {
   for (const ObjectRef& object : used_by(session)) {
     object->queue->reap(session.owner, lines, count, info, origins.data());
   }
+  locks_.reap(session);
 }
 
 void Core::forget_session(const SessionRef& session) {
@@ -104,7 +126,7 @@ void Core::forget_session(const SessionRef& session) {
   if (session->pidfd) (void)keeper_.drop(local::KeptKind::kPidfd, session->id);
   if (session->page) (void)keeper_.drop(local::KeptKind::kPage, session->id);
   sessions_.remove(*session);
-  if (session->inherited && session->kind == SessionKind::kLocal) inherited_.fetch_sub(1);
+  if (session->inherited && session->of_client()) inherited_.fetch_sub(1);
   sessions_.give_back(session->owner);
 }
 
@@ -114,9 +136,21 @@ void Core::end_session(const SessionRef& session, const shm::DeathInfo& info) {
     if (session->pidfd) loop_.unwatch(session->pidfd.get());
     hung_up_.erase(session->id);
   }
+  const bool lapsed = session->remote() && session->lease_ends_ns.load() <= now_ns();
   catalog_->set_session_reaping(session->owner);
+  // Somebody we have lost sight of may still write: what its locks guard stays closed for a time.
+  const int64_t delay_ns = lapsed ? locks_.delay_ns(*session) : 0;
+  if (delay_ns != 0) locks_.keep_alive(session->owner, true);
   reap(*session, info);
-  forget_session(session);
+  if (delay_ns == 0) {
+    forget_session(session);
+  } else {
+    at(now_ns() + delay_ns, [this, session] {
+      locks_.keep_alive(session->owner, false);
+      locks_.reap_all();
+      forget_session(session);
+    });
+  }
   reaped_.fetch_add(1);
   std::vector<ObjectRef> doomed;
   {
@@ -124,19 +158,9 @@ void Core::end_session(const SessionRef& session, const shm::DeathInfo& info) {
     std::vector<uint64_t> ids;
     for (const auto& [id, uses] : session->attached) ids.push_back(id);
     for (const uint64_t id : ids) detach_locked(session, id, true, &doomed);
-    std::vector<ObjectRef> own;
-    for (const auto& [id, object] : objects_) {
-      const bool with_session =
-          object->entry.options.lifetime == static_cast<uint8_t>(Lifetime::kSession);
-      if (with_session && object->entry.creator_session == session->id) own.push_back(object);
-    }
-    for (const ObjectRef& object : own) {
-      erase_locked(object);
-      doomed.push_back(object);
-    }
   }
   for (const ObjectRef& object : doomed) after_delete(object, local::EventType::kDeleted);
-  const bool lapsed = session->remote() && session->lease_ends_ns.load() <= now_ns();
+  end_objects_of(*session);
   const bool died = info.pid != 0 || lapsed;
   os::log(died ? os::LogLevel::kNotice : os::LogLevel::kDebug,
           "session %llu (%s, pid %d, uid %u) %s", static_cast<unsigned long long>(session->id),
@@ -145,15 +169,45 @@ void Core::end_session(const SessionRef& session, const shm::DeathInfo& info) {
   if (const auto ended = sessions_.take_ended(*session)) ended();
 }
 
+// What was made with lifetime session.
+void Core::end_objects_of(const Session& session) {
+  std::vector<ObjectRef> own;
+  {
+    std::lock_guard lock(registry_);
+    for (const auto& [id, object] : objects_) {
+      const bool with_session =
+          object->entry.options.lifetime == static_cast<uint8_t>(Lifetime::kSession);
+      if (with_session && object->entry.creator_session == session.id) own.push_back(object);
+    }
+    for (const ObjectRef& object : own) erase_locked(object);
+  }
+  for (const ObjectRef& object : own) after_delete(object, local::EventType::kDeleted);
+}
+
+// Those whose last session went while something else held them, or before this broker came.
+void Core::sweep_abandoned() {
+  std::vector<ObjectRef> doomed;
+  {
+    std::lock_guard lock(registry_);
+    for (const auto& [id, object] : objects_) {
+      if (abandoned_locked(*object)) doomed.push_back(object);
+    }
+    for (const ObjectRef& object : doomed) erase_locked(object);
+  }
+  for (const ObjectRef& object : doomed) after_delete(object, local::EventType::kDeleted);
+}
+
 void Core::tick() {
   std::vector<SessionRef> gone;
   for (const uint64_t id : hung_up_) {
     const SessionRef session = sessions_.find(id);
-    if (!session || session->every_bell_fired()) gone.push_back(session);
+    const bool over = session && (session->every_bell_fired() || session->closed_by_client());
+    if (over) gone.push_back(session);
   }
   std::erase_if(hung_up_, [this](uint64_t id) { return sessions_.find(id) == nullptr; });
   for (const SessionRef& session : gone) {
-    if (session) end_session(session, {static_cast<uint32_t>(session->pid), 0});
+    const auto pid = static_cast<uint32_t>(session->pid);
+    end_session(session, session->closed_by_client() ? shm::DeathInfo{} : shm::DeathInfo{pid, 0});
   }
   std::vector<std::shared_ptr<objects::Queue>> queues;
   {
@@ -164,6 +218,7 @@ void Core::tick() {
     }
   }
   for (const auto& queue : queues) queue->rescan();
+  locks_.rescan();
   const int64_t now = now_ns();
   if (now >= next_slow_tick_ns_) {
     next_slow_tick_ns_ = now + kSlowTickNs;
@@ -179,22 +234,44 @@ void Core::slow_tick() {
       end_session(session, {static_cast<uint32_t>(session->pid), 0});
     }
   }
+  sweep_abandoned();
+  (void)deadlocks_.run();  // the net under a bell that was not rung
   std::vector<ObjectRef> objects;
   {
     std::lock_guard lock(registry_);
     for (const auto& [id, object] : objects_) objects.push_back(object);
   }
-  uint64_t used = 0;
   for (const ObjectRef& object : objects) {
     if (object->queue && object->queue->quarantined()) {
       quarantine(object, "its memory failed a check while in use");
     }
     if (object->queue && !object->damaged()) object->queue->trim();
-    if (object->segment) used += object->segment->real_bytes();
+  }
+  measure(objects);
+}
+
+// Who uses how much, and whose queues may therefore take no more.
+void Core::measure(const std::vector<ObjectRef>& objects) {
+  std::vector<uint64_t> bytes;
+  for (const ObjectRef& object : objects) {
+    bytes.push_back(object->segment ? object->segment->real_bytes() : 0);
+  }
+  std::lock_guard lock(registry_);
+  bytes_per_uid_.clear();
+  uint64_t used = 0;
+  for (size_t i = 0; i < objects.size(); ++i) {
+    if (!objects_.contains(objects[i]->id)) continue;  // deleted meanwhile
+    objects[i]->bytes_sampled = bytes[i];
+    bytes_per_uid_[objects[i]->entry.uid] += bytes[i];
+    used += bytes[i];
   }
   memory_used_.store(used);
   const bool within = memory_max_.load() == 0 || used < memory_max_.load();
-  for (const ObjectRef& object : objects) allow_growth(*object, within);
+  for (const ObjectRef& object : objects) {
+    const uid_t uid = object->entry.uid;
+    const uint64_t uid_max = uid == 0 ? 0 : options_.memory_per_uid_max;
+    allow_growth(*object, within && (uid_max == 0 || bytes_per_uid_[uid] < uid_max));
+  }
 }
 
 }  // namespace heddle::broker

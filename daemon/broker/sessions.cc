@@ -28,6 +28,19 @@ uint32_t Session::lines() const {
                                sizeof(shm::ThreadLine));
 }
 
+uint32_t Session::lines_used() const {
+  if (!page) return 0;
+  const auto* header = static_cast<const shm::SessionHeader*>(page->base());
+  return std::min(header->lines_used.load(), lines());
+}
+
+bool Session::take_waits_told() const {
+  if (!page || kind != SessionKind::kLocal) return false;
+  auto* header = static_cast<shm::SessionHeader*>(page->base());
+  return header->waits_told.load(std::memory_order_relaxed) != 0 &&
+         header->waits_told.exchange(0) != 0;
+}
+
 shm::JournalLine* Session::journal(uint32_t line) const { return &lines_of(*page)[line].journal; }
 
 bool Session::every_bell_fired() const {
@@ -39,6 +52,10 @@ bool Session::every_bell_fired() const {
     ++claimed;
   }
   return claimed > 0;
+}
+
+bool Session::closed_by_client() const {
+  return page && static_cast<shm::SessionHeader*>(page->base())->closed.load() != 0;
 }
 
 void format_session_page(void* base, uint32_t lines, const Session& session) {
@@ -85,7 +102,7 @@ void SessionTable::insert(const SessionRef& session) {
   std::lock_guard lock(mutex_);
   sessions_[session->id] = session;
   by_owner_[session->owner] = session;
-  ++per_uid_[session->uid];
+  if (session->of_client()) ++per_uid_[session->uid];
 }
 
 void SessionTable::remove(const Session& session) {
@@ -95,7 +112,7 @@ void SessionTable::remove(const Session& session) {
   const SessionRef keep = at->second;
   sessions_.erase(at);
   by_owner_.erase(keep->owner);
-  if (--per_uid_[keep->uid] == 0) per_uid_.erase(keep->uid);
+  if (keep->of_client() && --per_uid_[keep->uid] == 0) per_uid_.erase(keep->uid);
 }
 
 SessionRef SessionTable::find(uint64_t id) const {

@@ -50,12 +50,19 @@ struct Session {
   std::function<void()> ended;
 
   bool remote() const { return kind == SessionKind::kRemote; }
+  bool of_client() const { return kind == SessionKind::kLocal || remote(); }
   shm::JournalLine* journal(uint32_t line) const;
   // How many thread lines the page has; 0 without a page.
   uint32_t lines() const;
+  // Lines below this may ever have been claimed: looking at others would cost memory.
+  uint32_t lines_used() const;
+  // Whether a thread told since the last call that it waits for long.
+  bool take_waits_told() const;
   // Some thread line is in use, and the kernel marked the bell of each one that is: every thread
   // that used the session is gone, in whatever way.
   bool every_bell_fired() const;
+  // The client ended it in order; a broker that was away has not heard its BYE.
+  bool closed_by_client() const;
 };
 
 using SessionRef = std::shared_ptr<Session>;
@@ -80,7 +87,7 @@ class SessionTable {
   SessionRef by_token(const ResumeToken& token) const;
   std::vector<SessionRef> all() const;  // by id
   size_t count(SessionKind kind) const;
-  size_t count_of(uid_t uid) const;
+  size_t count_of(uid_t uid) const;  // of clients
   void set_ended(Session& session, std::function<void()> ended);
   std::function<void()> take_ended(Session& session);
 

@@ -25,13 +25,16 @@ struct Options {
   std::uint64_t scan_ms = static_cast<std::uint64_t>(kRescanMs);
 
   std::uint64_t memory_max = 0;
+  std::uint64_t memory_per_uid_max = 0;
   std::uint64_t sessions_max = 16'384;
+  std::uint64_t sessions_per_uid_max = 4'096;
   std::uint64_t objects_per_uid_max = 100'000;
   std::uint64_t connections_per_uid_max = 4'096;
   std::uint64_t streams_per_connection_max = 1'024;
   std::uint64_t grpc_message_bytes_max = 20 * kMiB;
 
   std::uint64_t session_lease_ms = static_cast<std::uint64_t>(kSessionLeaseMsDefault);
+  std::uint64_t handle_hold_ms = 60'000;
   std::uint64_t message_lease_ms = static_cast<std::uint64_t>(kMessageLeaseMsDefault);
   std::uint64_t queue_max_len = kQueueLenDefault;
   std::uint64_t queue_max_bytes = kQueueBytesDefault;

@@ -47,6 +47,8 @@ class Host {
   virtual OwnerInfo describe_owner(uint16_t owner) const = 0;
   // Whether remote callers wait for this object: then its doorbell is listened to.
   virtual void set_waiting(uint64_t object_id, bool waiting) = 0;
+  // Somebody began to wait for a lock: soon it is time to look for deadlocks.
+  virtual void wait_began() {}
 };
 
 }  // namespace heddle::objects

@@ -91,7 +91,7 @@ LockOutcome Lock::attempt_wait(LockWaiter& wait, shm::LockActor& a, bool late) {
   }
   const LockOutcome again = view_.acquire(a, shm::kLockTry, &wait.reply.grant);
   if (again == LockOutcome::kTimedOut) return again;
-  if (again == LockOutcome::kOk) view_.line().depth.store(wait.stand.depth);
+  if (again == LockOutcome::kOk) view_.restore_depth(wait.stand.depth);
   view_.end_wait(wait.stand);
   wait.standing = false;
   wait.finished = true;  // whatever the outcome, also a time-out
@@ -207,6 +207,7 @@ LockWait Lock::start(const Caller& caller, const LockAsk& ask, int64_t deadline_
         wait->serial = ++serial_;
         wait->at = waits_.insert(waits_.end(), wait);
         if (waiting_.fetch_add(1) == 0) host_.set_waiting(object_id_, true);
+        host_.wait_began();
         view_.enlist(false);
         serve(&finished);  // once more, now that a release would tell
       } else {

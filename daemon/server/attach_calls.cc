@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "daemon/server/attach_locks.h"
+
 namespace heddle::server {
 namespace {
 
@@ -179,14 +181,24 @@ std::string stats(broker::Core& core, bool identity) {
 Result<std::string> answer_call(broker::Core& core, const objects::Caller& caller,
                                 local::CallMethod method, std::string_view text,
                                 size_t bytes_max) {
+  if (method == local::CallMethod::kLockDo) {
+    return answer_lock_call(core, caller, text, bytes_max);
+  }
   const Result<Arguments> args = parse(text);
   if (!args.ok()) return args.status();
   switch (method) {
+    case local::CallMethod::kLockDo:
+    case local::CallMethod::kFencedPut: break;
     case local::CallMethod::kList: return list(core, caller, *args, bytes_max);
     case local::CallMethod::kSessions: return sessions(core, caller, *args, bytes_max);
     case local::CallMethod::kWho: return who(core, caller, *args);
     case local::CallMethod::kStats: return stats(core, false);
     case local::CallMethod::kStatus: return stats(core, true);
+    case local::CallMethod::kShare: {
+      const auto name = core.share_queue(caller, args->name);
+      if (!name.ok()) return name.status();
+      return text_of({{"name", *name}});
+    }
     case local::CallMethod::kDescribe: {
       const auto info = core.describe(caller, local::ObjectKind::kQueue, args->name);
       if (!info.ok()) return info.status();
@@ -194,7 +206,7 @@ Result<std::string> answer_call(broker::Core& core, const objects::Caller& calle
     }
   }
   return Status(Reason::kUnsupported, "there is no such call")
-      .with_limit(static_cast<uint64_t>(local::CallMethod::kWho), static_cast<uint64_t>(method));
+      .with_limit(static_cast<uint64_t>(local::CallMethod::kShare), static_cast<uint64_t>(method));
 }
 
 }  // namespace heddle::server

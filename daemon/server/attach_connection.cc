@@ -35,6 +35,11 @@ bool whole(const local::Packet& packet, T* out) {
   return packet.body().size() == sizeof(T) && packet.read(out);
 }
 
+bool is_lock(uint8_t kind) {
+  return kind >= static_cast<uint8_t>(local::ObjectKind::kLock) &&
+         kind <= static_cast<uint8_t>(local::ObjectKind::kBarrier);
+}
+
 void copy_text(char* to, size_t bytes, std::string_view from) {
   const size_t n = std::min(bytes - 1, from.size());
   std::memcpy(to, from.data(), n);
@@ -145,21 +150,17 @@ Status AttachConnection::open(const local::Packet& packet, uint32_t sequence) {
       (request.flags & ~kFlags) != 0) {
     return malformed("OPEN");
   }
-  if (request.kind != static_cast<uint8_t>(local::ObjectKind::kQueue)) {
-    return Status(Reason::kUnsupported, "this daemon has no objects of that kind")
-        .with_limit(static_cast<uint64_t>(local::ObjectKind::kQueue), request.kind);
-  }
   broker::OpenFlags flags;
   flags.create = (request.flags & local::kOpenCreate) != 0;
   flags.exclusive = (request.flags & local::kOpenExclusive) != 0;
   flags.anonymous = (request.flags & local::kOpenAnonymous) != 0;
-  local::QueueOptionsWire options = request.options;
-  if (flags.anonymous && (options.given & local::kGivenLifetime) == 0) {
-    options.given |= local::kGivenLifetime;
-    options.lifetime = static_cast<uint8_t>(local::Lifetime::kAttached);
+  if (is_lock(request.kind)) return open_lock(request, flags, sequence);
+  if (request.kind != static_cast<uint8_t>(local::ObjectKind::kQueue)) {
+    return Status(Reason::kUnsupported, "this daemon has no objects of that kind")
+        .with_limit(static_cast<uint64_t>(local::ObjectKind::kQueue), request.kind);
   }
-  const auto attached = server_.core_.attach_queue(session_, caller_, request.name, options,
-                                                   request.group, flags);
+  const auto attached = server_.core_.attach_queue(session_, caller_, request.name,
+                                                   request.options, request.group, flags);
   if (!attached.ok()) return attached.status();
   local::Opened opened{};
   opened.object_id = attached->ref.object_id;
@@ -170,6 +171,28 @@ Status AttachConnection::open(const local::Packet& packet, uint32_t sequence) {
   copy_text(opened.name, sizeof opened.name, attached->ref.name);
   send(AttachType::kOpened, sequence, local::bytes_of(opened), {}, {attached->segment->fd()},
        attached->segment);
+  return Status();
+}
+
+Status AttachConnection::open_lock(const local::Open& request, broker::OpenFlags flags,
+                                   uint32_t sequence) {
+  const auto ref = server_.core_.open_lock(caller_, static_cast<local::ObjectKind>(request.kind),
+                                           request.name, request.lock, request.group, flags);
+  if (!ref.ok()) return ref.status();
+  if ((ref->rights & local::kRightWrite) == 0) {
+    return Status(Reason::kUnsupported,
+                  "with read rights alone it is reached over gRPC (HEDDLE_PLANE=grpc)")
+        .with_object(ref->name);
+  }
+  local::Opened opened{};
+  opened.object_id = ref->object_id;
+  opened.bytes = ref->segment->bytes();
+  opened.rights = ref->rights;
+  opened.created = ref->created;
+  opened.lock = ref->options;
+  copy_text(opened.name, sizeof opened.name, ref->name);
+  send(AttachType::kOpened, sequence, local::bytes_of(opened), {}, {ref->segment->fd()},
+       ref->segment);
   return Status();
 }
 
@@ -184,10 +207,13 @@ Status AttachConnection::close_object(const local::Packet& packet, uint32_t sequ
 Status AttachConnection::delete_object(const local::Packet& packet, uint32_t sequence) {
   local::Delete request;
   if (!whole(packet, &request) || !terminated(request.name)) return malformed("DELETE");
-  if (request.kind != static_cast<uint8_t>(local::ObjectKind::kQueue)) {
+  const bool queue = request.kind == static_cast<uint8_t>(local::ObjectKind::kQueue);
+  if (!queue && !is_lock(request.kind)) {
     return Status(Reason::kUnsupported, "this daemon has no objects of that kind");
   }
-  Status status = server_.core_.delete_queue(caller_, request.name);
+  Status status = queue ? server_.core_.delete_queue(caller_, request.name)
+                        : server_.core_.delete_lock(
+                              caller_, static_cast<local::ObjectKind>(request.kind), request.name);
   if (status.ok()) done(0, sequence);
   return status;
 }

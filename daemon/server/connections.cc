@@ -46,6 +46,7 @@ class Connections::InFlight final : public services::Admission {
 
 Connections::Connections(const ConnectionLimits& limits)
     : limits_(limits),
+      connections_per_uid_(limits.connections_per_uid),
       first_number_(descriptors_max() / 3),
       last_number_(descriptors_max() - 1),
       next_number_(first_number_) {}
@@ -68,11 +69,11 @@ Result<int> Connections::adopt(int socket, const objects::Caller& caller) {
   std::lock_guard lock(mutex_);
   const uint32_t open = per_uid_[caller.uid];
   Result<int> number =
-      open < limits_.connections_per_uid
+      open < connections_per_uid_.load()
           ? move_up_locked(socket)
           : Result<int>(Status(Reason::kQuota, "too many gRPC connections of this user")
                             .with_object("uid " + std::to_string(caller.uid))
-                            .with_limit(limits_.connections_per_uid, open + 1));
+                            .with_limit(connections_per_uid_.load(), open + 1));
   if (!number.ok()) return number;
   auto& entry = by_number_[*number];
   if (entry) forget_locked(*entry);

@@ -12,6 +12,7 @@
 
 #include <heddle/status.h>
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -37,6 +38,8 @@ class Connections final : public services::Peers {
   // and belongs to gRPC from then on; `socket` stays the caller's. QUOTA: too many of this uid;
   // MEMORY_EXHAUSTED: no descriptors.
   Result<int> adopt(int socket, const objects::Caller& caller);
+  // For connections to come. Threads: any.
+  void set_connections_per_uid(uint32_t most) { connections_per_uid_.store(most); }
   // Forgets connections that gRPC has closed.
   void sweep();
   size_t count();
@@ -66,6 +69,7 @@ class Connections final : public services::Peers {
   static void cut(const Connection& connection);
 
   const ConnectionLimits limits_;
+  std::atomic<uint32_t> connections_per_uid_;
   const int first_number_, last_number_;
   StreamGuard guard_;  // of the thread that accepts
   std::mutex mutex_;

@@ -95,6 +95,10 @@ class GrpcServerImpl final : public GrpcServer {
     server_.reset();
   }
 
+  void set_connections_per_uid(uint32_t most) override {
+    connections_.set_connections_per_uid(most);
+  }
+
  private:
   Connections connections_;
   services::SessionTable sessions_;

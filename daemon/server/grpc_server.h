@@ -39,6 +39,8 @@ class GrpcServer {
   // Stops accepting, turns health to NOT_SERVING, tells open sessions, lets calls finish for up to
   // `drain_ms`, then cancels the rest; what they had taken goes back. Harmless twice.
   virtual void drain(int64_t drain_ms) = 0;
+  // For connections to come. Threads: any.
+  virtual void set_connections_per_uid(uint32_t most) = 0;
 };
 
 }  // namespace heddle::server

@@ -69,7 +69,12 @@ HEDDLE_QUEUE_METHOD(Create) {
   return answer_later(env_, context, [this, request, response](const Caller& caller) -> Status {
     broker::QueueOptions options;
     if (Status status = options_from(request->options(), &options); !status.ok()) return status;
-    const broker::OpenFlags flags{.create = true, .exclusive = request->exclusive()};
+    const broker::OpenFlags flags{.create = true,
+                                  .exclusive = request->exclusive(),
+                                  .anonymous = request->anonymous()};
+    if (flags.anonymous && !request->name().empty()) {
+      return {Reason::kInvalidArgument, "an anonymous queue has no name to give"};
+    }
     auto queue = env_.broker.open_queue(caller, request->name(), options,
                                         request->options().group(), flags);
     if (!queue.ok()) return queue.status();
@@ -85,6 +90,10 @@ HEDDLE_QUEUE_METHOD(Open) {
     auto queue = env_.broker.open_queue(caller, request->name(), options,
                                         request->options().group(), {});
     if (!queue.ok()) return queue.status();
+    if (request->share()) {
+      const auto shared = env_.broker.share_queue(caller, queue->name);
+      if (!shared.ok()) return shared.status();
+    }
     return describe(env_, caller, queue->name, response->mutable_queue());
   });
 }

@@ -102,7 +102,7 @@ static_assert(sizeof(SegmentControl) == 64);
 /// are exact. Two lines, one written by puts, one by deliveries: a producer that adds up what came
 /// in does not take the consumers' lines away from them.
 struct alignas(128) Row {
-  // owner 16 | thread 16 << 16 | RowState << 32; of a producer: the low 16 bits of its key stand for
+  // owner 16 | thread 16 << 16 | RowState << 32; of a producer: 16 bits of its key stand for
   // the thread, the other 24 << 40
   std::atomic<uint64_t> word;
   std::atomic<uint64_t> bytes_in;

@@ -33,9 +33,10 @@ struct alignas(128) SessionHeader {
   uint64_t session_id;
   uint32_t generation;
   uint16_t owner;
-  uint16_t reserved0;
+  std::atomic<uint16_t> closed;  // by the client: it has ended, should nobody hear its BYE
   std::atomic<uint32_t> waits_told;  // by the client: a thread waits for long (wait_note.h)
-  uint8_t reserved1[92];
+  std::atomic<uint32_t> lines_used;  // by the client: lines from here on were never claimed
+  uint8_t reserved1[88];
 };
 
 // `claimed` of a line whose thread has ended while something names it: nobody's, and not free.

@@ -96,6 +96,11 @@ typedef enum heddle_on_producer_death {
   HEDDLE_ON_PRODUCER_DEATH_CLOSE,
   HEDDLE_ON_PRODUCER_DEATH_ERROR
 } heddle_on_producer_death;
+typedef enum heddle_lifetime {
+  HEDDLE_LIFETIME_KEPT,
+  HEDDLE_LIFETIME_ATTACHED, /* goes with the last session that has it open */
+  HEDDLE_LIFETIME_SESSION   /* goes with the session that made it */
+} heddle_lifetime;
 typedef enum heddle_ack {
   HEDDLE_ACK_AUTO,    /* delivery settles it: at most once */
   HEDDLE_ACK_MANUAL,  /* heddle_message_ack or _nack must follow: at least once */
@@ -209,13 +214,14 @@ typedef struct heddle_queue_options {
   int overflow; /* HEDDLE_UNSET_CHOICE where a choice is not given */
   int eos;
   int on_producer_death;
+  int lifetime;
   const char* group;  /* NULL: not given */
   bool open_existing; /* create only: open one that agrees */
 } heddle_queue_options;
 #define HEDDLE_QUEUE_OPTIONS_INIT                                                              \
   {HEDDLE_UNSET,        HEDDLE_UNSET,        HEDDLE_UNSET,        HEDDLE_UNSET,                \
    HEDDLE_UNSET,        HEDDLE_UNSET,        HEDDLE_UNSET_CHOICE, HEDDLE_UNSET_CHOICE,         \
-   HEDDLE_UNSET_CHOICE, NULL,                false}
+   HEDDLE_UNSET_CHOICE, HEDDLE_UNSET_CHOICE, NULL,                false}
 
 typedef struct heddle_queue_counts {
   size_t struct_bytes;
@@ -252,7 +258,8 @@ typedef struct heddle_row {
 } heddle_row;
 typedef int (*heddle_row_visitor)(const heddle_row* row, void* context);
 
-/* Creating, opening, deleting: see Client in the C++ header. `options` may be NULL. Free with
+/* Creating, opening, deleting: see Client in the C++ header. `options` may be NULL. Created with
+ * `name` NULL it is anonymous: heddle_queue_name tells what the broker chose. Free with
  * heddle_queue_close. */
 HEDDLE_C_API heddle_reason heddle_queue_create(heddle_client* client, const char* name,
                                                const heddle_queue_options* options,
@@ -260,6 +267,8 @@ HEDDLE_C_API heddle_reason heddle_queue_create(heddle_client* client, const char
 HEDDLE_C_API heddle_reason heddle_queue_open(heddle_client* client, const char* name,
                                              const heddle_queue_options* options,
                                              heddle_queue** queue);
+/* For a name that is passed on to another process: for 60 s the queue counts as attached. */
+HEDDLE_C_API heddle_reason heddle_queue_share(heddle_client* client, const char* name);
 HEDDLE_C_API void heddle_queue_close(heddle_queue* queue);
 HEDDLE_C_API heddle_reason heddle_queue_delete(heddle_client* client, const char* name);
 /* `prefix` may be NULL. */

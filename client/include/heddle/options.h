@@ -27,6 +27,10 @@ enum class Eos : std::uint8_t { kManual, kLastProducer };
 // once its queue has drained, or PRODUCER_DIED once its queue has drained.
 enum class OnProducerDeath : std::uint8_t { kWait, kClose, kError };
 
+// How long a queue lives: until it is deleted or the daemon stops; until the last session that has
+// it open ends; until the session that made it ends.
+enum class Lifetime : std::uint8_t { kKept, kAttached, kSession };
+
 // Who settles a delivered message.
 enum class Ack : std::uint8_t {
   kAuto,    // Delivery settles it: at most once.
@@ -79,6 +83,7 @@ struct QueueOptions {
   std::optional<Overflow> overflow = {};             // kBlock.
   std::optional<Eos> eos = {};                       // kManual.
   std::optional<OnProducerDeath> on_producer_death = {};  // kWait.
+  std::optional<Lifetime> lifetime = {};   // kKept; kAttached for anonymous ones.
   std::optional<std::uint32_t> mode = {};  // Permission bits: r shows, w puts and takes; 0600.
   std::string group = {};                  // Owning group; empty: the creator's primary group.
   // create_queue only: an existing queue is opened if the given options agree with it.

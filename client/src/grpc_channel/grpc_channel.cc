@@ -36,6 +36,18 @@ class GrpcChannel final : public Channel {
     });
   }
 
+  Result<std::string> share_queue(std::string_view name) override {
+    v1::QueueServiceOpenRequest request;
+    v1::QueueServiceOpenResponse response;
+    request.set_name(std::string(name));
+    request.set_share(true);
+    Status status = remote_->call(kTry, [&](grpc::ClientContext& context) {
+      return remote_->queues->Open(&context, request, &response);
+    });
+    if (!status.ok()) return status;
+    return response.queue().name();
+  }
+
   Result<std::vector<QueueInfo>> list(std::string_view prefix) override {
     std::vector<QueueInfo> all;
     v1::QueueServiceListRequest request;
@@ -104,6 +116,7 @@ class GrpcChannel final : public Channel {
     request.set_name(std::string(name));
     options_to(options, request.mutable_options());
     request.set_exclusive(!options.open_existing);
+    request.set_anonymous(name.empty());
     Status status = remote_->call(kTry, [&](grpc::ClientContext& context) {
       return remote_->queues->Create(&context, request, &response);
     });

@@ -81,9 +81,9 @@ Status status_from(const grpc::Status& status) {
 
 Status status_from(v1::Outcome outcome, const v1::OutcomeDetail& detail) {
   static constexpr Reason kReasonOf[] = {
-      Reason::kInternal,    Reason::kOk,     Reason::kEmpty,       Reason::kFull,
-      Reason::kTimedOut,    Reason::kClosed, Reason::kEndOfStream, Reason::kProducerDied,
-      Reason::kLeaseLost};
+      Reason::kInternal,    Reason::kOk,           Reason::kEmpty,
+      Reason::kFull,        Reason::kTimedOut,     Reason::kClosed,
+      Reason::kEndOfStream, Reason::kProducerDied, Reason::kLeaseLost};
   if (outcome == v1::OUTCOME_OK) return {};
   if (outcome == v1::OUTCOME_EMPTY) return Reason::kEmpty;  // polling allocates nothing
   const auto named = reason_from_name(detail.reason());
@@ -161,6 +161,9 @@ void options_to(const QueueOptions& options, v1::QueueOptions* wire) {
     wire->set_overflow(static_cast<v1::QueueOptions_Overflow>(int(*options.overflow) + 1));
   }
   if (options.eos) wire->set_eos(static_cast<v1::QueueOptions_Eos>(int(*options.eos) + 1));
+  if (options.lifetime) {
+    wire->set_lifetime(static_cast<v1::QueueOptions_Lifetime>(int(*options.lifetime) + 1));
+  }
   if (options.on_producer_death) {
     wire->set_on_producer_death(
         static_cast<v1::QueueOptions_OnProducerDeath>(int(*options.on_producer_death) + 1));
@@ -186,6 +189,7 @@ QueueInfo info_from(const v1::QueueInfo& wire) {
   info.options.eos = static_cast<Eos>(std::max(0, int(options.eos()) - 1));
   info.options.on_producer_death =
       static_cast<OnProducerDeath>(std::max(0, int(options.on_producer_death()) - 1));
+  info.options.lifetime = static_cast<Lifetime>(std::max(0, int(options.lifetime()) - 1));
   const auto& counts = wire.counts();
   info.counts.ready = counts.ready();
   info.counts.leased = counts.leased();

@@ -67,6 +67,11 @@ constexpr std::pair<std::string_view, OnProducerDeath> kDeaths[] = {
     {"close", OnProducerDeath::kClose},
     {"error", OnProducerDeath::kError}};
 
+constexpr std::pair<std::string_view, Lifetime> kLifetimes[] = {
+    {"kept", Lifetime::kKept},
+    {"attached", Lifetime::kAttached},
+    {"session", Lifetime::kSession}};
+
 // "0640": octal, as people write it.
 std::uint32_t mode_of(const std::string& text) {
   std::uint32_t mode = 0;
@@ -110,6 +115,7 @@ QueueInfo queue_of(const Json& json) {
   info.object_id = number<std::uint64_t>(json, "id");
   info.options = options_of(member(json, "options"));
   info.options.mode = mode_of(text_of(json, "mode"));
+  info.options.lifetime = choice(json, "lifetime", kLifetimes);
   info.options.group = text_of(json, "group");
   info.owner_uid = number<std::uint32_t>(json, "uid");
   info.owner_gid = number<std::uint32_t>(json, "gid");
@@ -138,6 +144,12 @@ Result<QueueInfo> parse_queue_info(const std::string& text) {
   const Json json = object_of(text);
   if (json.is_discarded()) return unreadable();
   return queue_of(json);
+}
+
+Result<std::string> parse_name(const std::string& text) {
+  const Json json = object_of(text);
+  if (json.is_discarded()) return unreadable();
+  return text_of(json, "name");
 }
 
 Result<std::string> parse_list(const std::string& text, std::vector<QueueInfo>* out) {

@@ -21,6 +21,7 @@ struct Holder {
 
 // All: INTERNAL if the text is no JSON object.
 Result<QueueInfo> parse_queue_info(const std::string& text);
+Result<std::string> parse_name(const std::string& text);
 // Appends one page; gives the token of the next one, empty after the last.
 Result<std::string> parse_list(const std::string& text, std::vector<QueueInfo>* out);
 Result<std::string> parse_sessions(const std::string& text, std::vector<SessionInfo>* out);

@@ -112,6 +112,7 @@ Line* line_of(ThreadState& state, const std::shared_ptr<SessionPage>& page) {
     std::uint32_t free = 0;
     if (!line.claimed.compare_exchange_strong(free, 1)) continue;
     if (!take_bell(line)) continue;
+    page->note_used(i + 1);
     state.lines.push_back({.page = page, .index = i});
     return &state.lines.back();
   }

@@ -91,7 +91,11 @@ Session::~Session() {
     leave_closed_sessions();
   }
   // A child inherits the socket, not the session.
-  if (!socket_ || ended()) return;
+  if (ended()) return;
+  if (page_) {
+    static_cast<shm::SessionHeader*>(page_->mapping.base())->closed.store(1);
+  }
+  if (!socket_) return;
   if (send(AttachType::kBye, ++sequence_, {}, {}).ok()) {
     // Waiting for the answer would make closing depend on the broker; BYE is read in any case.
     ::shutdown(socket_.get(), SHUT_WR);

@@ -35,6 +35,14 @@ struct SessionPage {
   shm::ThreadLine& line(std::uint32_t index) const {
     return shm::thread_lines_of(static_cast<shm::SessionHeader*>(mapping.base()))[index];
   }
+  shm::SessionHeader& header() const { return *static_cast<shm::SessionHeader*>(mapping.base()); }
+  // Tells the broker how far it has to look for threads that wait.
+  void note_used(std::uint32_t lines) const {
+    std::atomic<std::uint32_t>& used = header().lines_used;
+    std::uint32_t seen = used.load();
+    while (seen < lines && !used.compare_exchange_weak(seen, lines)) {
+    }
+  }
 };
 
 class Session {

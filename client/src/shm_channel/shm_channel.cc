@@ -45,6 +45,7 @@ local::QueueOptionsWire wire_of(const QueueOptions& options) {
   give(wire, options.overflow, wire.overflow, local::kGivenOverflow);
   give(wire, options.eos, wire.eos, local::kGivenEos);
   give(wire, options.on_producer_death, wire.on_producer_death, local::kGivenOnProducerDeath);
+  give(wire, options.lifetime, wire.lifetime, local::kGivenLifetime);
   give(wire, options.mode, wire.mode, local::kGivenMode);
   if (!options.group.empty()) wire.given |= local::kGivenGroup;
   return wire;
@@ -60,6 +61,7 @@ QueueOptions options_of(const local::QueueOptionsWire& wire) {
   options.overflow = static_cast<Overflow>(wire.overflow);
   options.eos = static_cast<Eos>(wire.eos);
   options.on_producer_death = static_cast<OnProducerDeath>(wire.on_producer_death);
+  options.lifetime = static_cast<Lifetime>(wire.lifetime);
   options.mode = wire.mode;
   return options;
 }
@@ -121,6 +123,7 @@ Result<std::shared_ptr<Attachment>> ShmChannel::attach(std::string_view name,
   local::Open open{};
   open.kind = static_cast<std::uint8_t>(local::ObjectKind::kQueue);
   if (create) open.flags = local::kOpenCreate | (options.open_existing ? 0 : local::kOpenExclusive);
+  if (create && name.empty()) open.flags |= local::kOpenAnonymous;
   open.options = wire_of(options);
   if (!copy_text(open.group, options.group) || !copy_text(open.name, name)) {
     return Status(Reason::kInvalidArgument, "the name or the group is too long");
@@ -165,6 +168,12 @@ Result<std::shared_ptr<QueueChannel>> ShmChannel::open_queue(std::string_view na
   if (!attachment) return attachment.status();
   return std::shared_ptr<QueueChannel>(
       std::make_shared<ShmQueue>(shared_from_this(), std::move(*attachment)));
+}
+
+Result<std::string> ShmChannel::share_queue(std::string_view name) {
+  auto text = call(local::CallMethod::kShare, queue_arguments(name));
+  if (!text) return text.status();
+  return parse_name(*text);
 }
 
 Status ShmChannel::delete_queue(std::string_view name) {

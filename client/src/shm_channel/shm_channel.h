@@ -27,6 +27,7 @@ class ShmChannel final : public Channel, public std::enable_shared_from_this<Shm
   Result<std::shared_ptr<QueueChannel>> open_queue(std::string_view name,
                                                    const QueueOptions& options,
                                                    bool create) override;
+  Result<std::string> share_queue(std::string_view name) override;
   Status delete_queue(std::string_view name) override;
   Result<std::vector<QueueInfo>> list(std::string_view prefix) override;
   Status ping() override;

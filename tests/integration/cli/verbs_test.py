@@ -33,6 +33,25 @@ class Verbs(OnPlane):
         finally:
             self.plane = plane
 
+    def test_lifetimes_and_names_of_the_brokers_own(self):
+        made = self.heddle("queue", "create", "--anonymous", "--max-len", "5")
+        self.assertEqual(made.status, 0, made)
+        name = made.out.strip()
+        self.assertRegex(name, r"^anon/[0-9]+$")
+        # Time to open it: the command that made it has ended.
+        self.assertEqual(self.heddle("queue", "put", name, "x").status, 0)
+        info = self.heddle("queue", "info", name, "--json").json
+        self.assertEqual(info["lifetime"], "attached")
+        self.assertEqual(info["options"]["max_len"], 5)
+        self.assertEqual(self.heddle("queue", "get", name, "--timeout", "0").out, "x\n")
+        self.ok("create", "--lifetime", "attached", "--json")
+        self.assertEqual(json.loads(self.ok("info", "--json"))["lifetime"], "attached")
+        error = self.ends(13, "create", "--lifetime", "kept", "--json").error
+        self.assertIn("lifetime", error["message"])
+        self.assertEqual(self.heddle("queue", "create").status, 2)
+        self.assertEqual(self.heddle("queue", "create", "x", "--anonymous").status, 2)
+        self.ends(2, "create", "--lifetime", "session")  # it would end with the command
+
     def test_create_info_ls_delete(self):
         made = json.loads(self.ok("create", "--max-len", "2", "--max-bytes", "1M", "--overflow",
                                   "reject", "--mode", "0640", "--json"))

@@ -17,7 +17,7 @@
 namespace heddle::broker {
 namespace {
 
-const CatalogSizes kSizes{8, 65'536, 4};
+const CatalogSizes kSizes{8, 65'536, 4, 8};
 
 class Memory {
  public:
@@ -183,6 +183,34 @@ TEST(CatalogStepKill, RemoveObject) {
   expect_atomic(
       two_objects, [](Catalog& c) { c.remove_object(slot_of(c, 1)); },
       [](Catalog& c) { return view(c); });
+}
+
+LockEntry lock(uint64_t id, const std::string& name) {
+  LockEntry entry{};
+  entry.object_id = id;
+  std::memcpy(entry.name, name.data(), name.size());
+  return entry;
+}
+
+std::string locks_view(Catalog& c) {
+  std::string text;
+  c.each_lock([&](uint32_t slot, const LockEntry& entry) {
+    text += std::to_string(slot) + " " + std::to_string(entry.object_id) + " " + entry.name + "\n";
+  });
+  return text;
+}
+
+TEST(CatalogStepKill, AddLock) {
+  expect_atomic([](Catalog& c) { (void)c.add_lock(lock(7, "first")); },
+                [](Catalog& c) { (void)c.add_lock(lock(8, "second")); }, locks_view);
+}
+
+TEST(CatalogStepKill, RemoveLock) {
+  const auto two = [](Catalog& c) {
+    (void)c.add_lock(lock(7, "first"));
+    (void)c.add_lock(lock(8, "second"));
+  };
+  expect_atomic(two, [](Catalog& c) { c.remove_lock(0); }, locks_view);
 }
 
 TEST(CatalogStepKill, AddSession) {

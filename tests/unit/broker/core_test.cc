@@ -458,6 +458,58 @@ TEST_F(CoreTest, ProducersOfRemoteSessionsKeepTheirNumbersOverRestarts) {
   EXPECT_TRUE(queue("q")->counts().closed);
 }
 
+TEST_F(CoreTest, SessionsOfOneUserAreLimited) {
+  stop();
+  options_.sessions_per_uid_max = 2;
+  start();
+  std::vector<uint64_t> ids;
+  for (int i = 0; i < 2; ++i) {
+    const auto session = core_->open_session(user(5), 0, "", nullptr);
+    ASSERT_TRUE(session.ok());
+    ids.push_back(session->session_id);
+  }
+  const auto more = core_->open_session(user(5), 0, "", nullptr);
+  EXPECT_EQ(more.reason(), Reason::kQuota);
+  EXPECT_EQ(more.status().limit(), 2u);
+  EXPECT_EQ(more.status().actual(), 2u);
+  EXPECT_EQ(more.status().object(), "uid 5");
+  EXPECT_TRUE(core_->open_session(user(6), 0, "", nullptr).ok());
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(core_->open_session(user(0), 0, "", nullptr).ok());
+  restart();
+  EXPECT_EQ(core_->open_session(user(5), 0, "", nullptr).reason(), Reason::kQuota);
+  EXPECT_TRUE(core_->close_session(user(5), ids[0]).ok());
+  EXPECT_TRUE(core_->open_session(user(5), 0, "", nullptr).ok());
+}
+
+TEST_F(CoreTest, MemoryOfOneUserIsLimited) {
+  stop();
+  options_.memory_per_uid_max = 8 << 20;
+  start();
+  const std::string body(100'000, 'x');
+  const auto fill = [&](const Caller& caller, const std::string& name) {
+    const auto ref = create(caller, name);
+    EXPECT_TRUE(ref.ok()) << ref.status().to_string();
+    Status last;
+    // The budget is looked at once a second; what fits in between is more than it allows.
+    const auto end = monotonic_ns() + 4'000'000'000;
+    for (int i = 0; i < 400 && monotonic_ns() < end; ++i) {
+      last = put(*ref->queue, body).status;
+      if (!last.ok()) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return last;
+  };
+  EXPECT_EQ(fill(user(5), "q").reason(), Reason::kMemoryExhausted);
+  const auto more = create(user(5), "r");
+  EXPECT_EQ(more.reason(), Reason::kQuota) << more.status().to_string();
+  EXPECT_EQ(more.status().limit(), options_.memory_per_uid_max);
+  EXPECT_GT(more.status().actual(), options_.memory_per_uid_max);
+  EXPECT_TRUE(create(user(6), "other").ok());
+  EXPECT_TRUE(put(*queue("other"), body).status.ok());
+  ASSERT_TRUE(core_->delete_queue(user(5), "q").ok());
+  EXPECT_TRUE(create(user(5), "r").ok());
+}
+
 TEST_F(CoreTest, DeletedQueueEndsThoseWhoWait) {
   ASSERT_TRUE(create(user(5), "q").ok());
   const auto q = queue("q");
