@@ -281,6 +281,12 @@ class Lock {
   // lock_mutex.cc
   LockOutcome acquire_word(LockActor& a, uint64_t flags, int64_t deadline_ns, Grant* grant);
   LockOutcome acquire_slow(LockActor& a, uint64_t flags, int64_t deadline_ns, Grant* grant);
+  enum class Step : uint8_t { kDone, kAgain, kGoOn };
+  struct WordWait;
+  bool enter_again(LockActor& a, Grant* grant, LockOutcome* outcome);
+  Step try_word(WordWait& w, uint64_t word, int64_t now_ns);
+  Step before_sleep(WordWait& w, int64_t now_ns);
+  Step sleep_on_word(WordWait& w, uint64_t word, int64_t now_ns);
   bool take_word(LockActor& a, uint64_t flags, bool slept, bool starving, uint64_t seen,
                  Grant* grant);
   LockOutcome let_go(LockActor& a, uint64_t held);

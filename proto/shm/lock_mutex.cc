@@ -25,18 +25,6 @@ namespace heddle::shm {
 namespace {
 
 constexpr int64_t kStrictPatienceNs = 5'000'000;
-/// For how long a word has stood as it is, sleepers' marks apart.
-struct Unchanged {
-  uint64_t word = 0;
-  int64_t since_ns = 0;
-
-  int64_t for_ns(uint64_t seen, int64_t now_ns) {
-    seen &= ~(kSleepers | kStarving);
-    if (since_ns == 0 || seen != word) word = seen, since_ns = now_ns;
-    return now_ns - since_ns;
-  }
-};
-
 bool reentrant(const LockLine& line) {
   const auto kind = static_cast<LockKind>(line.kind.load(std::memory_order_relaxed));
   return kind == LockKind::kRlock || kind == LockKind::kCondition;
@@ -136,109 +124,144 @@ void Lock::stand_in_line(Cell* cell, uint64_t* in_cell, uint32_t* ticket) {
   }
 }
 
-LockOutcome Lock::acquire_slow(LockActor& a, uint64_t flags, int64_t deadline_ns, Grant* grant) {
+/// An rlock that the caller has already.
+bool Lock::enter_again(LockActor& a, Grant* grant, LockOutcome* outcome) {
   const uint64_t mine = line_->word.load(std::memory_order_relaxed);
-  if (holder_in(mine) == a.holder() && reentrant(*line_)) {
-    if (entries(mine) == UINT32_MAX) return LockOutcome::kTooMany;
-    set_entries(mine, entries(mine) + 1);
-    *grant = {.token = token()};
-    return LockOutcome::kOk;
-  }
-  const bool strict =
-      line_->fair.load(std::memory_order_relaxed) == static_cast<uint8_t>(Fairness::kStrict);
-  WaitNote note(a, wait_for(flags), static_cast<uint32_t>(line_->object_id.load()));
+  if (holder_in(mine) != a.holder() || !reentrant(*line_)) return false;
+  *outcome = entries(mine) == UINT32_MAX ? LockOutcome::kTooMany : LockOutcome::kOk;
+  if (*outcome != LockOutcome::kOk) return true;
+  set_entries(mine, entries(mine) + 1);
+  *grant = {.token = token()};
+  return true;
+}
+
+/// One wait for the word.
+struct Lock::WordWait {
+  /// For how long a word has stood as it is, sleepers' marks apart.
+  struct Unchanged {
+    uint64_t word = 0;
+    int64_t since_ns = 0;
+
+    int64_t for_ns(uint64_t seen, int64_t now_ns) {
+      seen &= ~(kSleepers | kStarving);
+      if (since_ns == 0 || seen != word) word = seen, since_ns = now_ns;
+      return now_ns - since_ns;
+    }
+  };
+
+  LockActor& a;
+  const uint64_t flags;
+  const int64_t deadline_ns;
+  Grant* const grant;
+  const bool strict;
+  WaitNote note;
+  uint32_t ticket;
+  bool slept;
+  LockOutcome outcome = LockOutcome::kOk;
   Cell* cell = nullptr;
   uint64_t in_cell = 0;
-  uint32_t ticket = line_->ticket.load();
   int64_t began_ns = 0;
-  Unchanged unchanged;
-  bool slept = a.slept;
+  Unchanged unchanged{};
   int spins = 0;
-  LockOutcome outcome;
-  for (;;) {
-    const uint64_t word = line_->word.load(std::memory_order_acquire);
-    const int64_t now_ns = spins < a.spins_max ? 0 : monotonic_ns();
-    const bool starving = began_ns != 0 && now_ns - began_ns > kStarvingNs;
-    const int64_t stands_ns = unchanged.for_ns(word, now_ns);
-    if (gone()) {
-      outcome = LockOutcome::kGone;
-      break;
-    }
-    if ((word & kPoisoned) != 0) {
-      outcome = LockOutcome::kPoisoned;
-      break;
-    }
-    if (holder_in(word) == 0) {
-      bool may = (word & kHandOff) == 0 || slept || starving;
-      if (strict) {
-        may = stands_ns > kStrictPatienceNs || first_in_line(cell != nullptr ? ticket : ticket + 1);
-      }
-      if (may) {
-        if (!take_word(a, flags, slept, starving, word, grant)) continue;
-        outcome = LockOutcome::kOk;
-        break;
-      }
-    } else if ((word & kClaimed) != 0 && stands_ns > kStarvingNs && !readers_inside() &&
-               !mutated(LockMutant::kClaimStays)) {
-      // A writer that stopped while it waited for readers that have gone.
-      withdraw_claim(&a, word);
-      continue;
-    }
-    if (deadline_ns == kLockTry) {
-      outcome = LockOutcome::kTimedOut;
-      break;
-    }
-    if (++spins <= a.spins_max) {
-      for (int i = 0; i < 1 + spins * 2; ++i) cpu_pause();
-      continue;
-    }
-    if (now_ns >= deadline_ns) {
-      outcome = LockOutcome::kTimedOut;
-      break;
-    }
-    if (note.cancelled()) {
-      outcome = LockOutcome::kDeadlock;
-      break;
-    }
-    if (!note.published()) {
-      if (strict && cell == nullptr) {
-        cell = claim_cell(a, CellState::kTry, &in_cell, true);
-        if (cell == nullptr) {
-          outcome = LockOutcome::kTooMany;
-          break;
-        }
-        stand_in_line(cell, &in_cell, &ticket);
-      }
-      note.publish();
-      began_ns = note.since_ns();
-      continue;
-    }
-    note.tell(now_ns);
-    const uint64_t want = word | kSleepers | (slept && starving ? kStarving : 0);
-    uint64_t seen = word;
-    if (want != word && !line_->word.compare_exchange_strong(seen, want)) continue;
-    note_sleeper();
-    if (token_low(line_->seen.load()) != token_low(word)) {
-      line_->seen.store((word & ~kLowMask) | coarse_ms());
-    }
-    int64_t wake_ns = note.wake_at(now_ns, deadline_ns);
-    if (holder_in(word) == 0 || (word & kClaimed) != 0) {
-      wake_ns = std::min(wake_ns, now_ns + kStarvingNs);
-    }
-    const int result =
-        futex_wait_until(low_half(line_->word), static_cast<uint32_t>(want), wake_ns, kWakeWriters);
-    if (result == 0 || result == ETIMEDOUT) slept = true;
-    if (note.interrupted(result)) {
-      outcome = LockOutcome::kInterrupted;
-      break;
-    }
+
+  bool starving(int64_t now_ns) const { return began_ns != 0 && now_ns - began_ns > kStarvingNs; }
+  Step done(LockOutcome how) {
+    outcome = how;
+    return Step::kDone;
   }
-  if (cell != nullptr) empty_cell(*cell, in_cell);
-  if (strict && outcome != LockOutcome::kOk && cell != nullptr) {
+};
+
+/// Takes it, or takes away what stands in the way for no good reason.
+Lock::Step Lock::try_word(WordWait& w, uint64_t word, int64_t now_ns) {
+  const int64_t stands_ns = w.unchanged.for_ns(word, now_ns);
+  if (gone()) return w.done(LockOutcome::kGone);
+  if ((word & kPoisoned) != 0) return w.done(LockOutcome::kPoisoned);
+  if (holder_in(word) == 0) {
+    const bool starving = w.starving(now_ns);
+    bool may = (word & kHandOff) == 0 || w.slept || starving;
+    if (w.strict) {
+      may = stands_ns > kStrictPatienceNs ||
+            first_in_line(w.cell != nullptr ? w.ticket : w.ticket + 1);
+    }
+    if (!may) return Step::kGoOn;
+    if (!take_word(w.a, w.flags, w.slept, starving, word, w.grant)) return Step::kAgain;
+    return w.done(LockOutcome::kOk);
+  }
+  if ((word & kClaimed) != 0 && stands_ns > kStarvingNs && !readers_inside() &&
+      !mutated(LockMutant::kClaimStays)) {
+    // A writer that stopped while it waited for readers that have gone.
+    withdraw_claim(&w.a, word);
+    return Step::kAgain;
+  }
+  return Step::kGoOn;
+}
+
+/// Whether to wait at all; stands in line and says so before the first sleep.
+Lock::Step Lock::before_sleep(WordWait& w, int64_t now_ns) {
+  if (w.deadline_ns == kLockTry) return w.done(LockOutcome::kTimedOut);
+  if (++w.spins <= w.a.spins_max) {
+    for (int i = 0; i < 1 + w.spins * 2; ++i) cpu_pause();
+    return Step::kAgain;
+  }
+  if (now_ns >= w.deadline_ns) return w.done(LockOutcome::kTimedOut);
+  if (w.note.cancelled()) return w.done(LockOutcome::kDeadlock);
+  if (w.note.published()) return Step::kGoOn;
+  if (w.strict && w.cell == nullptr) {
+    w.cell = claim_cell(w.a, CellState::kTry, &w.in_cell, true);
+    if (w.cell == nullptr) return w.done(LockOutcome::kTooMany);
+    stand_in_line(w.cell, &w.in_cell, &w.ticket);
+  }
+  w.note.publish();
+  w.began_ns = w.note.since_ns();
+  return Step::kAgain;
+}
+
+Lock::Step Lock::sleep_on_word(WordWait& w, uint64_t word, int64_t now_ns) {
+  w.note.tell(now_ns);
+  const uint64_t want = word | kSleepers | (w.slept && w.starving(now_ns) ? kStarving : 0);
+  uint64_t seen = word;
+  if (want != word && !line_->word.compare_exchange_strong(seen, want)) return Step::kAgain;
+  note_sleeper();
+  if (token_low(line_->seen.load()) != token_low(word)) {
+    line_->seen.store((word & ~kLowMask) | coarse_ms());
+  }
+  int64_t wake_ns = w.note.wake_at(now_ns, w.deadline_ns);
+  if (holder_in(word) == 0 || (word & kClaimed) != 0) {
+    wake_ns = std::min(wake_ns, now_ns + kStarvingNs);
+  }
+  const int result =
+      futex_wait_until(low_half(line_->word), static_cast<uint32_t>(want), wake_ns, kWakeWriters);
+  if (result == 0 || result == ETIMEDOUT) w.slept = true;
+  return w.note.interrupted(result) ? w.done(LockOutcome::kInterrupted) : Step::kAgain;
+}
+
+LockOutcome Lock::acquire_slow(LockActor& a, uint64_t flags, int64_t deadline_ns, Grant* grant) {
+  LockOutcome outcome;
+  if (enter_again(a, grant, &outcome)) return outcome;
+  const bool strict =
+      line_->fair.load(std::memory_order_relaxed) == static_cast<uint8_t>(Fairness::kStrict);
+  WordWait w{.a = a,
+             .flags = flags,
+             .deadline_ns = deadline_ns,
+             .grant = grant,
+             .strict = strict,
+             .note{a, wait_for(flags), static_cast<uint32_t>(line_->object_id.load())},
+             .ticket = line_->ticket.load(),
+             .slept = a.slept};
+  for (Step step = Step::kAgain; step != Step::kDone;) {
+    const uint64_t word = line_->word.load(std::memory_order_acquire);
+    const int64_t now_ns = w.spins < a.spins_max ? 0 : monotonic_ns();
+    step = try_word(w, word, now_ns);
+    if (step == Step::kGoOn) step = before_sleep(w, now_ns);
+    if (step == Step::kGoOn) step = sleep_on_word(w, word, now_ns);
+  }
+  if (w.cell == nullptr) return w.outcome;
+  empty_cell(*w.cell, w.in_cell);
+  if (w.outcome != LockOutcome::kOk) {
     const uint64_t word = line_->word.load();
     if (holder_in(word) == 0) wake_waiters(&a, word);
   }
-  return outcome;
+  return w.outcome;
 }
 
 /// Wakes whom a release to `stored` is for: of a rw lock all readers, and one that wants the word.

@@ -3,7 +3,7 @@
 //
 // A stopped one that holds the lock is waited for; one that is before its grant or after its
 // release blocks nobody. Every instruction with HEDDLE_LONG, else every seventh; both less often in
-// the long spins beyond the 200th.
+// the long spins beyond the 100th.
 #include "proto/shm/futex.h"
 #include "tests/crash/locks/lock_runs.h"
 

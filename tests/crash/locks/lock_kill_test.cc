@@ -4,7 +4,7 @@
 // Without sleepers every distinct state of the shared memory is reaped and checked. With sleepers,
 // who are processes asleep in the kernel: a real SIGKILL, then one reap; whoever is owed a wake
 // must come back by it, for sleeps are unbounded here and no scan runs. Every instruction with
-// HEDDLE_LONG, else every seventh; both less often in the long spins beyond the 200th.
+// HEDDLE_LONG, else every seventh; both less often in the long spins beyond the 100th.
 #include "proto/shm/futex.h"
 #include "tests/crash/locks/lock_runs.h"
 

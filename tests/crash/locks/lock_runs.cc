@@ -146,7 +146,7 @@ std::string run_sleepers(const LockScenario& scenario, uint64_t first, Figures* 
   LockStage stage(scenario);
   const size_t n = scenario.sleepers.size();
   bool ended = false;
-  for (uint64_t k = first % stride(); !ended; k += stride() * (1 + k / 200)) {
+  for (uint64_t k = first % stride(); !ended; k += stride() * (1 + k / 100)) {
     if (k > kStepsMax) return complaint(scenario, "step", k, "the operation does not end");
     stage.restore();
     stage.start_sleepers();
@@ -253,7 +253,7 @@ std::string freeze_once(LockStage& stage, const LockScenario& scenario, uint64_t
 std::string run_freeze(const LockScenario& scenario, uint64_t first, Figures* f) {
   LockStage stage(scenario);
   bool ended = false;
-  for (uint64_t k = first % stride(); !ended; k += stride() * (1 + k / 200)) {
+  for (uint64_t k = first % stride(); !ended; k += stride() * (1 + k / 100)) {
     if (k > kStepsMax) return complaint(scenario, "step", k, "the operation does not end");
     stage.restore();
     stage.start_sleepers();
@@ -281,7 +281,7 @@ std::string run_late(const LockScenario& scenario, uint64_t first, Figures* f) {
   LockStage stage(scenario);
   const std::atomic<uint64_t>& waits = stage.world().journal(kVictim)->waiting_on;
   bool ended = false;
-  for (uint64_t k = first % stride(); !ended; k += stride() * (1 + k / 200)) {
+  for (uint64_t k = first % stride(); !ended; k += stride() * (1 + k / 100)) {
     if (k > kStepsMax) return complaint(scenario, "step", k, "the operation does not end");
     stage.restore();
     ++f->freezes;
@@ -322,7 +322,7 @@ std::string run_deleted(const LockScenario& scenario, uint64_t first, Figures* f
                               {.kind = LockKind::kCounting, .count = 2}};
   bool ended = false;
   uint64_t turn = first;
-  for (uint64_t k = first % stride(); !ended; k += stride() * (2 + k / 100), ++turn) {
+  for (uint64_t k = first % stride(); !ended; k += stride() * (2 + k / 50), ++turn) {
     if (k > kStepsMax) return complaint(alone, "step", k, "the operation does not end");
     stage.restore();
     ++f->freezes;

@@ -151,28 +151,29 @@ std::vector<LockScenario> mutex_scenarios() {
   return all;
 }
 
+const auto reads_and_leaves = [](Lock& l, LockActor& a) {
+  const LockOutcome outcome = rw(l, a, kShared, soon());
+  return outcome == LockOutcome::kOk ? l.release_rw(a, kShared) : outcome;
+};
+const auto writes_and_leaves = [](Lock& l, LockActor& a) {
+  const LockOutcome outcome = rw(l, a, kExclusive, soon());
+  return outcome == LockOutcome::kOk ? l.release_rw(a, kExclusive) : outcome;
+};
+const auto end = [](LockMode mode) {
+  return [mode](Lock& l, LockActor& a) { return l.release_rw(a, mode); };
+};
+const auto turn = [](LockMode from, LockMode to) {
+  return [from, to](Lock& l, LockActor& a) { return convert(l, a, from, to, soon()); };
+};
+const auto eight_readers = [](Lock& l, LockActor&, LockActor& o) {
+  for (int i = 0; i < 8; ++i) EXPECT_EQ(rw(l, o, kShared), LockOutcome::kOk);
+};
+const auto eight_leave = [](Lock& l, LockActor& o) {
+  while (l.release_rw(o, kShared) == LockOutcome::kOk) {
+  }
+};
+
 std::vector<LockScenario> rw_scenarios() {
-  const auto reads_and_leaves = [](Lock& l, LockActor& a) {
-    const LockOutcome outcome = rw(l, a, kShared, soon());
-    return outcome == LockOutcome::kOk ? l.release_rw(a, kShared) : outcome;
-  };
-  const auto writes_and_leaves = [](Lock& l, LockActor& a) {
-    const LockOutcome outcome = rw(l, a, kExclusive, soon());
-    return outcome == LockOutcome::kOk ? l.release_rw(a, kExclusive) : outcome;
-  };
-  const auto end = [](LockMode mode) {
-    return [mode](Lock& l, LockActor& a) { return l.release_rw(a, mode); };
-  };
-  const auto turn = [](LockMode from, LockMode to) {
-    return [from, to](Lock& l, LockActor& a) { return convert(l, a, from, to, soon()); };
-  };
-  const auto eight_readers = [](Lock& l, LockActor&, LockActor& o) {
-    for (int i = 0; i < 8; ++i) EXPECT_EQ(rw(l, o, kShared), LockOutcome::kOk);
-  };
-  const auto eight_leave = [](Lock& l, LockActor& o) {
-    while (l.release_rw(o, kShared) == LockOutcome::kOk) {
-    }
-  };
   return {
       {"rw read", kRw, 0, nothing, reads_and_leaves},
       {"rw read beside a reader", kRw, 0, other_reads, reads_and_leaves, {}, other_ends_reading},
@@ -199,6 +200,11 @@ std::vector<LockScenario> rw_scenarios() {
        victim_writes,
        end(kExclusive),
        {reads, writes, reads}},
+  };
+}
+
+std::vector<LockScenario> conversion_scenarios() {
+  return {
       {"rw upgrade", kRw, kHalf - 2, victim_updates, turn(kUpdate, kExclusive)},
       {"rw upgrade against a reader",
        kRw,
@@ -302,40 +308,41 @@ std::vector<LockScenario> semaphore_scenarios() {
   };
 }
 
+const auto all = [](Lock& l, LockActor& a) {
+  l.notify_all(a);
+  return LockOutcome::kOk;
+};
+const auto one = [](Lock& l, LockActor& a) {
+  l.notify(a, 1);
+  return LockOutcome::kOk;
+};
+const auto settle_condition = [](Lock& l, LockActor& o) { l.notify_all(o); };
+const auto wait_a_little = [](Lock& l, LockActor& a) {
+  LockOutcome outcome = lock(l, a);
+  if (outcome == LockOutcome::kOk) outcome = l.wait(a, l, soon());
+  l.release(a);
+  return outcome;
+};
+const auto arrive = [](Lock& l, LockActor& a) {
+  uint32_t index;
+  return l.arrive(a, false, kLockForever, &index);
+};
+const auto lead = [](Lock& l, LockActor& a) {
+  uint32_t index;
+  const LockOutcome outcome = l.arrive(a, true, kLockForever, &index);
+  return outcome == LockOutcome::kLead ? l.finish_action(a) : outcome;
+};
+const auto breaks = [](Lock& l, LockActor&) {
+  l.break_barrier(false);
+  return LockOutcome::kOk;
+};
+const auto resets = [](Lock& l, LockActor&) {
+  l.reset_barrier();
+  return LockOutcome::kOk;
+};
+const auto settle_barrier = [](Lock& l, LockActor&) { l.reset_barrier(); };
+
 std::vector<LockScenario> other_scenarios() {
-  const auto all = [](Lock& l, LockActor& a) {
-    l.notify_all(a);
-    return LockOutcome::kOk;
-  };
-  const auto one = [](Lock& l, LockActor& a) {
-    l.notify(a, 1);
-    return LockOutcome::kOk;
-  };
-  const auto settle_condition = [](Lock& l, LockActor& o) { l.notify_all(o); };
-  const auto wait_a_little = [](Lock& l, LockActor& a) {
-    LockOutcome outcome = lock(l, a);
-    if (outcome == LockOutcome::kOk) outcome = l.wait(a, l, soon());
-    l.release(a);
-    return outcome;
-  };
-  const auto arrive = [](Lock& l, LockActor& a) {
-    uint32_t index;
-    return l.arrive(a, false, kLockForever, &index);
-  };
-  const auto lead = [](Lock& l, LockActor& a) {
-    uint32_t index;
-    const LockOutcome outcome = l.arrive(a, true, kLockForever, &index);
-    return outcome == LockOutcome::kLead ? l.finish_action(a) : outcome;
-  };
-  const auto breaks = [](Lock& l, LockActor&) {
-    l.break_barrier(false);
-    return LockOutcome::kOk;
-  };
-  const auto resets = [](Lock& l, LockActor&) {
-    l.reset_barrier();
-    return LockOutcome::kOk;
-  };
-  const auto settle_barrier = [](Lock& l, LockActor&) { l.reset_barrier(); };
   return {
       {"condition wait", kCondition, 0, nothing, wait_a_little},
       {"condition notify one of two",
@@ -377,6 +384,11 @@ std::vector<LockScenario> other_scenarios() {
        {awaits},
        [](Lock& l, LockActor& o) { l.set_event(o); },
        one_if_begun},
+  };
+}
+
+std::vector<LockScenario> barrier_scenarios() {
+  return {
       {"barrier last",
        kBarrier,
        0,
@@ -485,8 +497,8 @@ std::string use_permits(Lock& l, LockActor& a) {
 
 std::vector<LockScenario> lock_scenarios() {
   std::vector<LockScenario> all;
-  for (auto&& part :
-       {mutex_scenarios(), rw_scenarios(), semaphore_scenarios(), other_scenarios()}) {
+  for (auto&& part : {mutex_scenarios(), rw_scenarios(), conversion_scenarios(),
+                      semaphore_scenarios(), other_scenarios(), barrier_scenarios()}) {
     all.insert(all.end(), part.begin(), part.end());
   }
   for (LockScenario& s : all) {

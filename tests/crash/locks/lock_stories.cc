@@ -197,7 +197,7 @@ std::string frozen_sleeper(const LockOptions& options, bool armed, Figures* f) {
   LockStage stage(s);
   const std::atomic<uint64_t>& waits = stage.world().journal(kVictim)->waiting_on;
   stage.victim().spins_max = 0;
-  for (uint64_t k = 0;; k += long_run() ? 1 : 5) {
+  for (uint64_t k = 0;; k += long_run() ? 1 : 9) {
     stage.restore();
     SteppedChild victim([&] { return code(take(stage.lock(), stage.victim(), in_ms(1'000))); });
     // Past the spins; what counts begins where the wait is told.
@@ -401,7 +401,7 @@ std::string story_broker_dies(Figures* f) {
   LockSegment& segment = stage.world().segment();
   for (const bool ends : {true, false}) {
     bool ended = false;
-    for (uint64_t k = 0; !ended; k += long_run() ? 1 : 5) {
+    for (uint64_t k = 0; !ended; k += long_run() ? 1 : 9) {
       stage.restore();
       {
         SteppedChild broker([&] {
