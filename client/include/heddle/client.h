@@ -73,7 +73,7 @@ class HEDDLE_API Client {
   // open_existing: only if a given option differs, naming the first one and both values);
   // INVALID_NAME; QUOTA; MEMORY_EXHAUSTED.
   Result<Queue> create_queue(std::string_view name, const QueueOptions& options = {});
-  // Makes one that nobody else knows: the broker chooses the name, `anon/<number>`. It goes with the
+  // Makes one nobody else knows: the broker chooses the name, `anon/<number>`. It goes with the
   // last session that has it open, unless the options give another lifetime.
   Result<Queue> create_anonymous_queue(const QueueOptions& options = {});
   // For a name that is passed on to another process: for 60 s the queue counts as attached, so that
