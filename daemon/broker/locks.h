@@ -4,11 +4,13 @@
 //
 //   1  Core::registry_       names, objects, attachments, quotas; create and delete hold it while
 //                            they wait for the supervisor's answer
-//   2  objects::Queue::mutex_   one object: its waiting callers and leases
-//   3  SessionTable::mutex_  owner numbers, sessions
-//   4  Catalog::mutex_       the catalog's records
-//   5  Keeper::mutex_        one request to the supervisor at a time
-//   6  Loop::mutex_          timers and posted work
+//   2  LockTable::mutex_     names and lines of locks; create and delete hold it likewise
+//   3  objects::Queue::mutex_, objects::Lock::mutex_   one object: its waiting callers and leases
+//   4  SessionTable::mutex_  owner numbers, sessions
+//   5  Catalog::mutex_       the catalog's records
+//   6  Keeper::mutex_        one request to the supervisor at a time
+//   7  Loop::mutex_          timers and posted work
+//   Leaves beside it: Core::waiting_mutex_, LockTable::waiting_mutex_, DeadlockDetector::mutex_.
 //
 // Threads
 //   broker thread  Loop::run: attach socket, pidfds, doorbell, timers, reaper. Owns the attach
