@@ -71,9 +71,11 @@ void LockTable::restore(Catalog& catalog,
 int64_t LockTable::delay_ns(const Session& session) const {
   int64_t delay = 0;
   std::lock_guard lock(mutex_);
-  const auto uses = uses_.find(session.id);
+  const auto touched = touched_.find(session.id);
   for (const auto& [id, object] : objects_) {
-    if (!session.inherited && (uses == uses_.end() || !uses->second.contains(id))) continue;
+    const bool may = session.inherited || (touched != touched_.end() &&
+                                           touched->second.contains(object->memory->id));
+    if (!may) continue;
     const uint64_t word = object->lock->view().line().word.load();
     if (shm::owner_in(word) != session.owner) continue;
     delay = std::max(delay, int64_t{object->entry.options.lock_delay_ms} * 1'000'000);
@@ -94,17 +96,18 @@ void LockTable::reap(const Session& session) {
   {
     std::lock_guard lock(mutex_);
     const auto uses = uses_.find(session.id);
-    std::unordered_set<uint64_t> segments;
+    const auto touched = touched_.extract(session.id);
     if (uses != uses_.end()) {
       for (const auto& [id, n] : uses->second) {
         const auto at = objects_.find(id);
         if (at == objects_.end()) continue;
-        segments.insert(at->second->memory->id);
         if (at->second->lock->has_waiting()) used.push_back(at->second->lock);
       }
     }
     for (const auto& [id, memory] : memories_) {
-      if (session.inherited || segments.contains(id)) memories.push_back(memory);
+      if (session.inherited || (!touched.empty() && touched.mapped().contains(id))) {
+        memories.push_back(memory);
+      }
     }
   }
   for (const auto& lock : used) lock->drop_waits_of(session.owner);

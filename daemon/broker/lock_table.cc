@@ -73,6 +73,7 @@ LockRef LockTable::ref_to(const Caller& caller, const ObjectRef& object, bool cr
 /// `opens`: an OPEN that a CLOSE may take back; else a use that makes it known to the session.
 void LockTable::note_use(const Caller& caller, const ObjectRef& object, bool opens) {
   if (caller.session_id == 0) return;
+  touched_[caller.session_id].insert(object->memory->id);
   const auto [use, fresh] = uses_[caller.session_id].try_emplace(object->entry.object_id, 1);
   if (fresh) ++object->attached;
   else if (opens) ++use->second;

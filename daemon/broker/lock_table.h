@@ -118,6 +118,8 @@ class LockTable {
   std::unordered_map<uint32_t, ObjectRef> by_low_id_;  // as journal lines name them
   std::unordered_map<uint64_t, std::shared_ptr<Memory>> memories_;
   std::unordered_map<uint64_t, std::unordered_map<uint64_t, uint32_t>> uses_;  // by session
+  // By session: the segments whose words may name it. Closing an object does not let go of it.
+  std::unordered_map<uint64_t, std::unordered_set<uint64_t>> touched_;
   std::unordered_map<uid_t, uint32_t> per_uid_;
 
   mutable std::mutex waiting_mutex_;  // a leaf
