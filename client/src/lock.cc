@@ -14,60 +14,11 @@ using detail::LockAsk;
 
 namespace detail {
 
-namespace {
-
-// Of a place: a mutex, rlock or a condition's lock.
-bool plain(const LockPlace& place) {
-  return place.kind == shm::LockKind::kMutex || place.kind == shm::LockKind::kRlock ||
-         place.kind == shm::LockKind::kCondition;
-}
-
-// Now and then the channel looks whether the session still is one.
-constexpr std::uint32_t kUsesPerLook = 4096;
-
-inline bool acquire_in(const LockPlace& place, Grant* grant) {
-  if (!plain(place)) return false;
-  LockHands* hands = cached_lock_hands(place);
-  if (hands == nullptr || ++hands->uses % kUsesPerLook == 0) [[unlikely]]
-    return false;
-  shm::Lock lock = place.lock;
-  if ((lock.line().word.load(std::memory_order_relaxed) & shm::kLowMask) != 0) return false;
-  shm::Grant got;
-  if (lock.acquire(hands->actor, kTry, &got) != shm::LockOutcome::kOk) [[unlikely]]
-    return false;
-  ++hands->held;
-  grant->token = got.token;
-  if (got.abandoned) [[unlikely]] {
-    grant->abandoned = true;
-    grant->previous_session = shm::owner_in(got.dead_holder);
-    grant->previous_thread = shm::thread_in(got.dead_holder);
-  }
-  return true;
-}
-
-inline bool release_in(const LockPlace& place) {
-  if (!plain(place)) return false;
-  LockHands* hands = cached_lock_hands(place);
-  if (hands == nullptr) [[unlikely]]
-    return false;
-  shm::Lock lock = place.lock;
-  if (lock.release(hands->actor) != shm::LockOutcome::kOk) [[unlikely]]
-    return false;
-  --hands->held;
-  return true;
-}
-
-}  // namespace
-
 bool acquire_at_once(const LockChannel& channel, Grant* grant) {
-  const LockPlace* place = channel.place();
-  return place != nullptr && acquire_in(*place, grant);
+  return take_at_once(channel, &grant->token);
 }
 
-bool release_at_once(const LockChannel& channel) {
-  const LockPlace* place = channel.place();
-  return place != nullptr && release_in(*place);
-}
+bool release_at_once(const LockChannel& channel) { return give_at_once(channel); }
 
 Result<Grant> acquire_from(const std::shared_ptr<LockChannel>& channel, const LockAsk& ask) {
   if (channel == nullptr) [[unlikely]]
@@ -83,32 +34,44 @@ Result<Grant> acquire_from(const std::shared_ptr<LockChannel>& channel, const Lo
 
 const std::string& Lock::name() const { return detail::name_of(channel_); }
 
+namespace {
+
+[[gnu::noinline]] Result<Grant> acquire_slowly(const std::shared_ptr<detail::LockChannel>& channel,
+                                               LockMode mode, std::int64_t deadline_ns) {
+  return detail::acquire_from(channel, {.mode = mode, .deadline_ns = deadline_ns});
+}
+
+[[gnu::noinline]] Status release_slowly(detail::LockChannel* channel, LockMode mode) {
+  return channel != nullptr ? channel->release(mode, 1) : detail::no_object();
+}
+
+}  // namespace
+
 Result<Grant> Lock::acquire(LockMode mode) {
+  std::uint64_t token;
   if (mode == LockMode::kExclusive && channel_ != nullptr) [[likely]] {
-    Grant grant;
-    if (detail::acquire_at_once(*channel_, &grant)) [[likely]]
-      return grant;
+    if (detail::take_at_once(*channel_, &token)) [[likely]]
+      return Grant{.token = token};
   }
-  return detail::acquire_from(channel_, {.mode = mode, .deadline_ns = kNever});
+  return acquire_slowly(channel_, mode, kNever);
 }
 
 Result<Grant> Lock::try_acquire(LockMode mode) {
+  std::uint64_t token;
   if (mode == LockMode::kExclusive && channel_ != nullptr) [[likely]] {
-    Grant grant;
-    if (detail::acquire_at_once(*channel_, &grant)) [[likely]]
-      return grant;
+    if (detail::take_at_once(*channel_, &token)) [[likely]]
+      return Grant{.token = token};
   }
-  return detail::acquire_from(channel_, {.mode = mode, .deadline_ns = kTry});
+  return acquire_slowly(channel_, mode, kTry);
 }
 
 Result<Grant> Lock::acquire_for(std::chrono::nanoseconds timeout, LockMode mode) {
+  std::uint64_t token;
   if (mode == LockMode::kExclusive && channel_ != nullptr) [[likely]] {
-    Grant grant;
-    if (detail::acquire_at_once(*channel_, &grant)) [[likely]]
-      return grant;
+    if (detail::take_at_once(*channel_, &token)) [[likely]]
+      return Grant{.token = token};
   }
-  return detail::acquire_from(channel_,
-                              {.mode = mode, .deadline_ns = detail::deadline_after(timeout)});
+  return acquire_slowly(channel_, mode, detail::deadline_after(timeout));
 }
 
 Result<Grant> Lock::acquire_with(const AcquireOptions& options) {
@@ -127,10 +90,10 @@ Result<LockGuard> Lock::guard(const AcquireOptions& options) {
 }
 
 Status Lock::release(LockMode mode) {
-  HEDDLE_NEED_OBJECT();
-  if (mode == LockMode::kExclusive && detail::release_at_once(*channel_)) [[likely]]
-    return {};
-  return channel_->release(mode, 1);
+  if (mode == LockMode::kExclusive && channel_ != nullptr) [[likely]] {
+    if (detail::give_at_once(*channel_)) [[likely]] return {};
+  }
+  return release_slowly(channel_.get(), mode);
 }
 
 Status Lock::release_any() {

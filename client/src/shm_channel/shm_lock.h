@@ -63,8 +63,6 @@ class ShmLock final : public LockChannel {
                  std::uint32_t asked = 1);
   Status explain_wait(shm::LockOutcome outcome, const Reach& reach, std::int64_t deadline_ns);
 
-  static constexpr std::uint32_t kUsesPerLook = 4096;
-
   const std::shared_ptr<ShmChannel> channel_;
   const SyncKind kind_;
   const std::string name_;

@@ -112,6 +112,7 @@ Status make_lock_hands(LockHome& home, LockHands** out) {
     auto* header = static_cast<shm::SessionHeader*>(home.session->page()->mapping.base());
     actor.waits_told = &header->waits_told;
     actor.doorbell_fd = home.session->doorbell();
+    fresh->hands.holder = actor.holder();
     actor.look = look;
     actor.look_context = fresh.get();
     tenant = fresh.get();

@@ -52,7 +52,8 @@ struct LockHome : std::enable_shared_from_this<LockHome> {
 // A thread's hands on the locks of one session.
 struct LockHands {
   shm::LockActor actor;
-  std::uint32_t held = 0;  // Grants not released by this thread; wraps, a hint when it ends.
+  std::uint32_t holder = 0;  // Of the actor.
+  std::uint32_t held = 0;    // Grants not released by this thread; wraps, a hint when it ends.
   std::uint32_t uses = 0;
   bool look_failed = false;  // The last wait was given up because of the connection.
 };
@@ -62,6 +63,9 @@ struct LockHandsEntry {
   std::uint64_t generation = 0;
   LockHands* hands = nullptr;
 };
+
+// An operation in so many looks whether the session still is one.
+inline constexpr std::uint32_t kUsesPerLook = 4096;
 
 inline constexpr std::size_t kLockHandsCached = 2;
 // As t_hands (attachment.h): 48 bytes.

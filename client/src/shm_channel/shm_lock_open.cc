@@ -127,6 +127,9 @@ Result<std::unique_ptr<LockPlace>> ShmChannel::attach_lock(std::string_view name
   place->key = (*home)->key;
   place->generation = (*home)->generation;
   place->kind = static_cast<shm::LockKind>(opened.lock.lock_kind);
+  const bool plain = place->kind == shm::LockKind::kMutex || place->kind == shm::LockKind::kRlock ||
+                     place->kind == shm::LockKind::kCondition;
+  place->quick = plain && opened.lock.fair == static_cast<std::uint8_t>(shm::Fairness::kBarging);
   place->lock = shm::Lock(&(*memory)->segment, opened.lock.line, opened.lock.generation);
   place->home = std::move(*home);
   place->memory = std::move(*memory);

@@ -7,9 +7,10 @@
 #include <memory>
 #include <string>
 
+#include "client/src/lock_channel.h"
 #include "client/src/shm_channel/process_generation.h"
 #include "client/src/shm_channel/shm_lock_home.h"
-#include "proto/shm/lock.h"
+#include "proto/shm/lock_quick.h"
 
 namespace heddle::detail {
 
@@ -18,6 +19,7 @@ struct LockPlace {
   std::uint64_t key;         // Of the home.
   std::uint64_t generation;  // Of the process.
   shm::LockKind kind;
+  bool quick;  // A mutex, rlock or a condition's lock, and not a strict one: take_at_once().
   shm::Lock lock;
   std::shared_ptr<LockHome> home;
   std::shared_ptr<LockMemory> memory;
@@ -32,6 +34,33 @@ inline LockHands* cached_lock_hands(const LockPlace& place) {
     return entry.hands;
   }
   return nullptr;
+}
+
+// A free lock is taken, one that nobody waits for is let go, without a virtual call. False: nothing
+// was done, ask the channel; now and then it is asked anyhow, and looks whether the session still
+// is one.
+[[gnu::always_inline]] inline bool take_at_once(const LockChannel& channel, std::uint64_t* token) {
+  const LockPlace* place = channel.place();
+  if (place == nullptr || !place->quick) [[unlikely]]
+    return false;
+  LockHands* hands = cached_lock_hands(*place);
+  if (hands == nullptr || ++hands->uses % kUsesPerLook == 0) [[unlikely]]
+    return false;
+  if (!shm::take_free(place->lock, hands->holder, token)) [[unlikely]]
+    return false;
+  ++hands->held;
+  return true;
+}
+
+[[gnu::always_inline]] inline bool give_at_once(const LockChannel& channel) {
+  const LockPlace* place = channel.place();
+  if (place == nullptr || !place->quick) [[unlikely]]
+    return false;
+  LockHands* hands = cached_lock_hands(*place);
+  if (hands == nullptr || !shm::give_free(place->lock, hands->holder)) [[unlikely]]
+    return false;
+  --hands->held;
+  return true;
 }
 
 // One call of shm::Lock for whatever `mode` the kind allows; kCorrupt stands for a mode that it
