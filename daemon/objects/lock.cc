@@ -91,8 +91,12 @@ LockOutcome Lock::attempt_wait(LockWaiter& wait, shm::LockActor& a, bool late) {
   }
   const LockOutcome again = view_.acquire(a, shm::kLockTry, &wait.reply.grant);
   if (again == LockOutcome::kTimedOut) return again;
-  if (again == LockOutcome::kOk) view_.restore_depth(wait.stand.depth);
-  view_.end_wait(wait.stand);
+  if (again == LockOutcome::kOk) {
+    view_.restore_depth(wait.stand.depth);
+    view_.end_wait(wait.stand);
+  } else {
+    view_.pass_wait(a, wait.stand);
+  }
   wait.standing = false;
   wait.finished = true;  // whatever the outcome, also a time-out
   return again == LockOutcome::kOk ? wait.ended : again;
@@ -147,8 +151,12 @@ void Lock::give_up(LockWaiter& wait) {
     view_.break_barrier(false);
     (void)view_.look_arrive(a, wait.stand);
   } else if (wait.ask.op == LockOp::kWait) {
-    (void)view_.stop_wait(wait.stand);
-    view_.end_wait(wait.stand);
+    // Notified all the same: that goes to the next one.
+    if (view_.stop_wait(wait.stand)) {
+      view_.end_wait(wait.stand);
+    } else {
+      view_.pass_wait(a, wait.stand);
+    }
   }
   wait.standing = false;
 }
