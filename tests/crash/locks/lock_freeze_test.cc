@@ -51,6 +51,7 @@ TEST(LockStories, EventPair) { tell("event pair", story_event_pair); }
 TEST(LockStories, ReissuedNumber) { tell("reissued number", story_reissued_number); }
 TEST(LockStories, TokenAfterDelete) { tell("token after delete", story_token_after_delete); }
 TEST(LockStories, MemberDies) { tell("member dies", story_member_dies); }
+TEST(LockStories, WokenThenStopped) { tell("woken, then stopped", story_woken_then_stopped); }
 TEST(LockStories, BrokerDies) { tell("broker dies", story_broker_dies); }
 
 }  // namespace

@@ -54,5 +54,6 @@ std::string story_reissued_number(Figures* f);
 std::string story_token_after_delete(Figures* f);
 std::string story_member_dies(Figures* f);
 std::string story_broker_dies(Figures* f);
+std::string story_woken_then_stopped(Figures* f);
 
 }  // namespace heddle::shm

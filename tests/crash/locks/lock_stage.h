@@ -31,6 +31,7 @@ class LockStage {
   /// Starts the scenario's sleepers; returns when all of them sleep in the kernel.
   void start_sleepers();
   size_t sleepers_back() const;
+  pid_t sleeper(size_t i) const { return sleepers_[i]; }
   /// Until that many are back; false when `timeout_ms` passes.
   bool wait_for_sleepers(size_t n, int timeout_ms);
   /// Those that are left are killed and repaired.

@@ -1,6 +1,9 @@
 // Single stories of stopped and killed processes that the general runs do not come by.
 #include <signal.h>
 
+#include <algorithm>
+#include <cstdio>
+
 #include "proto/shm/futex.h"
 #include "tests/crash/locks/lock_runs.h"
 #include "tests/crash/locks/lock_stage.h"
@@ -422,6 +425,48 @@ std::string story_broker_dies(Figures* f) {
         if (!wrong.empty()) return at(ends ? "ending a lock," : "making a lock,", k) + ": " + wrong;
       }
     }
+  }
+  return "";
+}
+
+/// Two sleep; the first is woken and stopped before it takes anything. The other one is served when
+/// the scan comes by; how long that took is printed, and no maximum asked for but a far one.
+std::string story_woken_then_stopped(Figures* f) {
+  for (const char* name : {"mutex release, two sleep", "rw write unlock, two writers sleep",
+                           "semaphore release, two sleep"}) {
+    const LockScenario s = lock_scenario(name);
+    LockStage stage(s);
+    const bool permits = s.options.kind == LockKind::kSemaphore;
+    int64_t sum_ns = 0, most_ns = 0, held_up = 0;
+    const int rounds = long_run() ? 60 : 12;
+    for (int round = 0; round < rounds; ++round) {
+      stage.restore();
+      stage.start_sleepers();
+      ++f->freezes;
+      const int64_t began = monotonic_ns();
+      // One permit, one owner: the second sleeper is owed nothing until the first has been.
+      if (permits ? stage.lock().release_permits(stage.victim(), 1) != LockOutcome::kOk
+                  : s.operate(stage.lock(), stage.victim()) != LockOutcome::kOk) {
+        return "no release";
+      }
+      kill(stage.sleeper(0), SIGSTOP);
+      bool back = stage.wait_for_sleepers(1, 20);
+      held_up += !back;
+      for (int scan = 0; scan < 40 && !back; ++scan) {
+        stage.world().segment().rescan();
+        back = stage.wait_for_sleepers(1, 50);
+      }
+      const int64_t took = monotonic_ns() - began;
+      sum_ns += took;
+      most_ns = std::max(most_ns, took);
+      kill(stage.sleeper(0), SIGCONT);
+      if (!back) return std::string(name) + ": the other one sleeps on";
+      if (!stage.wait_for_sleepers(2, 2'000)) return std::string(name) + ": one is left behind";
+      stage.stop_sleepers();
+    }
+    std::printf("woken, then stopped: %-36s held up %lld of %d, mean %.2f ms, most %.2f ms\n", name,
+                static_cast<long long>(held_up), rounds, static_cast<double>(sum_ns) / 1e6 / rounds,
+                static_cast<double>(most_ns) / 1e6);
   }
   return "";
 }
