@@ -36,12 +36,20 @@ const std::string& Lock::name() const { return detail::name_of(channel_); }
 
 namespace {
 
-[[gnu::noinline]] Result<Grant> acquire_slowly(const std::shared_ptr<detail::LockChannel>& channel,
+[[gnu::noinline]] Result<Grant> acquire_beside(const std::shared_ptr<detail::LockChannel>& channel,
                                                LockMode mode, std::int64_t deadline_ns) {
+  if (mode == LockMode::kShared && channel != nullptr) {
+    Grant grant;
+    if (detail::acquire_kin_at_once(*channel, 0, &grant)) [[likely]]
+      return grant;
+  }
   return detail::acquire_from(channel, {.mode = mode, .deadline_ns = deadline_ns});
 }
 
 [[gnu::noinline]] Status release_slowly(detail::LockChannel* channel, LockMode mode) {
+  if (mode == LockMode::kShared && channel != nullptr) {
+    if (detail::release_kin_at_once(*channel, 1)) return {};
+  }
   return channel != nullptr ? channel->release(mode, 1) : detail::no_object();
 }
 
@@ -53,7 +61,7 @@ Result<Grant> Lock::acquire(LockMode mode) {
     if (detail::take_at_once(*channel_, &token)) [[likely]]
       return Grant{.token = token};
   }
-  return acquire_slowly(channel_, mode, kNever);
+  return acquire_beside(channel_, mode, kNever);
 }
 
 Result<Grant> Lock::try_acquire(LockMode mode) {
@@ -62,7 +70,7 @@ Result<Grant> Lock::try_acquire(LockMode mode) {
     if (detail::take_at_once(*channel_, &token)) [[likely]]
       return Grant{.token = token};
   }
-  return acquire_slowly(channel_, mode, kTry);
+  return acquire_beside(channel_, mode, kTry);
 }
 
 Result<Grant> Lock::acquire_for(std::chrono::nanoseconds timeout, LockMode mode) {
@@ -71,7 +79,7 @@ Result<Grant> Lock::acquire_for(std::chrono::nanoseconds timeout, LockMode mode)
     if (detail::take_at_once(*channel_, &token)) [[likely]]
       return Grant{.token = token};
   }
-  return acquire_slowly(channel_, mode, detail::deadline_after(timeout));
+  return acquire_beside(channel_, mode, detail::deadline_after(timeout));
 }
 
 Result<Grant> Lock::acquire_with(const AcquireOptions& options) {
@@ -91,7 +99,8 @@ Result<LockGuard> Lock::guard(const AcquireOptions& options) {
 
 Status Lock::release(LockMode mode) {
   if (mode == LockMode::kExclusive && channel_ != nullptr) [[likely]] {
-    if (detail::give_at_once(*channel_)) [[likely]] return {};
+    if (detail::give_at_once(*channel_)) [[likely]]
+      return {};
   }
   return release_slowly(channel_.get(), mode);
 }

@@ -4,26 +4,37 @@
 #include <utility>
 
 #include "client/src/lock_handle.h"
+#include "client/src/shm_channel/shm_lock_place.h"
 
 namespace heddle {
 
 using detail::acquire_from;
 using detail::deadline_after;
-using detail::kNever;
-using detail::kTry;
 
 const std::string& Semaphore::name() const { return detail::name_of(channel_); }
 
-Result<Grant> Semaphore::acquire(std::uint32_t n) {
-  return acquire_from(channel_, {.n = n, .deadline_ns = kNever});
+namespace {
+
+inline Result<Grant> permits(const std::shared_ptr<detail::LockChannel>& channel, std::uint32_t n,
+                             std::chrono::nanoseconds timeout) {
+  if (channel != nullptr) [[likely]] {
+    Grant grant;
+    if (detail::acquire_kin_at_once(*channel, n, &grant)) [[likely]]
+      return grant;
+  }
+  return acquire_from(channel, {.n = n, .deadline_ns = deadline_after(timeout)});
 }
 
+}  // namespace
+
+Result<Grant> Semaphore::acquire(std::uint32_t n) { return permits(channel_, n, kForever); }
+
 Result<Grant> Semaphore::try_acquire(std::uint32_t n) {
-  return acquire_from(channel_, {.n = n, .deadline_ns = kTry});
+  return permits(channel_, n, std::chrono::nanoseconds::zero());
 }
 
 Result<Grant> Semaphore::acquire_for(std::chrono::nanoseconds timeout, std::uint32_t n) {
-  return acquire_from(channel_, {.n = n, .deadline_ns = deadline_after(timeout)});
+  return permits(channel_, n, timeout);
 }
 
 Result<Grant> Semaphore::acquire_with(const AcquireOptions& options, std::uint32_t n) {
@@ -36,6 +47,8 @@ Result<Grant> Semaphore::acquire_with(const AcquireOptions& options, std::uint32
 
 Status Semaphore::release(std::uint32_t n) {
   HEDDLE_NEED_OBJECT();
+  if (detail::release_kin_at_once(*channel_, n)) [[likely]]
+    return {};
   return channel_->release(LockMode::kExclusive, n);
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "client/src/lock_handle.h"
+#include "client/src/shm_channel/shm_lock_place.h"
 
 namespace heddle {
 
@@ -118,10 +119,30 @@ Status in_rounds(std::span<const LockWish> wishes, Grant* grants, std::int64_t d
   return in_order(wishes, grants, deadline_ns);
 }
 
+// All of them, if all are free mutexes: the usual case. A lock that is named twice is not free the
+// second time.
+bool all_at_once(std::span<const LockWish> wishes, std::span<Grant> grants) {
+  if (!grants.empty() && grants.size() < wishes.size()) return false;
+  std::size_t got = 0;
+  for (; got < wishes.size(); ++got) {
+    const LockWish& wish = wishes[got];
+    if (wish.lock == nullptr || !*wish.lock || wish.mode != LockMode::kExclusive) break;
+    std::uint64_t token;
+    if (!detail::take_at_once(*LockAccess::channel(*wish.lock), &token)) break;
+    if (!grants.empty()) grants[got] = Grant{.token = token};
+  }
+  if (got == wishes.size()) [[likely]]
+    return true;
+  while (got-- > 0) (void)wishes[got].lock->release();
+  return false;
+}
+
 }  // namespace
 
 Status acquire_many(std::span<const LockWish> wishes, std::span<Grant> grants,
                     std::chrono::nanoseconds timeout) {
+  if (all_at_once(wishes, grants)) [[likely]]
+    return {};
   if (Status bad = check(wishes, grants); !bad.ok()) return bad;
   std::array<Grant, kGrantsInPlace> few{};
   std::vector<Grant> more;
@@ -140,6 +161,10 @@ Status release_many(std::span<const LockWish> wishes) {
   Status first;
   for (std::size_t i = wishes.size(); i-- > 0;) {
     if (wishes[i].lock == nullptr) continue;
+    if (wishes[i].mode == LockMode::kExclusive && *wishes[i].lock) [[likely]] {
+      if (detail::give_at_once(*LockAccess::channel(*wishes[i].lock))) [[likely]]
+        continue;
+    }
     Status status = wishes[i].lock->release(wishes[i].mode);
     if (!status.ok() && first.ok()) first = std::move(status);
   }

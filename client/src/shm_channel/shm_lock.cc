@@ -93,11 +93,15 @@ ShmLock::Reach ShmLock::reach_held() {
   if (const LockPlace* place = this->place()) [[likely]] {
     reach.place = place;
     reach.hands = cached_lock_hands(*place);
-    if (reach.hands != nullptr) [[likely]]
+    const bool look = reach.hands != nullptr && ++reach.hands->uses % kUsesPerLook == 0;
+    if (reach.hands != nullptr && !look) [[likely]] {
       return reach;
+    }
   }
   std::lock_guard lock(mutex_);
   reach.place = places_.back().get();
+  // What was lost with the session is told by the words; the next acquire attaches anew.
+  if (reach.hands != nullptr && !reach.place->home->session->look().ok()) place_.store(nullptr);
   if (!reach.place->home->session->ended()) {
     reach.status = make_lock_hands(*reach.place->home, &reach.hands);
   } else {

@@ -112,14 +112,13 @@ Status make_lock_hands(LockHome& home, LockHands** out) {
     auto* header = static_cast<shm::SessionHeader*>(home.session->page()->mapping.base());
     actor.waits_told = &header->waits_told;
     actor.doorbell_fd = home.session->doorbell();
-    fresh->hands.holder = actor.holder();
     actor.look = look;
     actor.look_context = fresh.get();
     tenant = fresh.get();
     *seat.tenant = std::move(fresh);
   }
   t_lock_hands[home.key % kLockHandsCached] = {
-      .key = home.key, .generation = home.generation, .hands = &tenant->hands};
+      .key = home.key, .hands = &tenant->hands, .holder = tenant->hands.actor.holder()};
   *out = &tenant->hands;
   return {};
 }

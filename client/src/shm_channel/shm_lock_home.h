@@ -52,23 +52,22 @@ struct LockHome : std::enable_shared_from_this<LockHome> {
 // A thread's hands on the locks of one session.
 struct LockHands {
   shm::LockActor actor;
-  std::uint32_t holder = 0;  // Of the actor.
-  std::uint32_t held = 0;    // Grants not released by this thread; wraps, a hint when it ends.
+  std::uint32_t held = 0;  // Grants not released by this thread; wraps, a hint when it ends.
   std::uint32_t uses = 0;
   bool look_failed = false;  // The last wait was given up because of the connection.
 };
 
-struct LockHandsEntry {
+struct alignas(32) LockHandsEntry {
   std::uint64_t key = 0;
-  std::uint64_t generation = 0;
   LockHands* hands = nullptr;
+  std::uint64_t holder = 0;  // Of the hands' actor.
 };
 
 // An operation in so many looks whether the session still is one.
 inline constexpr std::uint32_t kUsesPerLook = 4096;
 
 inline constexpr std::size_t kLockHandsCached = 2;
-// As t_hands (attachment.h): 48 bytes.
+// As t_hands (attachment.h): 64 bytes.
 extern thread_local constinit LockHandsEntry t_lock_hands[kLockHandsCached]
     __attribute__((tls_model("initial-exec")));
 

@@ -126,6 +126,7 @@ Result<std::unique_ptr<LockPlace>> ShmChannel::attach_lock(std::string_view name
   auto place = std::make_unique<LockPlace>();
   place->key = (*home)->key;
   place->generation = (*home)->generation;
+  place->generation_now = g_generation_page.load(std::memory_order_acquire);
   place->kind = static_cast<shm::LockKind>(opened.lock.lock_kind);
   const bool plain = place->kind == shm::LockKind::kMutex || place->kind == shm::LockKind::kRlock ||
                      place->kind == shm::LockKind::kCondition;
@@ -187,6 +188,14 @@ Result<std::string> ShmChannel::lock_report(LockReport which) {
   static constexpr const char* kWhat[] = {"deadlocks", "graph", "orders"};
   const nlohmann::json arguments{{"do", kWhat[static_cast<std::size_t>(which)]}};
   return call(local::CallMethod::kLockDo, arguments.dump());
+}
+
+Status ShmChannel::force_release(SyncKind kind, std::string_view name, std::uint16_t session) {
+  const nlohmann::json arguments{{"do", "force_release"},
+                                 {"kind", noun_of(kind)},
+                                 {"name", name},
+                                 {"session", session}};
+  return call(local::CallMethod::kLockDo, arguments.dump()).status();
 }
 
 Status ShmChannel::lock_do(SyncKind kind, std::string_view name, const char* what) {
