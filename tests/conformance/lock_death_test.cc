@@ -165,6 +165,55 @@ TYPED_TEST(LockDeathTest, KilledAtRandomNothingIsLost) {
   munmap(memory, sizeof(Shared));
 }
 
+class LockDaemonTest : public DaemonFixture {
+ protected:
+  Client connect() {
+    return Client::connect({.runtime_dir = runtime_dir(), .plane = Plane::kShm, .timeout = 1s})
+        .value();
+  }
+};
+
+TEST_F(LockDaemonTest, ABrokerThatDiesTakesNoLockWithIt) {
+  Client client = connect();
+  Lock lock = client.lock("ledger").value();
+  const Grant grant = lock.acquire().value();
+  std::thread waiter([&] {
+    const Grant next = lock.acquire_for(15s).value();
+    EXPECT_EQ(next.token, grant.token + 1);
+    EXPECT_FALSE(next.abandoned);
+    EXPECT_TRUE(lock.release().ok());
+  });
+  daemon().kill_broker();
+  EXPECT_TRUE(lock.locked().value());
+  EXPECT_EQ(lock.info()->holders.size(), 1u);
+  EXPECT_TRUE(lock.release().ok());
+  waiter.join();
+  EXPECT_EQ(client.lock("ledger")->token().value(), grant.token + 1);
+}
+
+TEST_F(LockDaemonTest, NobodyWaitsForADaemonThatIsGone) {
+  Client client = connect();
+  Lock lock = client.lock("ledger").value();
+  Event event = client.event("go").value();
+  Condition condition = client.condition("changed").value();
+  ASSERT_TRUE(lock.acquire().ok());
+  Status of_lock, of_event, of_condition;
+  std::thread first([&] { of_lock = lock.acquire().status(); });
+  std::thread second([&] { of_event = event.wait(); });
+  std::thread third([&] {
+    EXPECT_TRUE(condition.acquire().ok());
+    of_condition = condition.wait();
+  });
+  std::this_thread::sleep_for(100ms);
+  daemon().kill_all();
+  first.join();
+  second.join();
+  third.join();
+  EXPECT_TRUE(of_lock.is(Reason::kDaemonUnreachable)) << of_lock.to_string();
+  EXPECT_TRUE(of_event.is(Reason::kDaemonUnreachable)) << of_event.to_string();
+  EXPECT_TRUE(of_condition.is(Reason::kDaemonUnreachable)) << of_condition.to_string();
+}
+
 class TicketSellerTest : public DaemonFixture {
  protected:
   // The last line that the example prints.

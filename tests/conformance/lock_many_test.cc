@@ -1,5 +1,9 @@
 // acquire_many: all or none, and never a circle.
+#include <unistd.h>
+
 #include <array>
+#include <atomic>
+#include <string>
 #include <vector>
 
 #include "tests/conformance/lock_suite.h"
@@ -67,6 +71,35 @@ TYPED_TEST(LockManyTest, InAnyOrderNobodyWaitsForEver) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(count, 900);
+}
+
+TYPED_TEST(LockManyTest, ACircleOfPlainAcquiresIsBroken) {
+  Lock a = this->at("/a"), b = this->at("/b");
+  std::atomic<int> holding{0}, broken{0};
+  const auto cross = [&](Lock& first, Lock& second) {
+    ASSERT_TRUE(first.acquire().ok());
+    ++holding;
+    while (holding < 2) std::this_thread::sleep_for(1ms);
+    auto grant = second.acquire_for(10s);
+    if (!grant) {
+      ++broken;
+      const std::string text = grant.status().to_string();
+      EXPECT_TRUE(grant.status().is(Reason::kDeadlockDetected)) << text;
+      EXPECT_NE(text.find(this->name("/a")), std::string::npos) << text;
+      EXPECT_NE(text.find(this->name("/b")), std::string::npos) << text;
+      EXPECT_NE(text.find("pid " + std::to_string(getpid())), std::string::npos) << text;
+    } else {
+      EXPECT_TRUE(second.release().ok());
+    }
+    EXPECT_TRUE(first.release().ok());
+  };
+  std::thread one([&] { cross(a, b); });
+  std::thread other([&] { cross(b, a); });
+  one.join();
+  other.join();
+  EXPECT_EQ(broken.load(), 1);
+  const std::string report = this->client().lock_report(LockReport::kDeadlocks).value();
+  EXPECT_NE(report.find(this->name("/a")), std::string::npos) << report;
 }
 
 TYPED_TEST(LockManyTest, RefusesWhatCannotBe) {
