@@ -114,6 +114,10 @@ class HEDDLE_API Channel {
     return Reason::kUnsupported;
   }
   virtual Result<LockInfo> lock_info(SyncKind, std::string_view) { return Reason::kUnsupported; }
+  // From one session, or whoever holds it: 0.
+  virtual Status force_release(SyncKind, std::string_view, std::uint16_t) {
+    return Reason::kUnsupported;
+  }
   virtual Result<std::string> lock_report(LockReport) { return Reason::kUnsupported; }
 };
 

@@ -111,6 +111,12 @@ Result<LockInfo> Client::lock_info(SyncKind kind, std::string_view name) {
   return channel_->lock_info(kind, name);
 }
 
+Status Client::force_release(SyncKind kind, std::string_view name, std::uint16_t session) {
+  if (!channel_) return not_connected();
+  if (Status bad = check_name(name); !bad.ok()) return bad;
+  return channel_->force_release(kind, name, session);
+}
+
 Result<std::string> Client::lock_report(LockReport which) {
   if (!channel_) return not_connected();
   return channel_->lock_report(which);

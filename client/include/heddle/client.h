@@ -104,6 +104,9 @@ class HEDDLE_API Client {
   Result<std::vector<LockInfo>> locks(SyncKind kind, std::string_view prefix = {});
   // One of them with holders and waiters, without opening it. NOT_FOUND.
   Result<LockInfo> lock_info(SyncKind kind, std::string_view name);
+  // Lock::force_release and Semaphore::force_release without opening it, and from one session alone
+  // (SessionInfo::owner) if that is not 0. NOT_FOUND; DENIED; LEASE_LOST when nobody holds it.
+  Status force_release(SyncKind kind, std::string_view name, std::uint16_t session = 0);
   // JSON text; see LockReport.
   Result<std::string> lock_report(LockReport which);
 

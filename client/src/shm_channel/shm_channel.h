@@ -38,6 +38,7 @@ class ShmChannel final : public Channel, public std::enable_shared_from_this<Shm
   Status delete_lock(SyncKind kind, std::string_view name) override;
   Result<std::vector<LockInfo>> locks(SyncKind kind, std::string_view prefix) override;
   Result<LockInfo> lock_info(SyncKind kind, std::string_view name) override;
+  Status force_release(SyncKind kind, std::string_view name, std::uint16_t session) override;
   Result<std::string> lock_report(LockReport which) override;
 
   // Asks the broker for the queue's memory and maps it, in this process's session.
