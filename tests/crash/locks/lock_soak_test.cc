@@ -79,7 +79,13 @@ class Worker {
 
   void entered_alone(int i, const Grant& grant) {
     if (shared_->inside[i].fetch_or(bits(me_, kWriter)) != 0) complain(__LINE__);
-    if (grant.token <= shared_->token[i].exchange(grant.token)) complain(__LINE__);
+    const uint64_t before = shared_->token[i].exchange(grant.token);
+    if (grant.token <= before) {
+      std::fprintf(stderr, "lock %d: token %llx after %llx\n", i,
+                   static_cast<unsigned long long>(grant.token),
+                   static_cast<unsigned long long>(before));
+      complain(__LINE__);
+    }
     if (grant.abandoned) shared_->told[i].fetch_add(1);
     shared_->told_at[i].store(grant.token);
   }
@@ -106,7 +112,8 @@ class Worker {
       leave(i, kWriter);
       if (random_() % 2 == 0) lock.notify(a_, 1);
       Grant back;
-      (void)lock.wait(a_, lock, monotonic_ns() + 300'000, &back);
+      const LockOutcome outcome = lock.wait(a_, lock, monotonic_ns() + 300'000, &back);
+      if (outcome != LockOutcome::kOk && outcome != LockOutcome::kTimedOut) complain(__LINE__);
       entered_alone(i, back);
     }
     if (twice && lock.release(a_) != LockOutcome::kOk) complain(__LINE__);
@@ -165,8 +172,11 @@ class Worker {
 class Soak : public ::testing::Test {
  protected:
   void start(int i) {
+    owner_[i] = 0;
+    do {
+      next_owner_ = static_cast<uint16_t>(next_owner_ % kNumbers + 1);
+    } while (std::find(owner_, owner_ + kWorkers, next_owner_) != owner_ + kWorkers);
     owner_[i] = next_owner_;
-    next_owner_ = static_cast<uint16_t>(next_owner_ % kNumbers + 1);
     const pid_t parent = getpid();
     pid_[i] = fork();
     if (pid_[i] != 0) return;
