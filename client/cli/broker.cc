@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "client/cli/arguments.h"
+#include "client/cli/lock_words.h"
 #include "client/cli/terminal.h"
 #include "client/cli/verbs.h"
 
@@ -106,7 +107,7 @@ int list_sessions(const Invocation& run) {
   return kExitOk;
 }
 
-// Every object of every kind there is; queues so far.
+// Every object of every kind there is.
 int list_objects(const Invocation& run, const std::string& prefix) {
   auto client = run.connect();
   if (!client) return run.fail(client.status());
@@ -123,9 +124,23 @@ int list_objects(const Invocation& run, const std::string& prefix) {
                counted(info.counts.unfinished, "message") +
                    (info.counts.closed ? ", closed" : "")});
   }
+  for (const SyncKind kind : {SyncKind::kLock, SyncKind::kSemaphore, SyncKind::kCondition,
+                              SyncKind::kEvent, SyncKind::kBarrier}) {
+    auto locks = client->locks(kind, prefix);
+    if (locks.status().is(Reason::kUnsupported)) break;  // on this plane
+    if (!locks) return run.fail(locks.status());
+    for (const LockInfo& info : *locks) {
+      rows.push_back({{"kind", noun_of(kind)},
+                      {"name", info.name},
+                      {"owner_uid", info.owner_uid},
+                      {"attached", info.attached}});
+      table.add({noun_of(kind), info.name, std::to_string(info.owner_uid),
+                 std::to_string(info.attached), variant_of(info)});
+    }
+  }
   if (run.json) {
     run.print({{"objects", rows}});
-  } else if (!queues->empty()) {
+  } else if (!rows.empty()) {
     table.print();
   } else {
     run.remark(prefix.empty() ? "there is nothing yet; heddle queue create NAME makes a queue"

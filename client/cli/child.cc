@@ -42,17 +42,52 @@ std::vector<char*> pointers_to(const std::vector<std::string>& words) {
 
 // In the child, which shares our memory until it has become the command: system calls only.
 [[noreturn]] void become(char* const* command, char* const* environment, int stdin_fd,
-                         const sigset_t& mask, pid_t parent, volatile int* error) {
+                         bool own_group, const sigset_t& mask, pid_t parent, volatile int* error) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   // The parent may have died before the line above; then nobody would send that signal.
   if (::getppid() != parent) ::_exit(1);
-  ::setpgid(0, 0);
-  ::dup2(stdin_fd, STDIN_FILENO);
+  if (own_group) ::setpgid(0, 0);
+  if (stdin_fd >= 0) ::dup2(stdin_fd, STDIN_FILENO);
   ::signal(SIGPIPE, SIG_DFL);
   ::sigprocmask(SIG_SETMASK, &mask, nullptr);
   ::execvpe(command[0], command, environment);
   *error = errno;
   ::_exit(127);
+}
+
+// Whether one of `settings` has the name of `entry`, "NAME=value".
+bool replaced(std::string_view entry, const std::vector<std::string>& settings) {
+  const std::string_view name = entry.substr(0, entry.find('=') + 1);
+  for (const std::string& setting : settings) {
+    if (setting.starts_with(name)) return true;
+  }
+  return false;
+}
+
+// `stdin_fd` -1: ours.
+Spawn start(const std::vector<std::string>& command, const std::vector<std::string>& environment,
+            int stdin_fd, bool own_group, const sigset_t& mask) {
+  std::vector<char*> words = pointers_to(command);
+  words.push_back(nullptr);
+  std::vector<char*> settings = pointers_to(environment);
+  for (char** each = environ; *each != nullptr; ++each) {
+    if (!replaced(*each, environment)) settings.push_back(*each);
+  }
+  settings.push_back(nullptr);
+  const pid_t parent = ::getpid();
+  volatile int error = 0;
+  // Not fork: this process has threads and maps queues; vfork copies nothing and stops only us.
+  const pid_t pid = ::vfork();
+  if (pid == 0) {
+    become(words.data(), settings.data(), stdin_fd, own_group, mask, parent, &error);
+  }
+  if (pid < 0) return {.error = errno};
+  if (error != 0) {
+    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    return {.error = error};
+  }
+  return {.pid = pid};
 }
 
 }  // namespace
@@ -61,25 +96,15 @@ Spawn spawn(const std::vector<std::string>& command, const std::vector<std::stri
             std::string_view body, const sigset_t& mask) {
   const int fd = file_of(body);
   if (fd < 0) return {.error = errno};
-  std::vector<char*> words = pointers_to(command);
-  words.push_back(nullptr);
-  std::vector<char*> settings = pointers_to(environment);
-  for (char** each = environ; *each != nullptr; ++each) settings.push_back(*each);
-  settings.push_back(nullptr);
-  const pid_t parent = ::getpid();
-  volatile int error = 0;
-  // Not fork: this process has threads and maps queues; vfork copies nothing and stops only us.
-  const pid_t pid = ::vfork();
-  if (pid == 0) become(words.data(), settings.data(), fd, mask, parent, &error);
-  const int vfork_error = errno;
+  const Spawn child = start(command, environment, fd, true, mask);
   ::close(fd);
-  if (pid < 0) return {.error = vfork_error};
-  if (error != 0) {
-    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
-    }
-    return {.error = error};
-  }
-  return {.pid = pid};
+  return child;
+}
+
+Spawn spawn_here(const std::vector<std::string>& command,
+                 const std::vector<std::string>& environment, bool own_group,
+                 const sigset_t& mask) {
+  return start(command, environment, -1, own_group, mask);
 }
 
 }  // namespace heddle::cli

@@ -1,4 +1,4 @@
-// A child process that gets one message on stdin and dies with this process.
+// A child process that dies with this process.
 #ifndef HEDDLE_CLIENT_CLI_CHILD_H_
 #define HEDDLE_CLIENT_CLI_CHILD_H_
 
@@ -22,6 +22,10 @@ struct Spawn {
 // The calling thread must outlive the child: the kernel kills the child when it ends.
 Spawn spawn(const std::vector<std::string>& command, const std::vector<std::string>& environment,
             std::string_view body, const sigset_t& mask);
+// The same with our own stdin. `environment` takes the place of what ours has under these names. In
+// our process group unless it is to have its own.
+Spawn spawn_here(const std::vector<std::string>& command,
+                 const std::vector<std::string>& environment, bool own_group, const sigset_t& mask);
 
 }  // namespace heddle::cli
 

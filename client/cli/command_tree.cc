@@ -38,7 +38,9 @@ VerbFacts facts_of_one(const CLI::App& app, const std::string& path) {
     }
     const std::string name = option->get_name(true);
     const bool many = option->get_items_expected_max() > 1;
-    if (facts.usage.empty() && name == "NAME" && path != "queue create") facts.takes_queue = true;
+    if (facts.usage.empty() && name == "NAME" && !path.ends_with(" create")) {
+      facts.names_of = path.substr(0, path.find(' '));
+    }
     if (facts.usage.empty() && !option->get_type_name().empty()) {
       facts.words = split(option->get_type_name(), '|');
     }
@@ -46,7 +48,7 @@ VerbFacts facts_of_one(const CLI::App& app, const std::string& path) {
     facts.usage += option->get_required() ? name : "[" + name + "]";
     if (many) facts.usage += "...";
   }
-  if (path == "queue work") facts.usage += " -- COMMAND [ARGUMENT...]";
+  if (runs_command(path)) facts.usage += " -- COMMAND [ARGUMENT...]";
   return facts;
 }
 
@@ -61,6 +63,10 @@ void collect(const CLI::App& app, const std::string& path, std::vector<VerbFacts
 }
 
 }  // namespace
+
+bool runs_command(const std::string& path) {
+  return path == "queue work" || path == "lock run" || path == "lock elect" || path == "sem run";
+}
 
 std::vector<VerbFacts> facts_of(const CLI::App& root) {
   std::vector<VerbFacts> all;

@@ -23,10 +23,12 @@ struct VerbFacts {
   std::string usage;  // "NAME BODY"
   std::vector<OptionFacts> options;
   std::vector<std::string> verbs;  // of a noun
-  bool takes_queue = false;        // its first argument is a queue that is there
+  std::string names_of;            // the noun, if its first argument is one that is there
   std::vector<std::string> words;  // what its first argument may be
 };
 
+// Whether the verb at `path` ("queue work") runs what stands after "--".
+bool runs_command(const std::string& path);
 // Every noun and verb but the hidden ones, the whole command (path "") first.
 std::vector<VerbFacts> facts_of(const CLI::App& root);
 

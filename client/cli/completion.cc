@@ -80,9 +80,11 @@ void zsh_verb(const VerbFacts& facts, std::string& out) {
     out += "  esac\n}\n\n";
     return;
   }
-  if (facts.takes_queue) out += " \\\n    '1:queue:_heddle_queues'";
+  if (!facts.names_of.empty()) {
+    out += " \\\n    '1:" + facts.names_of + ":_heddle_names " + facts.names_of + "'";
+  }
   if (!facts.words.empty()) out += " \\\n    '1: :(" + joined(facts.words) + ")'";
-  if (facts.path == "queue work") out += " \\\n    '*::command:_normal'";
+  if (runs_command(facts.path)) out += " \\\n    '*::command:_normal'";
   out += "\n}\n\n";
 }
 
@@ -101,7 +103,7 @@ std::string bash_completion(const CLI::App& root) {
       "# bash completion for heddle; made by `heddle completion bash`\n"
       "_heddle() {\n"
       "  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}\n"
-      "  local path='' names=0 i flags='' values='' verbs='' queues=0\n"
+      "  local path='' names=0 i flags='' values='' verbs='' noun=''\n"
       "  COMPREPLY=()\n"
       "  for ((i = 1; i < COMP_CWORD; i++)); do\n"
       "    case ${COMP_WORDS[i]} in\n"
@@ -127,7 +129,7 @@ std::string bash_completion(const CLI::App& root) {
              shell_quoted(joined(flags_of(facts))) + "\n";
     if (!facts.verbs.empty()) cases += "      verbs=" + shell_quoted(joined(facts.verbs)) + "\n";
     if (!facts.words.empty()) cases += "      verbs=" + shell_quoted(joined(facts.words)) + "\n";
-    if (facts.takes_queue) cases += "      queues=1\n";
+    if (!facts.names_of.empty()) cases += "      noun=" + facts.names_of + "\n";
     std::string values;
     for (const OptionFacts& option : facts.options) {
       if (option.choices.empty()) continue;
@@ -155,8 +157,8 @@ std::string bash_completion(const CLI::App& root) {
       "    COMPREPLY=($(compgen -W \"$flags\" -- \"$word\"))\n"
       "  elif ((names == 0)) && [[ -n $verbs ]]; then\n"
       "    COMPREPLY=($(compgen -W \"$verbs\" -- \"$word\"))\n"
-      "  elif ((queues && names == 0)); then\n"
-      "    COMPREPLY=($(compgen -W \"$(heddle queue ls --names 2>/dev/null)\" -- \"$word\"))\n"
+      "  elif [[ -n $noun ]] && ((names == 0)); then\n"
+      "    COMPREPLY=($(compgen -W \"$(heddle $noun ls --names 2>/dev/null)\" -- \"$word\"))\n"
       "  fi\n"
       "}\n"
       "complete -F _heddle heddle\n";
@@ -166,10 +168,10 @@ std::string bash_completion(const CLI::App& root) {
 std::string zsh_completion(const CLI::App& root) {
   std::string out =
       "#compdef heddle\n# zsh completion for heddle; made by `heddle completion zsh`\n\n"
-      "_heddle_queues() {\n"
-      "  local -a queues\n"
-      "  queues=(${(f)\"$(heddle queue ls --names 2>/dev/null)\"})\n"
-      "  compadd -a queues\n"
+      "_heddle_names() {\n"
+      "  local -a found\n"
+      "  found=(${(f)\"$(heddle $1 ls --names 2>/dev/null)\"})\n"
+      "  compadd -a found\n"
       "}\n\n";
   for (const VerbFacts& facts : facts_of(root)) zsh_verb(facts, out);
   return out + "if [[ $funcstack[1] == _heddle ]]; then\n  _heddle \"$@\"\nelse\n"
@@ -194,7 +196,9 @@ std::string fish_completion(const CLI::App& root) {
     const std::string at = "complete -c heddle -n " + shell_quoted("__heddle_at " + facts.path);
     for (const std::string& verb : facts.verbs) out += at + " -a " + verb + "\n";
     for (const std::string& word : facts.words) out += at + " -a " + word + "\n";
-    if (facts.takes_queue) out += at + " -a '(heddle queue ls --names 2>/dev/null)'\n";
+    if (!facts.names_of.empty()) {
+      out += at + " -a '(heddle " + facts.names_of + " ls --names 2>/dev/null)'\n";
+    }
     for (const OptionFacts& option : facts.options) {
       if (option.everywhere && !facts.path.empty()) continue;
       out += "complete -c heddle";

@@ -83,7 +83,8 @@ int Invocation::fail(const Status& status, const Json& more) const {
 }
 
 int Invocation::fail(const Status& status, const std::string& message, const Json& more) const {
-  const int exit_code = reason_info(status.reason()).exit_code;
+  int exit_code = reason_info(status.reason()).exit_code;
+  if (passes_status) exit_code = exit_code == kExitTimedOut ? kExitNotAcquired : kExitNotRun;
   if (json) {
     Json error = error_json(status, message);
     error.update(more);

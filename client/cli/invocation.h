@@ -23,6 +23,8 @@ inline constexpr int kExitError = 1;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitPartial = 3;
 inline constexpr int kExitTimedOut = 5;
+inline constexpr int kExitNotAcquired = 124;
+inline constexpr int kExitNotRun = 125;
 inline constexpr int kExitCannotRun = 126;
 inline constexpr int kExitNotFoundToRun = 127;
 
@@ -35,6 +37,8 @@ struct Invocation {
   // What stands after "--", for the verbs that run a command.
   std::vector<std::string> command;
   bool has_command = false;
+  // The exit status is the command's: failures of our own end with 125, not acquired in time 124.
+  bool passes_status = false;
   // Set by the verb that was chosen; gives the exit status.
   std::function<int()> action;
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "client/cli/arguments.h"
+#include "client/cli/command_tree.h"
 #include "client/cli/invocation.h"
 #include "client/cli/terminal.h"
 #include "client/cli/verbs.h"
@@ -20,7 +21,8 @@ constexpr char kExitCodes[] =
     "  one the command waits for ever.\n"
     "Exit status: 0 ok, 1 error, 2 usage, 3 partial, 4 not found, 5 empty or timed out,\n"
     "  6 end of stream, 7 full, 8 lease lost, 9 denied, 10 no daemon, 11 closed,\n"
-    "  12 producer died, 13 exists with other options, 130 interrupted.\n"
+    "  12 producer or peer died, 13 exists with other options, 14 aborted, 130 interrupted;\n"
+    "  of lock run, lock elect and sem run: the command's own, 124 not acquired, 125 failed.\n"
     "More: man heddle, heddle NOUN --help, heddle NOUN VERB --help.";
 
 void add_common_everywhere(CLI::App& app, Invocation& run) {
@@ -37,15 +39,26 @@ void add_everything(CLI::App& root, Invocation& run) {
   form->label("REQUIRED", "");
   root.footer(kExitCodes);
   root.require_subcommand(1);
-  CLI::App* queue = root.add_subcommand("queue", "Named queues: put, get, look, manage");
-  queue->group("Nouns")->require_subcommand(1);
-  queue->footer("heddle queue VERB --help tells more, with examples.");
+  const auto noun = [&root](const std::string& name, const std::string& what) {
+    CLI::App* app = root.add_subcommand(name, what);
+    app->group("Nouns")->require_subcommand(1);
+    app->footer("heddle " + name + " VERB --help tells more, with examples.");
+    return app;
+  };
+  CLI::App* queue = noun("queue", "Named queues: put, get, look, manage");
   add_queue_manage(*queue, run);
   add_queue_put(*queue, run);
   add_queue_get(*queue, run);
   add_queue_settle(*queue, run);
   add_queue_look(*queue, run);
   add_queue_work(*queue, run);
+  CLI::App* lock = noun("lock", "Named locks: run a command under one, look, manage");
+  add_lock_run(*lock, run);
+  add_lock_manage(*lock, run);
+  add_lock_graph(*lock, run);
+  add_sem(*noun("sem", "Named semaphores: so many at once"), run);
+  add_event(*noun("event", "Named events: flags to wait for"), run);
+  add_barrier(*noun("barrier", "Named barriers: wait for each other"), run);
   add_broker(root, run);
   add_completion(root, run);
   add_common_everywhere(root, run);
@@ -109,11 +122,11 @@ int end_parse(CLI::App& root, const Invocation& run, const CLI::ParseError& erro
 std::vector<std::string> arguments_of(int argc, char** argv, Invocation& run) {
   std::vector<std::string> arguments(argv + 1, argv + argc);
   const auto end = std::find(arguments.begin(), arguments.end(), "--");
-  const auto option = [](const std::string& word) { return word.starts_with("-"); };
-  auto noun = std::find(arguments.begin(), end, "queue");
-  const auto verb = noun == end ? end : std::find_if_not(noun + 1, end, option);
-  const bool runs = verb != end && *verb == "work";
-  if (runs && end != arguments.end()) {
+  const std::vector<std::string> words(arguments.begin(), end);
+  const std::string noun = word_after("heddle", words);
+  const std::string path = noun + " " + word_after("heddle " + noun, words);
+  run.passes_status = runs_command(path) && path != "queue work";
+  if (runs_command(path) && end != arguments.end()) {
     run.command.assign(end + 1, arguments.end());
     run.has_command = true;
     arguments.erase(end, arguments.end());
@@ -122,7 +135,7 @@ std::vector<std::string> arguments_of(int argc, char** argv, Invocation& run) {
 }
 
 int run_command(int argc, char** argv) {
-  CLI::App root("heddle: queues that any process on this machine can share", "heddle");
+  CLI::App root("heddle: queues and locks that any process on this machine can share", "heddle");
   Invocation run;
   add_everything(root, run);
   const std::vector<std::string> arguments = arguments_of(argc, argv, run);

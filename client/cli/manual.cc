@@ -12,7 +12,7 @@ namespace {
 constexpr char kHead[] = R"(.\" Made by `heddle manual`; do not edit.
 .TH HEDDLE 1 "" "heddle" "User Commands"
 .SH NAME
-heddle \- queues that any process on this machine can share
+heddle \- queues and locks that any process on this machine can share
 .SH SYNOPSIS
 .B heddle
 .I NOUN VERB NAME
@@ -52,6 +52,15 @@ body and is for
 .BR ack ", " nack ", " bury " and " extend .
 Unless one of them comes in time, the message goes back, counted as a failed delivery. Such leases
 are held by the daemon over gRPC, whatever the plane of other commands.
+.SS Locks
+A lock is held by a process and goes with it, however it ends: nothing has to be cleaned up after a
+kill. The next owner is told
+.RB ( HEDDLE_LOCK_ABANDONED ,
+a line on standard error) that the last one died at work. Each exclusive grant has a token larger
+than all before; who is late has a smaller one. The daemon looks for circles of waits and ends them
+at one of the waiters:
+.B heddle lock deadlocks
+shows them.
 .SS JSON
 With
 .B \-\-json
@@ -144,8 +153,10 @@ std::string exit_status() {
   reasons[1] = "Any other failure: " + reasons[1];
   reasons[2] = "Wrong usage: " + reasons[2];
   reasons[3] = "Partly done: some lines put, some leases settled, some messages buried";
-  reasons[126] = "The command of heddle queue work cannot be run";
-  reasons[127] = "The command of heddle queue work is not there";
+  reasons[124] = "heddle lock run, lock elect, sem run: not acquired in time";
+  reasons[125] = "heddle lock run, lock elect, sem run: any other failure of their own";
+  reasons[126] = "The command after -- cannot be run";
+  reasons[127] = "The command after -- is not there";
   for (const auto& [code, text] : reasons) {
     out += ".TP\n" + std::to_string(code) + "\n" + roff(text) + ".\n";
   }

@@ -109,13 +109,15 @@ void add_create(CLI::App& queue, Invocation& run) {
                             "heddle queue create jobs\n"
                             "heddle queue create jobs --max-len 1000 --overflow reject\n"
                             "heddle queue create shared --mode 0660 --group staff\n"
-                            "name=$(heddle queue create --anonymous)");
+                            "name=$(heddle queue create --anonymous)\n"
+                            "\n"
+                            "An attached or anonymous queue lives a minute at least, so that\n"
+                            "others can open it.");
   CLI::Option* name =
       add_name(*verb, given->name, "Name: 1-200 of A-Z a-z 0-9 . _ / -; ~/x is your own");
   name->required(false);
   verb->add_flag("--anonymous", given->anonymous,
-                 "Print a name that the broker chooses; the queue goes with the last that has it "
-                 "open, a minute from now at the earliest")
+                 "Print a name that the broker chooses; goes when nobody has it open")
       ->excludes(name);
   add_count(*verb, "--max-len", given->options.max_len, 1, UINT64_MAX,
            "Messages it holds, leased ones left out (default 1000000)");
@@ -132,8 +134,7 @@ void add_create(CLI::App& queue, Invocation& run) {
   add_choice(*verb, "--on-producer-death", given->on_producer_death, {"wait", "close", "error"},
              "What the death of a registered producer does (wait: nothing)");
   add_choice(*verb, "--lifetime", given->lifetime, {"kept", "attached"},
-             "kept: until deleted; attached: until the last that has it open is gone, a minute "
-             "from now at the earliest (kept; attached with --anonymous)");
+             "Until deleted, or until nobody has it open (kept)");
   verb->add_option("--mode", given->mode,
                    "Permission bits, octal; r shows, w puts and takes (0600)")
       ->type_name("MODE")

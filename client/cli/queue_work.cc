@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "client/cli/arguments.h"
+#include "client/cli/lock_runner.h"
 #include "client/cli/terminal.h"
 #include "client/cli/verbs.h"
 #include "client/cli/work_crew.h"
@@ -108,14 +109,7 @@ void add_queue_work(CLI::App& queue, Invocation& run) {
       "Exit 0: done. Exit 75: back to its place, not counted. Anything else, or a signal: a\n"
       "failed delivery; again after 100ms, then 200ms, 400ms ... 30s, until --max-deliveries.\n"
       "SIGTERM and SIGINT: what runs is finished; the second time it is ended.");
-  verb->formatter_fn([](const CLI::App* app, std::string name, CLI::AppFormatMode mode) {
-    std::string help = CLI::Formatter().make_help(app, std::move(name), mode);
-    const std::string usage = "[OPTIONS] NAME";
-    if (const auto at = help.find(usage); at != std::string::npos) {
-      help.insert(at + usage.size(), " -- COMMAND [ARGUMENT...]");
-    }
-    return help;
-  });
+  show_command(*verb);
   add_name(*verb, given->name);
   add_count(*verb, "-P,--parallel", given->parallel, 1, 256, "Commands at once (1)");
   add_count(*verb, "-n,--max", given->max, 1, UINT64_MAX, "Stop after so many messages (never)");

@@ -1,16 +1,16 @@
 # bash completion for heddle; made by `heddle completion bash`
 _heddle() {
   local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
-  local path='' names=0 i flags='' values='' verbs='' queues=0
+  local path='' names=0 i flags='' values='' verbs='' noun=''
   COMPREPLY=()
   for ((i = 1; i < COMP_CWORD; i++)); do
     case ${COMP_WORDS[i]} in
       --) return ;;
-      --runtime-dir|--address|--plane|--max-len|--max-bytes|--max-msg-bytes|--max-leases|--max-deliveries|--overflow|--eos|--on-producer-death|--mode|--group|--state|-n|--max|--kind|-t|--timeout|--ack|--lease|--body|--after|-P|--parallel) ((i++)) ;;
+      --runtime-dir|--address|--plane|--max-len|--max-bytes|--max-msg-bytes|--max-leases|--max-deliveries|--overflow|--eos|--on-producer-death|--lifetime|--mode|--group|--state|-n|--max|--kind|-t|--timeout|--ack|--lease|--body|--after|-P|--parallel|--on-death|--lock-delay|--session|--count|--permits|--parties) ((i++)) ;;
       -*) ;;
       *)
         case "$path ${COMP_WORDS[i]}" in
-          ' queue'|' queue create'|' queue ls'|' queue info'|' queue purge'|' queue kick'|' queue delete'|' queue shutdown'|' queue reopen'|' queue put'|' queue get'|' queue ack'|' queue nack'|' queue bury'|' queue extend'|' queue peek'|' queue browse'|' queue who'|' queue join'|' queue work'|' ping'|' status'|' ls'|' session'|' session ls'|' version'|' completion') path="$path ${COMP_WORDS[i]}" ;;
+          ' queue'|' queue create'|' queue ls'|' queue info'|' queue purge'|' queue kick'|' queue delete'|' queue shutdown'|' queue reopen'|' queue put'|' queue get'|' queue ack'|' queue nack'|' queue bury'|' queue extend'|' queue peek'|' queue browse'|' queue who'|' queue join'|' queue work'|' lock'|' lock run'|' lock elect'|' lock acquire'|' lock release'|' lock create'|' lock ls'|' lock info'|' lock delete'|' lock who'|' lock waiters'|' lock force-release'|' lock repair'|' lock graph'|' lock deadlocks'|' lock orders'|' sem'|' sem create'|' sem run'|' sem acquire'|' sem release'|' sem ls'|' sem info'|' sem delete'|' sem who'|' sem waiters'|' sem force-release'|' event'|' event wait'|' event set'|' event clear'|' event create'|' event ls'|' event info'|' event delete'|' event waiters'|' barrier'|' barrier create'|' barrier wait'|' barrier abort'|' barrier reset'|' barrier ls'|' barrier info'|' barrier delete'|' barrier waiters'|' ping'|' status'|' ls'|' session'|' session ls'|' version'|' completion') path="$path ${COMP_WORDS[i]}" ;;
           *) ((names++)) ;;
         esac
         ;;
@@ -19,7 +19,7 @@ _heddle() {
   case $path in
     '')
       flags='-h --help --json -q --quiet --runtime-dir --address --plane --version'
-      verbs='queue ping status ls session version completion'
+      verbs='queue lock sem event barrier ping status ls session version completion'
       case $before in
         --plane) values='auto shm grpc' ;;
       esac
@@ -32,11 +32,12 @@ _heddle() {
       esac
       ;;
     ' queue create')
-      flags='--max-len --max-bytes --max-msg-bytes --max-leases --max-deliveries --overflow --eos --on-producer-death --mode --group --exclusive -h --help --json -q --quiet --runtime-dir --address --plane'
+      flags='--anonymous --max-len --max-bytes --max-msg-bytes --max-leases --max-deliveries --overflow --eos --on-producer-death --lifetime --mode --group --exclusive -h --help --json -q --quiet --runtime-dir --address --plane'
       case $before in
         --overflow) values='block reject drop_oldest' ;;
         --eos) values='manual last_producer' ;;
         --on-producer-death) values='wait close error' ;;
+        --lifetime) values='kept attached' ;;
         --plane) values='auto shm grpc' ;;
       esac
       ;;
@@ -48,14 +49,14 @@ _heddle() {
       ;;
     ' queue info')
       flags='-h --help --json -q --quiet --runtime-dir --address --plane'
-      queues=1
+      noun=queue
       case $before in
         --plane) values='auto shm grpc' ;;
       esac
       ;;
     ' queue purge')
       flags='--state -h --help --json -q --quiet --runtime-dir --address --plane'
-      queues=1
+      noun=queue
       case $before in
         --state) values='ready leased returned buried all' ;;
         --plane) values='auto shm grpc' ;;
@@ -63,35 +64,35 @@ _heddle() {
       ;;
     ' queue kick')
       flags='-n --max -h --help --json -q --quiet --runtime-dir --address --plane'
-      queues=1
+      noun=queue
       case $before in
         --plane) values='auto shm grpc' ;;
       esac
       ;;
     ' queue delete')
       flags='-h --help --json -q --quiet --runtime-dir --address --plane'
-      queues=1
+      noun=queue
       case $before in
         --plane) values='auto shm grpc' ;;
       esac
       ;;
     ' queue shutdown')
       flags='--immediate -h --help --json -q --quiet --runtime-dir --address --plane'
-      queues=1
+      noun=queue
       case $before in
         --plane) values='auto shm grpc' ;;
       esac
       ;;
     ' queue reopen')
       flags='-h --help --json -q --quiet --runtime-dir --address --plane'
-      queues=1
+      noun=queue
       case $before in
         --plane) values='auto shm grpc' ;;
       esac
       ;;
     ' queue put')
       flags='--lines --kind -t --timeout --producer -h --help --json -q --quiet --runtime-dir --address --plane'
-      queues=1
+      noun=queue
       case $before in
         --kind) values='data text json json_text' ;;
         --plane) values='auto shm grpc' ;;
@@ -99,7 +100,7 @@ _heddle() {
       ;;
     ' queue get')
       flags='-t --timeout -n --max -f --follow --raw --ack --lease -h --help --json -q --quiet --runtime-dir --address --plane'
-      queues=1
+      noun=queue
       case $before in
         --ack) values='auto manual' ;;
         --plane) values='auto shm grpc' ;;
@@ -107,42 +108,42 @@ _heddle() {
       ;;
     ' queue ack')
       flags='-h --help --json -q --quiet --runtime-dir --address --plane'
-      queues=1
+      noun=queue
       case $before in
         --plane) values='auto shm grpc' ;;
       esac
       ;;
     ' queue nack')
       flags='--uncounted -h --help --json -q --quiet --runtime-dir --address --plane'
-      queues=1
+      noun=queue
       case $before in
         --plane) values='auto shm grpc' ;;
       esac
       ;;
     ' queue bury')
       flags='-h --help --json -q --quiet --runtime-dir --address --plane'
-      queues=1
+      noun=queue
       case $before in
         --plane) values='auto shm grpc' ;;
       esac
       ;;
     ' queue extend')
       flags='--lease -h --help --json -q --quiet --runtime-dir --address --plane'
-      queues=1
+      noun=queue
       case $before in
         --plane) values='auto shm grpc' ;;
       esac
       ;;
     ' queue peek')
       flags='--raw --body -h --help --json -q --quiet --runtime-dir --address --plane'
-      queues=1
+      noun=queue
       case $before in
         --plane) values='auto shm grpc' ;;
       esac
       ;;
     ' queue browse')
       flags='--state --after -n --max --body -h --help --json -q --quiet --runtime-dir --address --plane'
-      queues=1
+      noun=queue
       case $before in
         --state) values='ready leased returned buried all' ;;
         --plane) values='auto shm grpc' ;;
@@ -150,21 +151,332 @@ _heddle() {
       ;;
     ' queue who')
       flags='-h --help --json -q --quiet --runtime-dir --address --plane'
-      queues=1
+      noun=queue
       case $before in
         --plane) values='auto shm grpc' ;;
       esac
       ;;
     ' queue join')
       flags='-t --timeout -h --help --json -q --quiet --runtime-dir --address --plane'
-      queues=1
+      noun=queue
       case $before in
         --plane) values='auto shm grpc' ;;
       esac
       ;;
     ' queue work')
       flags='-P --parallel -n --max --max-deliveries -t --timeout -h --help --json -q --quiet --runtime-dir --address --plane'
-      queues=1
+      noun=queue
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' lock')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      verbs='run elect acquire release create ls info delete who waiters force-release repair graph deadlocks orders'
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' lock run')
+      flags='-t --timeout --lifetime --shared -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=lock
+      case $before in
+        --lifetime) values='kept attached' ;;
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' lock elect')
+      flags='-t --timeout --lifetime -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=lock
+      case $before in
+        --lifetime) values='kept attached' ;;
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' lock acquire')
+      flags='-t --timeout --lifetime --shared --hold -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=lock
+      case $before in
+        --lifetime) values='kept attached' ;;
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' lock release')
+      flags='--any -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=lock
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' lock create')
+      flags='--kind --on-death --fair --lock-delay --mode --group --exclusive -h --help --json -q --quiet --runtime-dir --address --plane'
+      case $before in
+        --kind) values='mutex rlock rw' ;;
+        --on-death) values='flag silent poison' ;;
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' lock ls')
+      flags='--names -l --long -h --help --json -q --quiet --runtime-dir --address --plane'
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' lock info')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=lock
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' lock delete')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=lock
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' lock who')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=lock
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' lock waiters')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=lock
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' lock force-release')
+      flags='--session -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=lock
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' lock repair')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=lock
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' lock graph')
+      flags='--dot -h --help --json -q --quiet --runtime-dir --address --plane'
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' lock deadlocks')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' lock orders')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' sem')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      verbs='create run acquire release ls info delete who waiters force-release'
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' sem create')
+      flags='-n --count --counting --max --mode --group --exclusive -h --help --json -q --quiet --runtime-dir --address --plane'
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' sem run')
+      flags='-n --count --permits -t --timeout --lifetime -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=sem
+      case $before in
+        --lifetime) values='kept attached' ;;
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' sem acquire')
+      flags='-n --permits -t --timeout -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=sem
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' sem release')
+      flags='-n --permits -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=sem
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' sem ls')
+      flags='--names -l --long -h --help --json -q --quiet --runtime-dir --address --plane'
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' sem info')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=sem
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' sem delete')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=sem
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' sem who')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=sem
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' sem waiters')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=sem
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' sem force-release')
+      flags='--session -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=sem
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' event')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      verbs='wait set clear create ls info delete waiters'
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' event wait')
+      flags='-t --timeout -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=event
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' event set')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=event
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' event clear')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=event
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' event create')
+      flags='--mode --group --exclusive -h --help --json -q --quiet --runtime-dir --address --plane'
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' event ls')
+      flags='--names -l --long -h --help --json -q --quiet --runtime-dir --address --plane'
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' event info')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=event
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' event delete')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=event
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' event waiters')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=event
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' barrier')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      verbs='create wait abort reset ls info delete waiters'
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' barrier create')
+      flags='-n --parties --mode --group --exclusive -h --help --json -q --quiet --runtime-dir --address --plane'
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' barrier wait')
+      flags='-n --parties -t --timeout --lifetime -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=barrier
+      case $before in
+        --lifetime) values='kept attached' ;;
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' barrier abort')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=barrier
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' barrier reset')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=barrier
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' barrier ls')
+      flags='--names -l --long -h --help --json -q --quiet --runtime-dir --address --plane'
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' barrier info')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=barrier
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' barrier delete')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=barrier
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' barrier waiters')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=barrier
       case $before in
         --plane) values='auto shm grpc' ;;
       esac
@@ -222,8 +534,8 @@ _heddle() {
     COMPREPLY=($(compgen -W "$flags" -- "$word"))
   elif ((names == 0)) && [[ -n $verbs ]]; then
     COMPREPLY=($(compgen -W "$verbs" -- "$word"))
-  elif ((queues && names == 0)); then
-    COMPREPLY=($(compgen -W "$(heddle queue ls --names 2>/dev/null)" -- "$word"))
+  elif [[ -n $noun ]] && ((names == 0)); then
+    COMPREPLY=($(compgen -W "$(heddle $noun ls --names 2>/dev/null)" -- "$word"))
   fi
 }
 complete -F _heddle heddle

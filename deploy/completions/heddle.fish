@@ -11,6 +11,10 @@ function __heddle_in
 end
 complete -c heddle -f
 complete -c heddle -n '__heddle_at ' -a queue
+complete -c heddle -n '__heddle_at ' -a lock
+complete -c heddle -n '__heddle_at ' -a sem
+complete -c heddle -n '__heddle_at ' -a event
+complete -c heddle -n '__heddle_at ' -a barrier
 complete -c heddle -n '__heddle_at ' -a ping
 complete -c heddle -n '__heddle_at ' -a status
 complete -c heddle -n '__heddle_at ' -a ls
@@ -43,6 +47,7 @@ complete -c heddle -n '__heddle_at queue' -a browse
 complete -c heddle -n '__heddle_at queue' -a who
 complete -c heddle -n '__heddle_at queue' -a join
 complete -c heddle -n '__heddle_at queue' -a work
+complete -c heddle -n '__heddle_in queue create' -l anonymous -d 'Print a name that the broker chooses; goes when nobody has it open'
 complete -c heddle -n '__heddle_in queue create' -l max-len -x -d 'Messages it holds, leased ones left out (default 1000000)'
 complete -c heddle -n '__heddle_in queue create' -l max-bytes -x -d 'Bytes of all messages (256M)'
 complete -c heddle -n '__heddle_in queue create' -l max-msg-bytes -x -d 'Bytes of one message (16M)'
@@ -51,6 +56,7 @@ complete -c heddle -n '__heddle_in queue create' -l max-deliveries -x -d 'Failed
 complete -c heddle -n '__heddle_in queue create' -l overflow -x -a 'block reject drop_oldest' -d 'What put does when it is full (block)'
 complete -c heddle -n '__heddle_in queue create' -l eos -x -a 'manual last_producer' -d 'When the stream ends (manual: by shutdown only)'
 complete -c heddle -n '__heddle_in queue create' -l on-producer-death -x -a 'wait close error' -d 'What the death of a registered producer does (wait: nothing)'
+complete -c heddle -n '__heddle_in queue create' -l lifetime -x -a 'kept attached' -d 'Until deleted, or until nobody has it open (kept)'
 complete -c heddle -n '__heddle_in queue create' -l mode -x -d 'Permission bits, octal; r shows, w puts and takes (0600)'
 complete -c heddle -n '__heddle_in queue create' -l group -x -d 'Group it belongs to (yours)'
 complete -c heddle -n '__heddle_in queue create' -l exclusive -d 'Fail with status 13 if the name is taken'
@@ -98,6 +104,129 @@ complete -c heddle -n '__heddle_in queue work' -s P -l parallel -x -d 'Commands 
 complete -c heddle -n '__heddle_in queue work' -s n -l max -x -d 'Stop after so many messages (never)'
 complete -c heddle -n '__heddle_in queue work' -l max-deliveries -x -d 'Failed deliveries after which a message is buried; 0 = no limit (5)'
 complete -c heddle -n '__heddle_in queue work' -s t -l timeout -x -d 'Stop when nothing came for so long (never)'
+complete -c heddle -n '__heddle_at lock' -a run
+complete -c heddle -n '__heddle_at lock' -a elect
+complete -c heddle -n '__heddle_at lock' -a acquire
+complete -c heddle -n '__heddle_at lock' -a release
+complete -c heddle -n '__heddle_at lock' -a create
+complete -c heddle -n '__heddle_at lock' -a ls
+complete -c heddle -n '__heddle_at lock' -a info
+complete -c heddle -n '__heddle_at lock' -a delete
+complete -c heddle -n '__heddle_at lock' -a who
+complete -c heddle -n '__heddle_at lock' -a waiters
+complete -c heddle -n '__heddle_at lock' -a force-release
+complete -c heddle -n '__heddle_at lock' -a repair
+complete -c heddle -n '__heddle_at lock' -a graph
+complete -c heddle -n '__heddle_at lock' -a deadlocks
+complete -c heddle -n '__heddle_at lock' -a orders
+complete -c heddle -n '__heddle_at lock run' -a '(heddle lock ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in lock run' -s t -l timeout -x -d 'How long to wait for it (for ever)'
+complete -c heddle -n '__heddle_in lock run' -l lifetime -x -a 'kept attached' -d 'When it is made: until deleted, or until nobody has it open (kept)'
+complete -c heddle -n '__heddle_in lock run' -l shared -d 'Beside other shared holders; a lock of kind rw'
+complete -c heddle -n '__heddle_at lock elect' -a '(heddle lock ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in lock elect' -s t -l timeout -x -d 'How long to wait for it (for ever)'
+complete -c heddle -n '__heddle_in lock elect' -l lifetime -x -a 'kept attached' -d 'When it is made: until deleted, or until nobody has it open (kept)'
+complete -c heddle -n '__heddle_at lock acquire' -a '(heddle lock ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in lock acquire' -s t -l timeout -x -d 'How long to wait for it (for ever)'
+complete -c heddle -n '__heddle_in lock acquire' -l lifetime -x -a 'kept attached' -d 'When it is made: until deleted, or until nobody has it open (kept)'
+complete -c heddle -n '__heddle_in lock acquire' -l shared -d 'Beside other shared holders; a lock of kind rw'
+complete -c heddle -n '__heddle_in lock acquire' -l hold -d 'Hold it until stdin closes or a signal comes'
+complete -c heddle -n '__heddle_at lock release' -a '(heddle lock ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in lock release' -l any -d 'Whoever holds it'
+complete -c heddle -n '__heddle_in lock create' -l kind -x -a 'mutex rlock rw' -d 'rlock: its holder may acquire it again; rw: shared too (mutex)'
+complete -c heddle -n '__heddle_in lock create' -l on-death -x -a 'flag silent poison' -d 'The next owner is told, is not, or there is none until repair (flag)'
+complete -c heddle -n '__heddle_in lock create' -l fair -d 'Strictly in the order of arrival; slower'
+complete -c heddle -n '__heddle_in lock create' -l lock-delay -x -d 'How long it stays locked after a remote holder is lost (15s)'
+complete -c heddle -n '__heddle_in lock create' -l mode -x -d 'Permission bits, octal; r shows, w acquires (0600)'
+complete -c heddle -n '__heddle_in lock create' -l group -x -d 'Group it belongs to (yours)'
+complete -c heddle -n '__heddle_in lock create' -l exclusive -d 'Fail with status 13 if the name is taken'
+complete -c heddle -n '__heddle_in lock ls' -l names -d 'Names alone, one a line'
+complete -c heddle -n '__heddle_in lock ls' -s l -l long -d 'Also its state; asks about each'
+complete -c heddle -n '__heddle_at lock info' -a '(heddle lock ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at lock delete' -a '(heddle lock ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at lock who' -a '(heddle lock ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at lock waiters' -a '(heddle lock ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at lock force-release' -a '(heddle lock ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in lock force-release' -l session -x -d 'Only from this one, as who and session ls number them (all)'
+complete -c heddle -n '__heddle_at lock repair' -a '(heddle lock ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in lock graph' -l dot -d 'For graphviz'
+complete -c heddle -n '__heddle_at sem' -a create
+complete -c heddle -n '__heddle_at sem' -a run
+complete -c heddle -n '__heddle_at sem' -a acquire
+complete -c heddle -n '__heddle_at sem' -a release
+complete -c heddle -n '__heddle_at sem' -a ls
+complete -c heddle -n '__heddle_at sem' -a info
+complete -c heddle -n '__heddle_at sem' -a delete
+complete -c heddle -n '__heddle_at sem' -a who
+complete -c heddle -n '__heddle_at sem' -a waiters
+complete -c heddle -n '__heddle_at sem' -a force-release
+complete -c heddle -n '__heddle_in sem create' -s n -l count -x -d 'Permits there are at first'
+complete -c heddle -n '__heddle_in sem create' -l counting -d 'Permits belong to nobody: they do not come back with a process'
+complete -c heddle -n '__heddle_in sem create' -l max -x -d 'Of a counting one: a release beyond is refused (no limit)'
+complete -c heddle -n '__heddle_in sem create' -l mode -x -d 'Permission bits, octal; r shows, w acquires (0600)'
+complete -c heddle -n '__heddle_in sem create' -l group -x -d 'Group it belongs to (yours)'
+complete -c heddle -n '__heddle_in sem create' -l exclusive -d 'Fail with status 13 if the name is taken'
+complete -c heddle -n '__heddle_at sem run' -a '(heddle sem ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in sem run' -s n -l count -x -d 'Permits there are (as it was made)'
+complete -c heddle -n '__heddle_in sem run' -l permits -x -d 'Permits to hold (1)'
+complete -c heddle -n '__heddle_in sem run' -s t -l timeout -x -d 'How long to wait for them (for ever)'
+complete -c heddle -n '__heddle_in sem run' -l lifetime -x -a 'kept attached' -d 'When it is made: until deleted, or until nobody has it open (kept)'
+complete -c heddle -n '__heddle_at sem acquire' -a '(heddle sem ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in sem acquire' -s n -l permits -x -d 'How many (1)'
+complete -c heddle -n '__heddle_in sem acquire' -s t -l timeout -x -d 'How long to wait for them (for ever)'
+complete -c heddle -n '__heddle_at sem release' -a '(heddle sem ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in sem release' -s n -l permits -x -d 'How many (1)'
+complete -c heddle -n '__heddle_in sem ls' -l names -d 'Names alone, one a line'
+complete -c heddle -n '__heddle_in sem ls' -s l -l long -d 'Also its state; asks about each'
+complete -c heddle -n '__heddle_at sem info' -a '(heddle sem ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at sem delete' -a '(heddle sem ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at sem who' -a '(heddle sem ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at sem waiters' -a '(heddle sem ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at sem force-release' -a '(heddle sem ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in sem force-release' -l session -x -d 'Only from this one, as who and session ls number them (all)'
+complete -c heddle -n '__heddle_at event' -a wait
+complete -c heddle -n '__heddle_at event' -a set
+complete -c heddle -n '__heddle_at event' -a clear
+complete -c heddle -n '__heddle_at event' -a create
+complete -c heddle -n '__heddle_at event' -a ls
+complete -c heddle -n '__heddle_at event' -a info
+complete -c heddle -n '__heddle_at event' -a delete
+complete -c heddle -n '__heddle_at event' -a waiters
+complete -c heddle -n '__heddle_at event wait' -a '(heddle event ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in event wait' -s t -l timeout -x -d 'How long to wait (for ever); status 5 when it has passed'
+complete -c heddle -n '__heddle_at event set' -a '(heddle event ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at event clear' -a '(heddle event ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in event create' -l mode -x -d 'Permission bits, octal; r shows, w acquires (0600)'
+complete -c heddle -n '__heddle_in event create' -l group -x -d 'Group it belongs to (yours)'
+complete -c heddle -n '__heddle_in event create' -l exclusive -d 'Fail with status 13 if the name is taken'
+complete -c heddle -n '__heddle_in event ls' -l names -d 'Names alone, one a line'
+complete -c heddle -n '__heddle_in event ls' -s l -l long -d 'Also its state; asks about each'
+complete -c heddle -n '__heddle_at event info' -a '(heddle event ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at event delete' -a '(heddle event ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at event waiters' -a '(heddle event ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at barrier' -a create
+complete -c heddle -n '__heddle_at barrier' -a wait
+complete -c heddle -n '__heddle_at barrier' -a abort
+complete -c heddle -n '__heddle_at barrier' -a reset
+complete -c heddle -n '__heddle_at barrier' -a ls
+complete -c heddle -n '__heddle_at barrier' -a info
+complete -c heddle -n '__heddle_at barrier' -a delete
+complete -c heddle -n '__heddle_at barrier' -a waiters
+complete -c heddle -n '__heddle_in barrier create' -s n -l parties -x -d 'How many have to arrive'
+complete -c heddle -n '__heddle_in barrier create' -l mode -x -d 'Permission bits, octal; r shows, w acquires (0600)'
+complete -c heddle -n '__heddle_in barrier create' -l group -x -d 'Group it belongs to (yours)'
+complete -c heddle -n '__heddle_in barrier create' -l exclusive -d 'Fail with status 13 if the name is taken'
+complete -c heddle -n '__heddle_at barrier wait' -a '(heddle barrier ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in barrier wait' -s n -l parties -x -d 'How many have to arrive (as it was made)'
+complete -c heddle -n '__heddle_in barrier wait' -s t -l timeout -x -d 'How long to wait (for ever); then it breaks for all'
+complete -c heddle -n '__heddle_in barrier wait' -l lifetime -x -a 'kept attached' -d 'When it is made: until deleted, or until nobody has it open (kept)'
+complete -c heddle -n '__heddle_at barrier abort' -a '(heddle barrier ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at barrier reset' -a '(heddle barrier ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in barrier ls' -l names -d 'Names alone, one a line'
+complete -c heddle -n '__heddle_in barrier ls' -s l -l long -d 'Also its state; asks about each'
+complete -c heddle -n '__heddle_at barrier info' -a '(heddle barrier ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at barrier delete' -a '(heddle barrier ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at barrier waiters' -a '(heddle barrier ls --names 2>/dev/null)'
 complete -c heddle -n '__heddle_at session' -a ls
 complete -c heddle -n '__heddle_at completion' -a bash
 complete -c heddle -n '__heddle_at completion' -a zsh

@@ -10,6 +10,15 @@ from command import SOURCE, heddle
 
 VERBS = ("create ls info delete put get ack nack bury extend peek browse who join purge kick "
          "shutdown reopen work").split()
+OTHERS = {
+    "lock": "create ls info delete run elect acquire release who waiters force-release repair "
+            "graph deadlocks orders",
+    "sem": "create ls info delete run acquire release who waiters force-release",
+    "event": "create ls info delete wait set clear waiters",
+    "barrier": "create ls info delete wait abort reset waiters",
+}
+NOUNS = {"queue": VERBS, **{noun: verbs.split() for noun, verbs in OTHERS.items()}}
+RUNNERS = (("lock", "run"), ("lock", "elect"), ("sem", "run"))
 TOP = "ping status ls session version completion".split()
 
 
@@ -51,6 +60,21 @@ class Usage(unittest.TestCase):
         self.assertIn("buried", self.usage("queue", "purge", "x", "--state", "gone"))
         self.assertIn("1 to 256", self.usage("queue", "work", "x", "-P", "0", "--", "true"))
         self.assertIn("1 or more", self.usage("queue", "get", "x", "-n", "0"))
+        self.assertIn("mutex|rlock|rw", self.usage("lock", "create", "x", "--kind", "spin"))
+        self.assertIn("--count", self.usage("sem", "create", "x"))
+        self.assertIn("--hold", self.usage("lock", "acquire", "x"))
+        self.assertIn("lock run", self.usage("lock", "release", "x"))
+
+    def test_runners_leave_the_statuses_of_their_command_alone(self):
+        for words in RUNNERS:
+            with self.subTest(words):
+                ended = run(*words, "x")
+                self.assertEqual((ended.status, ended.out), (125, ""), ended)
+                self.assertIn(f"heddle {words[0]} {words[1]} x -- COMMAND", ended.err)
+                ended = run(*words, "x", "--bogus", "--", "true")
+                self.assertEqual(ended.status, 125, ended)
+                ended = run(*words, "x", "--json", "--timeout", "soon", "--", "true")
+                self.assertEqual((ended.status, ended.error["reason"]), (125, "INVALID_ARGUMENT"))
 
     def test_as_json(self):
         ended = run("queue", "put", "x", "--json")
@@ -70,7 +94,8 @@ class Usage(unittest.TestCase):
 
 class Help(unittest.TestCase):
     def test_every_verb_has_help(self):
-        for words in [["queue", verb] for verb in VERBS] + [[verb] for verb in TOP]:
+        verbs = [[noun, verb] for noun in NOUNS for verb in NOUNS[noun]]
+        for words in verbs + [[verb] for verb in TOP]:
             with self.subTest(words):
                 ended = run(*words, "--help")
                 self.assertEqual((ended.status, ended.err), (0, ""))
@@ -85,9 +110,10 @@ class Help(unittest.TestCase):
         self.assertEqual(set(run("version", "--json").json), {"version", "library"})
 
     def test_every_verb_is_tested_here(self):
-        listed = re.findall(r"^  (\w+) {2,}", run("queue", "--help").out.split("Verbs:")[1],
-                            re.M)
-        self.assertEqual(sorted(listed), sorted(VERBS))
+        for noun, verbs in NOUNS.items():
+            listed = re.findall(r"^  ([\w-]+) {2,}", run(noun, "--help").out.split("Verbs:")[1],
+                                re.M)
+            self.assertEqual(sorted(listed), sorted(verbs))
 
 
 class Made(unittest.TestCase):
@@ -114,6 +140,8 @@ class Made(unittest.TestCase):
         self.assertEqual(self.complete("queue", "create", "x", "--overflow", "r"), ["reject"])
         self.assertEqual(self.complete("completion", "f"), ["fish"])
         self.assertEqual(self.complete("queue", "work", "x", "--", ""), [])
+        self.assertEqual(self.complete("lock", "rel"), ["release"])
+        self.assertEqual(self.complete("lock", "create", "x", "--kind", "r"), ["rlock", "rw"])
 
     def test_other_shells_can_read_theirs(self):
         for shell, name in (("zsh", "_heddle"), ("fish", "heddle.fish")):
@@ -123,9 +151,10 @@ class Made(unittest.TestCase):
     def test_manual_is_up_to_date(self):
         page = run("manual").out
         self.assertEqual(page, read("deploy/man/heddle.1"), "heddle manual > deploy/man/heddle.1")
-        for verb in VERBS:
-            self.assertIn(f".SS heddle queue {verb}", page)
-        for status in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 126, 127, 130):
+        for noun, verbs in NOUNS.items():
+            for verb in verbs:
+                self.assertIn(f".SS heddle {noun} " + verb.replace("-", r"\-"), page)
+        for status in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 124, 125, 126, 127, 130):
             self.assertIn(f".TP\n{status}\n", page)
 
     def test_manual_can_be_read(self):

@@ -1,0 +1,235 @@
+// heddle lock run | elect | acquire | release: holding a lock from a shell.
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <memory>
+
+#include "client/cli/arguments.h"
+#include "client/cli/lock_runner.h"
+#include "client/cli/lock_words.h"
+#include "client/cli/verbs.h"
+
+namespace heddle::cli {
+
+namespace {
+
+struct HoldArguments {
+  std::string name, lifetime;
+  Timeout timeout;
+  bool shared = false;
+  bool hold = false;
+  bool any = false;
+  LockMode mode() const { return shared ? LockMode::kShared : LockMode::kExclusive; }
+};
+
+struct Held {
+  Lock lock;
+  Grant grant;
+};
+
+Result<Held> hold(const Invocation& run, const HoldArguments& given) {
+  auto client = run.connect();
+  if (!client) return client.status();
+  LockOptions options;
+  if (given.shared) options.kind = LockKind::kRw;
+  if (!given.lifetime.empty()) {
+    options.lifetime = given.lifetime == "attached" ? Lifetime::kAttached : Lifetime::kKept;
+  }
+  auto lock = client->lock(given.name, options);
+  // Made for others with another lifetime: that is for them to say.
+  if (!lock) return lock.status();
+  auto grant = lock->acquire_for(given.timeout.value(), given.mode());
+  if (!grant) return Status(grant.status()).with_object("lock " + given.name);
+  if (grant->abandoned) {
+    std::string who = "session " + std::to_string(grant->previous_session);
+    if (grant->previous_pid != 0) who = "pid " + std::to_string(grant->previous_pid);
+    run.remark("lock " + given.name + ": abandoned, its last owner (" + who +
+               ") died or was forced away while it held it");
+  }
+  return Held{std::move(*lock), *grant};
+}
+
+std::vector<std::string> environment_of(const std::string& name, const Grant& grant) {
+  return {"HEDDLE_LOCK=" + name, "HEDDLE_LOCK_TOKEN=" + std::to_string(grant.token),
+          std::string("HEDDLE_LOCK_ABANDONED=") + (grant.abandoned ? "1" : "")};
+}
+
+int run_under(const Invocation& run, const HoldArguments& given) {
+  const Status missing = need_command(run, "heddle lock run " + given.name);
+  if (!missing.ok()) return run.fail(missing);
+  show_as_command(run);
+  auto held = hold(run, given);
+  if (!held) return run.fail(held.status());
+  const ErrandEnd end =
+      run_errand(run, {.environment = environment_of(held->lock.name(), held->grant)});
+  const Status released = held->lock.release(given.mode());
+  if (!released.ok()) {
+    run.remark("lock " + given.name + " was lost while the command ran: " + words_of(released));
+  }
+  return end.status;
+}
+
+int run_elected(const Invocation& run, const HoldArguments& given) {
+  const Status missing = need_command(run, "heddle lock elect " + given.name);
+  if (!missing.ok()) return run.fail(missing);
+  show_as_command(run);
+  auto held = hold(run, given);
+  if (!held) return run.fail(held.status());
+  Errand errand;
+  errand.environment = environment_of(held->lock.name(), held->grant);
+  errand.own_group = true;
+  Lock& lock = held->lock;
+  const std::uint64_t term = held->grant.token;
+  errand.still_wanted = [&lock, term] {
+    // In this order: whoever has it next has a token of his own.
+    const bool locked = lock.locked().value_or(false);
+    const auto token = lock.token();
+    return locked && token.ok() && *token == term;
+  };
+  const ErrandEnd end = run_errand(run, errand);
+  if (end.stopped) {
+    run.remark("lock " + given.name + " was taken away; the command was stopped");
+  } else {
+    (void)lock.release();
+  }
+  return end.status;
+}
+
+// Until stdin closes, or a signal comes: which one, or 0.
+int wait_for_end() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
+  ::sigprocmask(SIG_BLOCK, &signals, nullptr);
+  const int told = ::signalfd(-1, &signals, SFD_CLOEXEC);
+  for (;;) {
+    pollfd fds[] = {{STDIN_FILENO, POLLIN, 0}, {told, POLLIN, 0}};
+    if (::poll(fds, 2, -1) < 0 && errno != EINTR) return 0;
+    signalfd_siginfo info{};
+    if (fds[1].revents != 0 && ::read(told, &info, sizeof info) == sizeof info) {
+      return static_cast<int>(info.ssi_signo);
+    }
+    char ignored[4096];
+    if (fds[0].revents != 0 && ::read(STDIN_FILENO, ignored, sizeof ignored) <= 0) return 0;
+  }
+}
+
+int acquire(const Invocation& run, const HoldArguments& given) {
+  if (!given.hold) {
+    return run.fail(
+        Status(Reason::kInvalidArgument,
+               "a lock goes with the process that holds it, so this command would let go of " +
+                   given.name + " as it ends; write heddle lock run " + given.name +
+                   " -- COMMAND, or heddle lock acquire " + given.name +
+                   " --hold, which holds it until its stdin closes"));
+  }
+  auto held = hold(run, given);
+  if (!held) return run.fail(held.status());
+  if (run.json) {
+    run.print({{"name", held->lock.name()},
+               {"token", held->grant.token},
+               {"abandoned", held->grant.abandoned},
+               {"mode", word_of(given.mode())}});
+  } else {
+    std::printf("%llu\n", static_cast<unsigned long long>(held->grant.token));
+  }
+  std::fflush(stdout);
+  const int signal = wait_for_end();
+  const Status released = held->lock.release(given.mode());
+  if (!released.ok()) return run.fail(released);
+  return signal == 0 ? kExitOk : 128 + signal;
+}
+
+int release(const Invocation& run, const HoldArguments& given) {
+  if (!given.any) {
+    return run.fail(Status(
+        Reason::kInvalidArgument,
+        "this command holds nothing: heddle lock run and heddle lock acquire --hold release what "
+        "they hold as they end; --any releases the mutex " +
+            given.name + " whoever holds it, heddle lock force-release takes any kind away"));
+  }
+  auto client = run.connect();
+  if (!client) return run.fail(client.status());
+  auto lock = client->lock(given.name, {.presence = Presence::kMust});
+  if (!lock) return run.fail(lock.status());
+  const Status status = lock->release_any();
+  if (!status.ok()) return run.fail(status);
+  if (run.json) run.print({{"name", lock->name()}, {"released", true}});
+  return kExitOk;
+}
+
+void add_hold(CLI::App& verb, HoldArguments& given) {
+  add_name(verb, given.name, "The lock; made when it is missing");
+  add_timeout(verb, given.timeout, "How long to wait for it (for ever)");
+  add_lifetime(verb, given.lifetime);
+}
+
+void add_run(CLI::App& lock, Invocation& run) {
+  auto given = std::make_shared<HoldArguments>();
+  CLI::App* verb = add_verb(
+      lock, "run", "Hold a lock while a command runs",
+      "heddle lock run backup -- rsync -a /srv /mnt\n"
+      "heddle lock run backup --timeout 0 -- ./nightly.sh || echo somebody is at it\n"
+      "heddle lock run index --shared -- ./search.sh\n"
+      "\n"
+      "The command sees HEDDLE_LOCK, HEDDLE_LOCK_TOKEN (one more with each exclusive grant: fence\n"
+      "what it writes) and HEDDLE_LOCK_ABANDONED, 1 if the last owner died holding it.\n"
+      "Signals go on to the command. If this process is killed, so is the command.\n"
+      "Exit status: that of the command, 128 + n for signal n; 124 not acquired in time,\n"
+      "125 any other failure, 126 cannot be run, 127 not found.");
+  show_command(*verb);
+  add_hold(*verb, *given);
+  verb->add_flag("--shared", given->shared, "Beside other shared holders; a lock of kind rw");
+  verb->callback([given, &run] { run.action = [given, &run] { return run_under(run, *given); }; });
+}
+
+void add_elect(CLI::App& lock, Invocation& run) {
+  auto given = std::make_shared<HoldArguments>();
+  CLI::App* verb = add_verb(
+      lock, "elect", "Run a command only while this process leads",
+      "heddle lock elect scheduler -- ./scheduler --primary\n"
+      "\n"
+      "Waits until it leads, then runs the command. When the lock is taken away or deleted, the\n"
+      "command and its process group get TERM, and KILL after 5 seconds. HEDDLE_LOCK_TOKEN is the\n"
+      "number of the term: fence what the leader writes with it.\n"
+      "Exit status: as heddle lock run.");
+  show_command(*verb);
+  add_hold(*verb, *given);
+  verb->callback(
+      [given, &run] { run.action = [given, &run] { return run_elected(run, *given); }; });
+}
+
+}  // namespace
+
+void add_lock_run(CLI::App& lock, Invocation& run) {
+  add_run(lock, run);
+  add_elect(lock, run);
+  auto given = std::make_shared<HoldArguments>();
+  CLI::App* verb = add_verb(
+      lock, "acquire", "Hold a lock until stdin closes; prints its token",
+      "heddle lock acquire ledger --hold\n"
+      "coproc heddle lock acquire ledger --hold   # bash: exec {COPROC[1]}>&- lets go of it\n"
+      "\n"
+      "A lock goes with the process that holds it: without --hold there is nothing to acquire.\n"
+      "SIGTERM, SIGINT and SIGHUP let go of it too: exit status 128 + n.");
+  add_hold(*verb, *given);
+  verb->add_flag("--shared", given->shared, "Beside other shared holders; a lock of kind rw");
+  verb->add_flag("--hold", given->hold, "Hold it until stdin closes or a signal comes");
+  verb->callback([given, &run] { run.action = [given, &run] { return acquire(run, *given); }; });
+
+  auto loosed = std::make_shared<HoldArguments>();
+  verb = add_verb(lock, "release", "Release a mutex, whoever holds it",
+                  "heddle lock release ledger --any\n"
+                  "\n"
+                  "Its holder is not asked and not stopped; fence what it writes.");
+  add_name(*verb, loosed->name, "The lock");
+  verb->add_flag("--any", loosed->any, "Whoever holds it");
+  verb->callback([loosed, &run] { run.action = [loosed, &run] { return release(run, *loosed); }; });
+}
+
+}  // namespace heddle::cli
