@@ -1,0 +1,361 @@
+"""heddle lock, sem, event, barrier: what holds, who is told, how it ends. With a daemon."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+from command import HEDDLE, heddle
+
+WAIT = "while [ ! -e {} ]; do sleep 0.01; done"
+
+
+def eventually(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class Locks(unittest.TestCase):
+    def setUp(self):
+        self.name = self.id().rsplit(".", 1)[1]
+        place = tempfile.TemporaryDirectory()
+        self.addCleanup(place.cleanup)
+        self.place = place.name
+
+    def heddle(self, *arguments, **more):
+        return heddle(*arguments, given=more.pop("given", ""), plane="shm", **more)
+
+    def ok(self, *arguments, **more):
+        ended = self.heddle(*arguments, **more)
+        self.assertEqual((ended.status, ended.err), (0, ""), ended)
+        return ended.out
+
+    def ends(self, status, *arguments, **more):
+        ended = self.heddle(*arguments, **more)
+        self.assertEqual(ended.status, status, ended)
+        return ended
+
+    def file(self, name):
+        return os.path.join(self.place, name)
+
+    def wait_file(self, name):
+        self.assertTrue(eventually(lambda: os.path.exists(self.file(name))), name)
+
+    def read(self, name):
+        with open(self.file(name), encoding="utf-8") as file:
+            return file.read()
+
+    def start(self, *arguments, **more):
+        """In the background, ended with the test."""
+        words = list(arguments)
+        at = words.index("--") if "--" in words else len(words)
+        words[at:at] = ["--plane", "shm"]
+        process = subprocess.Popen([HEDDLE, *words], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True, **more)
+
+        def clean():
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe:
+                    pipe.close()
+
+        self.addCleanup(clean)
+        return process
+
+    def hold(self, *arguments, name="held"):
+        """A command that runs until the file `name`.go is there; its pid is in `name`."""
+        script = f"echo $$ > {self.file(name)}.new; mv {self.file(name)}.new {self.file(name)}; "
+        script += WAIT.format(self.file(name + ".go"))
+        process = self.start(*arguments, "--", "sh", "-c", script)
+        self.wait_file(name)
+        return process, int(self.read(name))
+
+    def let_go(self, process, name="held"):
+        with open(self.file(name + ".go"), "w", encoding="ascii"):
+            pass
+        out, err = process.communicate(timeout=20)
+        self.assertEqual((process.returncode, out), (0, ""), err)
+        return err
+
+    def parties(self, noun, verb):
+        return json.loads(self.ok(noun, verb, self.name, "--json"))[
+            "holders" if verb == "who" else "waiters"]
+
+    def wait_waiters(self, noun, count):
+        self.assertTrue(eventually(lambda: len(self.parties(noun, "waiters")) == count))
+
+
+class Run(Locks):
+    def test_status_and_environment(self):
+        ended = self.ends(7, "lock", "run", self.name, "--", "sh", "-c",
+                          'echo "$HEDDLE_LOCK $HEDDLE_LOCK_TOKEN [$HEDDLE_LOCK_ABANDONED] $(cat)"; '
+                          "exit 7", given="in")
+        name, token, abandoned, given = ended.out.split()
+        self.assertEqual((name, abandoned, given, ended.err), (self.name, "[]", "in", ""))
+        self.assertEqual(self.ok("lock", "run", self.name, "--", "sh", "-c",
+                                 "echo $HEDDLE_LOCK_TOKEN"), f"{int(token) + 1}\n")
+        self.ends(128 + signal.SIGUSR1, "lock", "run", self.name, "--", "sh", "-c", "kill -USR1 $$")
+        self.assertIn("/not/here", self.ends(127, "lock", "run", self.name, "--", "/not/here").err)
+        self.ends(126, "lock", "run", self.name, "--", self.place)
+        self.assertFalse(json.loads(self.ok("lock", "info", self.name, "--json"))["locked"])
+
+    def test_the_inner_lock_is_the_one_that_is_told(self):
+        out = self.ok("lock", "run", self.name, "--", HEDDLE, "lock", "run", self.name + ".inner",
+                      "--", "sh", "-c", "echo $HEDDLE_LOCK; env | grep -c ^HEDDLE_LOCK=")
+        self.assertEqual(out, self.name + ".inner\n1\n")
+
+    def test_they_exclude_one_another(self):
+        script = (f"mkdir {self.file('in')} || echo both; sleep 0.05; rmdir {self.file('in')}; "
+                  f"echo $HEDDLE_LOCK_TOKEN >> {self.file('tokens')}")
+        runs = [self.start("lock", "run", self.name, "--", "sh", "-c", script) for _ in range(4)]
+        for run in runs:
+            self.assertEqual(run.communicate(timeout=20), ("", ""))
+            self.assertEqual(run.returncode, 0)
+        tokens = [int(token) for token in self.read("tokens").split()]
+        self.assertEqual(tokens, list(range(tokens[0], tokens[0] + 4)))
+
+    def test_not_in_time(self):
+        holder, _ = self.hold("lock", "run", self.name)
+        start = time.monotonic()
+        ended = self.ends(124, "lock", "run", self.name, "--timeout", "200ms", "--", "echo", "ran")
+        self.assertGreaterEqual(time.monotonic() - start, 0.2)
+        self.assertEqual(ended.out, "")
+        self.assertIn(self.name, ended.err)
+        self.ends(124, "lock", "run", self.name, "--timeout", "0", "--", "true")
+        ended = self.ends(124, "lock", "run", self.name, "-t", "0", "--json", "--", "true")
+        self.assertEqual(ended.error["reason"], "EMPTY")
+        self.assertEqual(self.let_go(holder), "")
+        self.ok("lock", "run", self.name, "--timeout", "0", "--", "true")
+
+    def test_killed(self):
+        holder, command = self.hold("lock", "run", self.name)
+        waiting = self.start("lock", "run", self.name, "--", "sh", "-c",
+                             "echo $HEDDLE_LOCK_ABANDONED")
+        self.wait_waiters("lock", 1)
+        holder.kill()
+        out, err = waiting.communicate(timeout=20)
+        self.assertEqual((waiting.returncode, out), (0, "1\n"), err)
+        self.assertIn("abandoned", err)
+        self.assertTrue(eventually(lambda: not alive(command)))
+        # Told once.
+        self.assertEqual(self.ok("lock", "run", self.name, "--", "sh", "-c",
+                                 "echo [$HEDDLE_LOCK_ABANDONED]"), "[]\n")
+
+    def test_signals_go_on_to_the_command(self):
+        script = (f"trap 'echo got > {self.file('got')}; exit 9' TERM; echo > {self.file('up')}; "
+                  "while :; do sleep 0.01; done")
+        holder = self.start("lock", "run", self.name, "--", "sh", "-c", script)
+        self.wait_file("up")
+        holder.send_signal(signal.SIGTERM)
+        holder.communicate(timeout=20)
+        self.assertEqual((holder.returncode, self.read("got")), (9, "got\n"))
+        self.assertEqual(self.ok("lock", "run", self.name, "-t", "0", "--", "echo", "x"), "x\n")
+
+    def test_a_signal_ends_the_wait(self):
+        holder, _ = self.hold("lock", "run", self.name)
+        waiting = self.start("lock", "run", self.name, "--", "echo", "ran")
+        self.wait_waiters("lock", 1)
+        waiting.send_signal(signal.SIGINT)
+        self.assertEqual(waiting.communicate(timeout=20)[0], "")
+        self.assertEqual(waiting.returncode, -signal.SIGINT)
+        self.let_go(holder)
+
+    def test_lost_while_it_ran(self):
+        holder, _ = self.hold("lock", "run", self.name)
+        self.ok("lock", "force-release", self.name)
+        self.assertIn("was lost", self.let_go(holder))
+        self.ends(8, "lock", "force-release", self.name)
+
+    def test_shared(self):
+        one, _ = self.hold("lock", "run", self.name, "--shared", name="one")
+        two, _ = self.hold("lock", "run", self.name, "--shared", name="two")
+        self.assertEqual({party["mode"] for party in self.parties("lock", "who")}, {"shared"})
+        self.ends(124, "lock", "run", self.name, "-t", "50ms", "--", "true")
+        self.let_go(one, "one")
+        self.let_go(two, "two")
+        self.ok("lock", "run", self.name, "-t", "0", "--", "true")
+        self.ok("lock", "create", self.name + ".m")
+        self.assertIn("rw", self.ends(125, "lock", "run", self.name + ".m", "--shared", "--",
+                                      "true").err)
+
+
+class Look(Locks):
+    def test_who_and_waiters(self):
+        holder, _ = self.hold("lock", "run", self.name)
+        waiting = self.start("lock", "run", self.name, "--", "true")
+        self.wait_waiters("lock", 1)
+        held, waits = self.parties("lock", "who"), self.parties("lock", "waiters")
+        self.assertEqual([(one["pid"], one["command"], one["mode"], one["uid"]) for one in held],
+                         [(holder.pid, "sh", "exclusive", os.getuid())])
+        self.assertEqual([(one["pid"], one["command"]) for one in waits], [(waiting.pid, "true")])
+        self.assertIn(str(holder.pid), self.ok("lock", "who", self.name))
+        self.assertIn(f"held by pid {holder.pid} (sh), 1 waiting", self.ok("lock", "ls", "-l"))
+        edges = [edge for edge in json.loads(self.ok("lock", "graph", "--json"))["edges"]
+                 if edge["name"] == self.name]
+        self.assertEqual([(edge["waiter"]["pid"], edge["holders"][0]["pid"]) for edge in edges],
+                         [(waiting.pid, holder.pid)])
+        self.assertIn(f"mutex {self.name}\n    held by pid {holder.pid} ", self.ok("lock", "graph"))
+        dot = self.ok("lock", "graph", "--dot")
+        self.assertRegex(dot, rf'(?s)^digraph waits {{.*-> .*label="mutex {self.name}".*}}\n$')
+        self.let_go(holder)
+        self.assertEqual(waiting.wait(timeout=20), 0)
+        self.assertIn("nobody holds", self.ends(0, "lock", "who", self.name).err)
+
+    def test_manage(self):
+        made = json.loads(self.ok("lock", "create", self.name, "--kind", "rlock", "--fair",
+                                  "--mode", "0640", "--json"))
+        self.assertEqual({key: made[key] for key in ("created", "variant", "fair", "mode", "locked")},
+                         {"created": True, "variant": "rlock", "fair": True, "mode": "0640",
+                          "locked": False})
+        self.assertIn("already", self.ends(0, "lock", "create", self.name).err)
+        self.ends(13, "lock", "create", self.name, "--kind", "rw")
+        self.ends(13, "lock", "create", self.name, "--exclusive")
+        self.assertEqual(self.ok("lock", "ls", self.name, "--names"), self.name + "\n")
+        self.assertIn(f"lock     {self.name} ", self.ok("ls") + self.ok("ls", self.name))
+        self.assertEqual(json.loads(self.ok("lock", "ls", self.name, "--json"))["locks"][0]["name"],
+                         self.name)
+        self.assertEqual(self.ok("lock", "delete", self.name), "")
+        for verb in ("info", "who", "delete", "repair", "force-release"):
+            self.ends(4, "lock", verb, self.name)
+
+    def test_poison(self):
+        self.ok("lock", "create", self.name, "--on-death", "poison")
+        holder, _ = self.hold("lock", "run", self.name)
+        holder.kill()
+        holder.wait()
+        self.assertIn("repair", self.ends(125, "lock", "run", self.name, "--", "true").err)
+        self.ok("lock", "repair", self.name)
+        self.assertIn("abandoned", self.ends(0, "lock", "run", self.name, "--", "true").err)
+
+    def test_acquire(self):
+        self.assertIn("lock run", self.ends(2, "lock", "acquire", self.name).err)
+        holder = self.start("lock", "acquire", self.name, "--hold", stdin=subprocess.PIPE)
+        token = int(holder.stdout.readline())
+        self.ends(5, "lock", "acquire", self.name, "--hold", "--timeout", "0")
+        holder.stdin.close()
+        self.assertEqual(holder.wait(timeout=20), 0)
+        holder = self.start("lock", "acquire", self.name, "--hold", stdin=subprocess.PIPE)
+        self.assertEqual(int(holder.stdout.readline()), token + 1)
+        self.ok("lock", "release", self.name, "--any")
+        self.ok("lock", "run", self.name, "-t", "0", "--", "true")
+        holder.send_signal(signal.SIGTERM)
+        self.assertEqual(holder.wait(timeout=20), 8)
+        self.ends(8, "lock", "release", self.name, "--any")
+        holder.stdin.close()
+
+
+class Elect(Locks):
+    def elect(self, name):
+        return self.hold("lock", "elect", self.name, name=name)
+
+    def test_moves_on_when_the_leader_dies(self):
+        first, command = self.elect("first")
+        second = self.start("lock", "elect", self.name, "--", "sh", "-c", "echo $HEDDLE_LOCK_TOKEN")
+        self.wait_waiters("lock", 1)
+        first.kill()
+        out, err = second.communicate(timeout=20)
+        self.assertEqual(second.returncode, 0, err)
+        token = json.loads(self.ok("lock", "info", self.name, "--json"))["token"]
+        self.assertEqual(out, f"{token}\n")
+        self.assertTrue(eventually(lambda: not alive(command)))
+
+    def test_stops_when_it_is_taken_away(self):
+        for verb in ("force-release", "delete"):
+            with self.subTest(verb):
+                leader, command = self.elect(verb)
+                self.ok("lock", verb, self.name)
+                _, err = leader.communicate(timeout=20)
+                self.assertEqual(leader.returncode, 128 + signal.SIGTERM)
+                self.assertIn("taken away", err)
+                self.assertFalse(alive(command))
+
+    def test_kills_what_does_not_stop(self):
+        script = f"trap '' TERM; echo > {self.file('up')}; while :; do sleep 0.05; done"
+        leader = self.start("lock", "elect", self.name, "--", "sh", "-c", script)
+        self.wait_file("up")
+        start = time.monotonic()
+        self.ok("lock", "force-release", self.name)
+        leader.communicate(timeout=20)
+        self.assertEqual(leader.returncode, 128 + signal.SIGKILL)
+        self.assertGreaterEqual(time.monotonic() - start, 4.5)
+
+
+class Kin(Locks):
+    def test_sem_run(self):
+        one, _ = self.hold("sem", "run", self.name, "-n", "2", name="one")
+        two, _ = self.hold("sem", "run", self.name, "-n", "2", name="two")
+        third = self.start("sem", "run", self.name, "-n", "2", "--", "echo", "third")
+        self.wait_waiters("sem", 1)
+        self.assertEqual({party["pid"] for party in self.parties("sem", "who")}, {one.pid, two.pid})
+        self.ends(124, "sem", "run", self.name, "-t", "50ms", "--", "true")
+        self.assertIsNone(third.poll())
+        one.kill()  # its permit comes back
+        out, _ = third.communicate(timeout=20)
+        self.assertEqual((third.returncode, out), (0, "third\n"))
+        self.let_go(two, "two")
+        self.assertEqual(json.loads(self.ok("sem", "info", self.name, "--json"))["free"], 2)
+        self.ends(125, "sem", "run", self.name, "-n", "3", "--", "true")
+        self.assertIn("sem create", self.ends(125, "sem", "run", self.name + ".no", "--", "true").err)
+        self.assertIn("sem run", self.ends(2, "sem", "release", self.name).err)
+
+    def test_counting(self):
+        self.ok("sem", "create", self.name, "-n", "1", "--counting", "--max", "2")
+        self.ok("sem", "acquire", self.name)
+        self.ends(5, "sem", "acquire", self.name, "--timeout", "0")
+        self.assertEqual(json.loads(self.ok("sem", "release", self.name, "-n", "2", "--json")),
+                         {"name": self.name, "free": 2})
+        self.ends(2, "sem", "release", self.name)
+        self.assertIn("counting", self.ok("sem", "ls"))
+        self.ok("sem", "delete", self.name)
+        self.ends(4, "sem", "info", self.name)
+
+    def test_event(self):
+        self.ends(5, "event", "wait", self.name, "--timeout", "50ms")
+        waiting = self.start("event", "wait", self.name)
+        self.wait_waiters("event", 1)
+        self.ok("event", "set", self.name)
+        self.assertEqual((waiting.communicate(timeout=20), waiting.returncode), (("", ""), 0))
+        self.ok("event", "wait", self.name, "--timeout", "0")
+        self.assertTrue(json.loads(self.ok("event", "info", self.name, "--json"))["set"])
+        self.ok("event", "clear", self.name)
+        self.ends(5, "event", "wait", self.name, "--timeout", "0")
+        self.ok("event", "delete", self.name)
+
+    def test_barrier(self):
+        self.assertIn("barrier create", self.ends(4, "barrier", "wait", self.name).err)
+        first = self.start("barrier", "wait", self.name, "-n", "2")
+        self.wait_waiters("barrier", 1)
+        second = self.ok("barrier", "wait", self.name)
+        out, _ = first.communicate(timeout=20)
+        self.assertEqual((first.returncode, sorted([out, second])), (0, ["0\n", "1\n"]))
+        # Aborted, it is broken for who waits and for who comes.
+        first = self.start("barrier", "wait", self.name)
+        self.wait_waiters("barrier", 1)
+        self.ok("barrier", "abort", self.name)
+        self.assertEqual(first.wait(timeout=20), 14)
+        self.ends(14, "barrier", "wait", self.name)
+        self.ok("barrier", "reset", self.name)
+        self.ends(5, "barrier", "wait", self.name, "--timeout", "50ms")
+        self.ends(13, "barrier", "wait", self.name, "-n", "3")
+
+
+if __name__ == "__main__":
+    unittest.main()
