@@ -45,9 +45,9 @@ shm::JournalLine* Session::journal(uint32_t line) const { return &lines_of(*page
 
 bool Session::every_bell_fired() const {
   uint32_t claimed = 0;
-  for (uint32_t i = 0; i < lines(); ++i) {
+  for (uint32_t i = 0; i < lines_used(); ++i) {
     const shm::ThreadLine& line = lines_of(*page)[i];
-    if (line.claimed.load(std::memory_order_acquire) != 1) continue;
+    if (line.claimed.load(std::memory_order_acquire) != shm::kLineClaimed) continue;
     if (!bell_fired(line)) return false;
     ++claimed;
   }

@@ -39,13 +39,15 @@ struct alignas(128) SessionHeader {
   uint8_t reserved1[88];
 };
 
-// `claimed` of a line whose thread has ended while something names it: nobody's, and not free.
-inline constexpr uint32_t kLineKept = 2;
+// `claimed`. Only a claimed line's bell says something about its thread: a line that is being
+// claimed has none yet, and a kept one's thread has ended while something names it: it is nobody's,
+// and not free.
+inline constexpr uint32_t kLineFree = 0, kLineClaimed = 1, kLineKept = 2, kLineClaiming = 3;
 
 struct alignas(128) ThreadLine {
   JournalLine journal;
   pthread_mutex_t bell;            // robust + process-shared; held by the thread for life
-  std::atomic<uint32_t> claimed;   // 0 free, 1 claimed (bell held), or kLineKept
+  std::atomic<uint32_t> claimed;   // kLine...
   std::atomic<uint32_t> park;      // futex word of the thread
   uint8_t reserved[128 - sizeof(pthread_mutex_t) - 8];
 };

@@ -92,15 +92,16 @@ ThreadState& thread_state() {
   return *t_state;
 }
 
-// A line whose last thread ended without a word stays out of use: its journal is the broker's to
-// read.
+// The caller alone is claiming the line. Made anew each time: its last thread let go of it.
 bool take_bell(shm::ThreadLine& line) {
-  const int error = ::pthread_mutex_trylock(&line.bell);
-  if (error == EOWNERDEAD) {
-    ::pthread_mutex_consistent(&line.bell);
-    ::pthread_mutex_unlock(&line.bell);
-  }
-  return error == 0;
+  pthread_mutexattr_t attributes;
+  if (::pthread_mutexattr_init(&attributes) != 0) return false;
+  const bool robust =
+      ::pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED) == 0 &&
+      ::pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST) == 0 &&
+      ::pthread_mutex_init(&line.bell, &attributes) == 0;
+  ::pthread_mutexattr_destroy(&attributes);
+  return robust && ::pthread_mutex_trylock(&line.bell) == 0;
 }
 
 Line* line_of(ThreadState& state, const std::shared_ptr<SessionPage>& page) {
@@ -110,8 +111,9 @@ Line* line_of(ThreadState& state, const std::shared_ptr<SessionPage>& page) {
   for (std::uint32_t i = 0; i < page->thread_lines; ++i) {
     shm::ThreadLine& line = page->line(i);
     std::uint32_t free = 0;
-    if (!line.claimed.compare_exchange_strong(free, 1)) continue;
+    if (!line.claimed.compare_exchange_strong(free, shm::kLineClaiming)) continue;
     if (!take_bell(line)) continue;
+    line.claimed.store(shm::kLineClaimed, std::memory_order_release);
     page->note_used(i + 1);
     state.lines.push_back({.page = page, .index = i});
     return &state.lines.back();
