@@ -113,15 +113,22 @@ TYPED_TEST(LockDeathTest, SharesAndPermitsComeBack) {
 
 TYPED_TEST(LockDeathTest, ADeadPartyBreaksTheBarrier) {
   Barrier barrier = this->client().barrier(this->name(), {.parties = 2}).value();
-  Result<std::uint32_t> got = Reason::kInternal;
-  this->killed_after([&](Client& client) {
-    Barrier joined = client.barrier(this->name()).value();
-    (void)joined.join();
-    return joined;
+  Event joined = this->client().event(this->name()).value();
+  const pid_t child = this->start([&] {
+    Client client = this->connect();
+    if (!client.barrier(this->name())->join().ok()) return false;
+    if (!client.event(this->name())->set().ok()) return false;
+    pause();
+    return true;
   });
-  got = barrier.arrive(10s);
-  // Either the death came first and the place is free again, or it broke the wait.
-  EXPECT_TRUE(got.status().is(Reason::kBrokenBarrier) || got.status().is(Reason::kTimedOut));
+  ASSERT_TRUE(joined.wait(10s).ok());
+  Result<std::uint32_t> got = Reason::kInternal;
+  std::thread waiter([&] { got = barrier.arrive(10s); });
+  EXPECT_TRUE(this->soon([&] { return barrier.waiting().value() == 1; }));
+  kill(child, SIGKILL);
+  EXPECT_TRUE(WIFSIGNALED(this->ended(child)));
+  waiter.join();
+  EXPECT_TRUE(got.status().is(Reason::kBrokenBarrier)) << got.status().to_string();
 }
 
 TYPED_TEST(LockDeathTest, KilledAtRandomNothingIsLost) {
