@@ -100,7 +100,11 @@ class Locks(unittest.TestCase):
             "holders" if verb == "who" else "waiters"]
 
     def wait_waiters(self, noun, count):
-        self.assertTrue(eventually(lambda: len(self.parties(noun, "waiters")) == count))
+        def there():
+            ended = self.heddle(noun, "waiters", self.name, "--json")
+            return ended.status == 0 and len(ended.json["waiters"]) == count
+
+        self.assertTrue(eventually(there))
 
 
 class Run(Locks):
