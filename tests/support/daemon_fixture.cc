@@ -30,7 +30,8 @@ struct ProcessStat {
 
 ProcessStat stat_of(pid_t pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  std::string text;  // a process that ends meanwhile is a failed read, not an exception
+  std::getline(file, text, '\0');
   const size_t open = text.find('('), close = text.rfind(')');
   ProcessStat stat;
   if (close == std::string::npos) return stat;
