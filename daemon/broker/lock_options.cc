@@ -18,11 +18,16 @@ Status bad(const char* field, uint64_t limit, uint64_t actual, const std::string
 
 LockKind usual_kind(ObjectKind kind) {
   switch (kind) {
-    case ObjectKind::kSemaphore: return LockKind::kSemaphore;
-    case ObjectKind::kCondition: return LockKind::kCondition;
-    case ObjectKind::kEvent: return LockKind::kEvent;
-    case ObjectKind::kBarrier: return LockKind::kBarrier;
-    default: return LockKind::kMutex;
+    case ObjectKind::kSemaphore:
+      return LockKind::kSemaphore;
+    case ObjectKind::kCondition:
+      return LockKind::kCondition;
+    case ObjectKind::kEvent:
+      return LockKind::kEvent;
+    case ObjectKind::kBarrier:
+      return LockKind::kBarrier;
+    default:
+      return LockKind::kMutex;
   }
 }
 
@@ -34,22 +39,29 @@ bool belongs(ObjectKind kind, LockKind lock) {
   return lock == usual_kind(kind);
 }
 
-const char* kind_name(uint8_t kind) {
-  static constexpr const char* kNames[] = {"none",  "mutex",    "rlock",     "rw",     "semaphore",
-                                           "counting", "condition", "event", "barrier"};
-  return kind < std::size(kNames) ? kNames[kind] : "unknown";
-}
-
 }  // namespace
+
+const char* lock_kind_name(shm::LockKind kind) {
+  static constexpr const char* kNames[] = {"none",     "mutex",     "rlock", "rw",     "semaphore",
+                                           "counting", "condition", "event", "barrier"};
+  const auto index = static_cast<size_t>(kind);
+  return index < std::size(kNames) ? kNames[index] : "unknown";
+}
 
 const char* noun_of(ObjectKind kind) {
   switch (kind) {
-    case ObjectKind::kQueue: return "queue";
-    case ObjectKind::kLock: return "lock";
-    case ObjectKind::kSemaphore: return "sem";
-    case ObjectKind::kCondition: return "condition";
-    case ObjectKind::kEvent: return "event";
-    case ObjectKind::kBarrier: return "barrier";
+    case ObjectKind::kQueue:
+      return "queue";
+    case ObjectKind::kLock:
+      return "lock";
+    case ObjectKind::kSemaphore:
+      return "sem";
+    case ObjectKind::kCondition:
+      return "condition";
+    case ObjectKind::kEvent:
+      return "event";
+    case ObjectKind::kBarrier:
+      return "barrier";
   }
   return "object";
 }
@@ -60,7 +72,8 @@ Result<LockOptions> complete_lock(ObjectKind kind, const LockOptions& asked) {
   if (!given(local::kGivenLockKind)) out.lock_kind = static_cast<uint8_t>(usual_kind(kind));
   if (!belongs(kind, static_cast<LockKind>(out.lock_kind))) {
     return Status(Reason::kInvalidArgument,
-                  std::string(noun_of(kind)) + " cannot be of kind " + kind_name(out.lock_kind));
+                  std::string(noun_of(kind)) + " cannot be of kind " +
+                      lock_kind_name(static_cast<LockKind>(out.lock_kind)));
   }
   if (!given(local::kGivenPolicy)) out.policy = 0;
   if (out.policy > static_cast<uint8_t>(shm::DeathPolicy::kPoison)) {
@@ -118,9 +131,11 @@ Status check_same_lock(const LockOptions& in_force, const LockOptions& asked,
     if ((asked.given & field.bit) == 0 || field.have == field.want) continue;
     std::string text = std::string(field.name) + " is ";
     const bool kind = field.bit == local::kGivenLockKind;
-    text += kind ? kind_name(in_force.lock_kind) : std::to_string(field.have);
+    text += kind ? lock_kind_name(static_cast<LockKind>(in_force.lock_kind))
+                 : std::to_string(field.have);
     text += ", asked was ";
-    text += kind ? kind_name(asked.lock_kind) : std::to_string(field.want);
+    text +=
+        kind ? lock_kind_name(static_cast<LockKind>(asked.lock_kind)) : std::to_string(field.want);
     return Status(Reason::kExistsOtherOptions, text)
         .with_object(label)
         .with_limit(field.have, field.want);

@@ -132,5 +132,6 @@ Result<LockOptions> complete_lock(ObjectKind kind, const LockOptions& asked);
 Status check_same_lock(const LockOptions& in_force, const LockOptions& asked,
                        const std::string& label);
 const char* noun_of(ObjectKind kind);
+const char* lock_kind_name(shm::LockKind kind);
 
 }  // namespace heddle::broker

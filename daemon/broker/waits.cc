@@ -5,14 +5,14 @@
 namespace heddle::broker {
 namespace {
 
-shm::WaitFor what_of(const objects::Lock::RemoteWait& wait, const objects::Lock& lock) {
+shm::WaitFor what_of(const objects::Lock::RemoteWait& wait, objects::Lock& lock) {
   switch (wait.op) {
     case objects::LockOp::kWait: return shm::WaitFor::kCondition;
     case objects::LockOp::kWaitEvent: return shm::WaitFor::kEvent;
     case objects::LockOp::kArrive: return shm::WaitFor::kBarrier;
     default: break;
   }
-  const shm::LockKind kind = const_cast<objects::Lock&>(lock).view().kind();
+  const shm::LockKind kind = lock.view().kind();
   if (kind == shm::LockKind::kSemaphore || kind == shm::LockKind::kCounting) {
     return shm::WaitFor::kPermits;
   }

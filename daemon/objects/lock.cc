@@ -17,8 +17,8 @@ struct LockWaiter {
   int64_t began_ns = 0;
   uint64_t serial = 0;
   bool finished = false;
-  bool standing = false;   // a cell of the condition or barrier is taken
-  bool notified = false;   // of a condition: only the lock is missing
+  bool standing = false;                 // a cell of the condition or barrier is taken
+  bool notified = false;                 // of a condition: only the lock is missing
   LockOutcome ended = LockOutcome::kOk;  // how the wait for the condition ended
   uint32_t sets_before = 0;
   shm::Standing stand;
@@ -29,9 +29,7 @@ struct LockWaiter {
 
 namespace {
 
-constexpr int64_t kStarvingAfterNs = shm::kStarvingNs;
-
-bool shared_or_word(const shm::Lock& lock) { return lock.kind() == shm::LockKind::kRw; }
+bool is_rw(const shm::Lock& lock) { return lock.kind() == shm::LockKind::kRw; }
 
 }  // namespace
 
@@ -52,10 +50,11 @@ shm::LockActor Lock::actor(const Caller& caller, uint16_t thread) {
   return a;
 }
 
-Status Lock::status_of(LockOutcome outcome, const Caller& caller) {
-  (void)caller;
+Status Lock::status_of(LockOutcome outcome, uint32_t asked) {
   local::LockFacts facts{.name = name_, .kind = view_.kind()};
-  facts.limit = view_.line().limit.load();
+  const bool counting = view_.kind() == shm::LockKind::kCounting;
+  facts.limit = counting ? view_.line().count_max.load() : view_.line().limit.load();
+  facts.actual = asked;
   if (outcome == LockOutcome::kTimedOut || outcome == LockOutcome::kNotHeld) {
     shm::LockStanding standing[4];
     const size_t n = view_.standing(standing, 4);
@@ -114,7 +113,7 @@ LockOutcome Lock::attempt(LockWaiter& wait) {
       if (view_.kind() == shm::LockKind::kSemaphore || view_.kind() == shm::LockKind::kCounting) {
         return view_.acquire_permits(a, wait.ask.n, shm::kLockTry, grant);
       }
-      if (!shared_or_word(view_)) return view_.acquire(a, shm::kLockTry, grant);
+      if (!is_rw(view_)) return view_.acquire(a, shm::kLockTry, grant);
       if (wait.ask.mode == shm::LockMode::kExclusive && wait.deadline_ns != 0) {
         return view_.look_write(a, grant);
       }
@@ -145,7 +144,7 @@ LockOutcome Lock::attempt(LockWaiter& wait) {
 /// What a wait that ends without success leaves behind.
 void Lock::give_up(LockWaiter& wait) {
   shm::LockActor a = actor(wait.caller, wait.ask.thread);
-  if (wait.ask.op == LockOp::kAcquire && shared_or_word(view_)) view_.give_up_write(a);
+  if (wait.ask.op == LockOp::kAcquire && is_rw(view_)) view_.give_up_write(a);
   if (!wait.standing) return;
   if (wait.ask.op == LockOp::kArrive) {
     view_.break_barrier(false);
@@ -183,8 +182,7 @@ void Lock::run(std::vector<LockWait>& finished) {
   }
 }
 
-LockWait Lock::start(const Caller& caller, const LockAsk& ask, int64_t deadline_ns,
-                     LockDone done) {
+LockWait Lock::start(const Caller& caller, const LockAsk& ask, int64_t deadline_ns, LockDone done) {
   auto wait = std::make_shared<LockWaiter>();
   wait->caller = caller;
   wait->ask = ask;
@@ -196,7 +194,7 @@ LockWait Lock::start(const Caller& caller, const LockAsk& ask, int64_t deadline_
     std::lock_guard lock(mutex_);
     const bool needs_session = ask.op != LockOp::kWaitEvent;
     if (ended_) {
-      finish(wait, status_of(LockOutcome::kGone, caller), &finished);
+      finish(wait, status_of(LockOutcome::kGone), &finished);
     } else if (needs_session && caller.owner == kNoOwner) {
       finish(wait,
              Status(Reason::kInvalidArgument,
@@ -221,7 +219,7 @@ LockWait Lock::start(const Caller& caller, const LockAsk& ask, int64_t deadline_
       } else {
         wait->reply.lead = outcome == LockOutcome::kLead;
         if (outcome == LockOutcome::kTimedOut) give_up(*wait);
-        finish(wait, outcome == LockOutcome::kLead ? Status() : status_of(outcome, caller),
+        finish(wait, outcome == LockOutcome::kLead ? Status() : status_of(outcome, ask.n),
                &finished);
       }
     }
@@ -239,16 +237,16 @@ void Lock::serve(std::vector<LockWait>* finished) {
     const LockOutcome outcome = attempt(*wait);
     if (outcome != LockOutcome::kTimedOut || wait->finished) {
       wait->reply.lead = outcome == LockOutcome::kLead;
-      finish(wait, wait->reply.lead ? Status() : status_of(outcome, wait->caller), finished);
+      finish(wait, wait->reply.lead ? Status() : status_of(outcome, wait->ask.n), finished);
       continue;
     }
     if (now >= wait->deadline_ns) {
       give_up(*wait);
-      finish(wait, status_of(LockOutcome::kTimedOut, wait->caller), finished);
+      finish(wait, status_of(LockOutcome::kTimedOut), finished);
       continue;
     }
     next = std::min(next, wait->deadline_ns);
-    starving = starving || now - wait->began_ns > kStarvingAfterNs;
+    starving = starving || now - wait->began_ns > shm::kStarvingNs;
   }
   if (!waits_.empty()) view_.enlist(starving);
   schedule(next);
@@ -296,8 +294,7 @@ bool Lock::refuse(uint64_t serial, const std::string& why) {
     for (const LockWait& wait : waits_) {
       if (wait->serial != serial) continue;
       give_up(*wait);
-      finish(LockWait(wait), Status(Reason::kDeadlockDetected, why).with_object(name_),
-             &finished);
+      finish(LockWait(wait), Status(Reason::kDeadlockDetected, why).with_object(name_), &finished);
       break;
     }
   }
@@ -325,7 +322,7 @@ void Lock::end_of_object() {
     ended_ = true;
     while (!waits_.empty()) {
       const LockWait wait = waits_.front();
-      finish(wait, status_of(LockOutcome::kGone, wait->caller), &finished);
+      finish(wait, status_of(LockOutcome::kGone), &finished);
     }
   }
   run(finished);
@@ -335,22 +332,26 @@ Status Lock::release(const Caller& caller, shm::LockMode mode, uint32_t n, uint1
   shm::LockActor a = actor(caller, thread % shm::kThreadsMax);
   LockOutcome outcome;
   switch (view_.kind()) {
-    case shm::LockKind::kRw: outcome = view_.release_rw(a, mode); break;
+    case shm::LockKind::kRw:
+      outcome = view_.release_rw(a, mode);
+      break;
     case shm::LockKind::kSemaphore:
-    case shm::LockKind::kCounting: outcome = view_.release_permits(a, n); break;
-    default: outcome = view_.release(a);
+    case shm::LockKind::kCounting:
+      outcome = view_.release_permits(a, n);
+      break;
+    default:
+      outcome = view_.release(a);
   }
   changed();
-  return status_of(outcome, caller);
+  return status_of(outcome, n);
 }
 
 Status Lock::release_any(const Caller& caller) {
   shm::LockActor a = actor(caller, 0);
   const uint32_t holder = shm::holder_in(view_.line().word.load());
-  const LockOutcome outcome =
-      holder == 0 ? LockOutcome::kNotHeld : view_.release(a, holder);
+  const LockOutcome outcome = holder == 0 ? LockOutcome::kNotHeld : view_.release(a, holder);
   changed();
-  return status_of(outcome, caller);
+  return status_of(outcome);
 }
 
 Result<uint32_t> Lock::notify(const Caller& caller, uint32_t n, bool all) {
@@ -362,8 +363,10 @@ Result<uint32_t> Lock::notify(const Caller& caller, uint32_t n, bool all) {
 
 Status Lock::set_event(bool on) {
   shm::LockActor a = actor({}, 0);
-  if (on) view_.set_event(a);
-  else view_.clear_event();
+  if (on)
+    view_.set_event(a);
+  else
+    view_.clear_event();
   changed();
   return Status();
 }
@@ -372,7 +375,7 @@ Status Lock::finish_action(const Caller& caller, uint16_t thread) {
   shm::LockActor a = actor(caller, thread % shm::kThreadsMax);
   const LockOutcome outcome = view_.finish_action(a);
   changed();
-  return status_of(outcome, caller);
+  return status_of(outcome);
 }
 
 Status Lock::break_barrier(bool keep) {
@@ -389,14 +392,14 @@ Status Lock::reset_barrier() {
 
 Status Lock::join_barrier(const Caller& caller, uint16_t thread, bool join) {
   shm::LockActor a = actor(caller, thread % shm::kThreadsMax);
-  return status_of(join ? view_.join(a) : view_.leave(a), caller);
+  return status_of(join ? view_.join(a) : view_.leave(a));
 }
 
 Status Lock::force_release(uint16_t owner, uint16_t thread) {
   const uint32_t holder = owner == 0 ? 0 : shm::holder_of(owner, thread);
   const LockOutcome outcome = view_.force_release(holder);
   changed();
-  return status_of(outcome, {});
+  return status_of(outcome);
 }
 
 Status Lock::repair() {

@@ -122,7 +122,8 @@ class Lock : public std::enable_shared_from_this<Lock> {
   const std::string& name() const { return name_; }
   uint64_t object_id() const { return object_id_; }
   shm::Lock& view() { return view_; }
-  Status status_of(shm::LockOutcome outcome, const Caller& caller);
+  // `asked`: permits, for a message about a limit.
+  Status status_of(shm::LockOutcome outcome, uint32_t asked = 0);
 
  private:
   shm::LockActor actor(const Caller& caller, uint16_t thread);

@@ -187,8 +187,7 @@ Result<std::string> answer_call(broker::Core& core, const objects::Caller& calle
   const Result<Arguments> args = parse(text);
   if (!args.ok()) return args.status();
   switch (method) {
-    case local::CallMethod::kLockDo:
-    case local::CallMethod::kFencedPut: break;
+    case local::CallMethod::kLockDo: break;  // answered above
     case local::CallMethod::kList: return list(core, caller, *args, bytes_max);
     case local::CallMethod::kSessions: return sessions(core, caller, *args, bytes_max);
     case local::CallMethod::kWho: return who(core, caller, *args);
@@ -206,7 +205,7 @@ Result<std::string> answer_call(broker::Core& core, const objects::Caller& calle
     }
   }
   return Status(Reason::kUnsupported, "there is no such call")
-      .with_limit(static_cast<uint64_t>(local::CallMethod::kShare), static_cast<uint64_t>(method));
+      .with_limit(static_cast<uint64_t>(local::CallMethod::kLockDo), static_cast<uint64_t>(method));
 }
 
 }  // namespace heddle::server

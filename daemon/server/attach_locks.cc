@@ -19,13 +19,6 @@ std::string text_of(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-const char* kind_name(shm::LockKind kind) {
-  static constexpr const char* kNames[] = {"none",     "mutex",     "rlock", "rw",     "semaphore",
-                                           "counting", "condition", "event", "barrier"};
-  const auto index = static_cast<size_t>(kind);
-  return index < std::size(kNames) ? kNames[index] : "unknown";
-}
-
 const char* mode_name(shm::LockMode mode) {
   static constexpr const char* kNames[] = {"exclusive", "shared", "update"};
   return kNames[static_cast<size_t>(mode) % 3];
@@ -51,7 +44,7 @@ json lock_json(const LockRef& ref) {
   std::snprintf(mode, sizeof mode, "%04o", ref.options.mode & 0777u);
   const auto lock_kind = static_cast<shm::LockKind>(ref.options.lock_kind);
   return {{"kind", broker::noun_of(ref.kind)},
-          {"lock_kind", kind_name(lock_kind)},
+          {"lock_kind", broker::lock_kind_name(lock_kind)},
           {"name", ref.name},
           {"id", ref.object_id},
           {"uid", ref.uid},
@@ -169,7 +162,7 @@ json graph_json(broker::Core& core, const objects::Caller& caller) {
     if (!lock) continue;
     json edge = {{"waiter", holder_json(core, wait.holder)},
                  {"name", lock->name()},
-                 {"kind", kind_name(lock->view().kind())},
+                 {"kind", broker::lock_kind_name(lock->view().kind())},
                  {"age_ms", wait.age_ms},
                  {"holders", json::array()}};
     for (const uint32_t holder : holders) edge["holders"].push_back(holder_json(core, holder));

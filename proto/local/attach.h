@@ -223,8 +223,6 @@ static_assert(sizeof(Done) == 8);
 //              -> {"holders":[{id, session, pid, uid, command, age_ms}]}
 //   kLockDo    {"kind":"lock","name":"x","do":"inspect|force_release|repair|deadlocks|graph|order",
 //              ...} -> {...}: what needs the broker, see daemon/server/attach_locks.cc
-//   kFencedPut {"name":"queue","lock":"x","token":N,"body_kind":K} -> {"id":N}; the body follows
-//              the JSON text after one NUL
 //   kShare     {"kind":"queue","name":"x"} -> {"name":full}: it counts as attached for a minute, so
 //              that whoever is told the name has time to open it
 enum class CallMethod : uint32_t {
@@ -236,7 +234,6 @@ enum class CallMethod : uint32_t {
   kWho = 6,
   kShare = 7,
   kLockDo = 8,
-  kFencedPut = 9,
 };
 
 struct Call {
