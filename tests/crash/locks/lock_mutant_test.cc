@@ -1,6 +1,7 @@
 // The test of the tests: the lock sources with one deliberate defect at a time (lock_mutant.h),
 // each of which must be noticed by the run that is there for it.
 #include <cstdio>
+#include <cstdlib>
 
 #include "proto/shm/futex.h"
 #include "proto/shm/lock_mutant.h"
@@ -12,7 +13,8 @@ namespace {
 void expect_caught(LockMutant mutant, const char* name, const std::function<std::string()>& run) {
   if (!can_run()) return;
   stride_wanted = 3;
-  if (long_run()) {
+  // What these runs see without a defect is the business of the other tests, but for who doubts it.
+  if (long_run() || std::getenv("HEDDLE_WITHOUT_DEFECT") != nullptr) {
     EXPECT_EQ(run(), "") << "without a defect";
   }
   lock_mutant = mutant;
@@ -65,7 +67,7 @@ HEDDLE_CAUGHT(NoSequence, story(story_frozen_sleeper))
 HEDDLE_CAUGHT(AbandonedStays, states("mutex pair"))
 HEDDLE_CAUGHT(ClaimForgetsDeath, states("rw write"))
 HEDDLE_CAUGHT(EventClearsFirst, story(story_event_pair))
-HEDDLE_CAUGHT(NoWakeAfterClearing, late("rw upgrade times out, a writer sleeps"))
+HEDDLE_CAUGHT(NoWakeAfterClearing, late("rw upgrade refused, a writer sleeps"))
 HEDDLE_CAUGHT(TokenStays, story(story_token_after_delete))
 
 }  // namespace

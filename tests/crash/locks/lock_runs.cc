@@ -1,5 +1,6 @@
 #include "tests/crash/locks/lock_runs.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 
@@ -277,11 +278,34 @@ std::string run_freeze(const LockScenario& scenario, uint64_t first, Figures* f)
   return "";
 }
 
+namespace {
+
+/// The number of instructions after which the operation, alone, first enters the kernel.
+uint64_t first_syscall(LockStage& stage, const LockScenario& scenario) {
+  stage.restore();
+  SteppedChild alone(
+      [&] { return static_cast<int>(scenario.operate(stage.lock(), stage.victim())); });
+  uint64_t steps = 0;
+  while (alone.step()) {
+    ++steps;
+    if (alone.at_syscall()) return steps;
+  }
+  return steps;
+}
+
+}  // namespace
+
 std::string run_late(const LockScenario& scenario, uint64_t first, Figures* f) {
   LockStage stage(scenario);
   const std::atomic<uint64_t>& waits = stage.world().journal(kVictim)->waiting_on;
   bool ended = false;
-  for (uint64_t k = first % stride(); !ended; k += stride() * (1 + k / 100)) {
+  const uint64_t dense_from =
+      scenario.dense_after_wake ? first_syscall(stage, scenario) : kStepsMax;
+  const auto after = [&](uint64_t k) {
+    const uint64_t next = k + stride() * (1 + k / 100);
+    return k < dense_from ? std::min(next, dense_from) : k + 1;
+  };
+  for (uint64_t k = first % stride(); !ended; k = after(k)) {
     if (k > kStepsMax) return complaint(scenario, "step", k, "the operation does not end");
     stage.restore();
     ++f->freezes;

@@ -265,6 +265,25 @@ std::vector<LockScenario> conversion_scenarios() {
   };
 }
 
+/// As above, but no clock decides how many steps it takes.
+LockScenario upgrade_refused() {
+  return {
+      .name = "rw upgrade refused, a writer sleeps",
+      .options = kRw,
+      .prepare =
+          [](Lock& l, LockActor& v, LockActor& o) {
+            victim_updates(l, v, v);
+            other_reads(l, v, o);
+            l.line().word.fetch_or(kSleepers);
+          },
+      .operate = [](Lock& l, LockActor& a) { return convert(l, a, kUpdate, kExclusive, kLockTry); },
+      .sleepers = {writes},
+      .settle = other_ends_reading,
+      .due = none,
+      .late_settle = [](Lock& l, LockActor& v) { l.release_rw(v, kUpdate); },
+      .dense_after_wake = true};
+}
+
 std::vector<LockScenario> semaphore_scenarios() {
   const auto takes = [](uint32_t n) {
     return [n](Lock& l, LockActor& a) {
@@ -501,6 +520,7 @@ std::vector<LockScenario> lock_scenarios() {
                       semaphore_scenarios(), other_scenarios(), barrier_scenarios()}) {
     all.insert(all.end(), part.begin(), part.end());
   }
+  all.push_back(upgrade_refused());
   for (LockScenario& s : all) {
     for (const char* name : {"mutex pair", "rlock twice", "strict pair", "silent mutex", "rw read",
                              "rw write", "semaphore pair", "semaphore two at once", "count pair",

@@ -33,6 +33,9 @@ struct LockScenario {
   std::function<void(Lock&, LockActor& victim)> late_settle = {};
   /// The operation takes what it gives back, so that anybody can do it.
   bool enters = false;
+  /// Nothing but its own steps decides its way, and it wakes before it is through: late sleepers
+  /// come after each instruction from the first system call on.
+  bool dense_after_wake = false;
 };
 
 std::vector<LockScenario> lock_scenarios();
