@@ -25,6 +25,9 @@ struct LockWaiter {
   std::list<LockWait>::iterator at;
   LockReply reply;
   LockDone done;
+  // A wait with another lock, which is taken again by a wait of its own.
+  bool retaking = false, cancelled = false;
+  LockWait retake;
 };
 
 namespace {
@@ -39,7 +42,10 @@ Lock::Lock(Host& host, std::string name, uint64_t object_id, shm::Lock view,
       name_(std::move(name)),
       object_id_(object_id),
       mapping_(std::move(mapping)),
-      view_(view) {}
+      view_(view) {
+  const uint64_t word = view_.line().word.load();
+  if (view_.kind() == shm::LockKind::kMutex && shm::holder_in(word) != 0) inherited_word_ = word;
+}
 
 shm::LockActor Lock::actor(const Caller& caller, uint16_t thread) {
   shm::LockActor a;
@@ -71,8 +77,9 @@ Status Lock::status_of(LockOutcome outcome, uint32_t asked) {
 }
 
 LockOutcome Lock::attempt_wait(LockWaiter& wait, shm::LockActor& a, bool late) {
+  Lock* const guard = wait.ask.guard ? wait.ask.guard.get() : this;
   if (!wait.standing) {
-    const LockOutcome begun = view_.begin_wait(a, view_, &wait.stand);
+    const LockOutcome begun = view_.begin_wait(a, guard->view_, &wait.stand);
     if (begun != LockOutcome::kOk) return begun;
     wait.standing = true;
   }
@@ -87,6 +94,11 @@ LockOutcome Lock::attempt_wait(LockWaiter& wait, shm::LockActor& a, bool late) {
     wait.notified = true;
     // From here on the deadline is over: the lock is taken again, however long that takes.
     wait.deadline_ns = shm::kLockForever;
+  }
+  if (guard != this) {
+    wait.retaking = true;
+    wait.finished = true;
+    return wait.ended;
   }
   const LockOutcome again = view_.acquire(a, shm::kLockTry, &wait.reply.grant);
   if (again == LockOutcome::kTimedOut) return again;
@@ -107,7 +119,6 @@ LockOutcome Lock::attempt(LockWaiter& wait) {
   a.slept = wait.serial != 0;
   shm::Grant* grant = &wait.reply.grant;
   const int64_t now = host_.now_ns();
-  const bool late = wait.deadline_ns != 0 && now >= wait.deadline_ns;
   switch (wait.ask.op) {
     case LockOp::kAcquire:
       if (view_.kind() == shm::LockKind::kSemaphore || view_.kind() == shm::LockKind::kCounting) {
@@ -121,7 +132,7 @@ LockOutcome Lock::attempt(LockWaiter& wait) {
     case LockOp::kConvert:
       return view_.convert(a, wait.ask.from, wait.ask.mode, shm::kLockTry, grant);
     case LockOp::kWait:
-      return attempt_wait(wait, a, late);
+      return attempt_wait(wait, a, now >= wait.deadline_ns);
     case LockOp::kWaitEvent:
       if (wait.serial == 0) wait.sets_before = view_.sets();
       if (view_.sets() != wait.sets_before) return LockOutcome::kOk;
@@ -178,6 +189,10 @@ void Lock::finish(const LockWait& wait, Status status, std::vector<LockWait>* fi
 
 void Lock::run(std::vector<LockWait>& finished) {
   for (const LockWait& wait : finished) {
+    if (std::exchange(wait->retaking, false)) {
+      take_guard_again(wait);
+      continue;
+    }
     if (const LockDone done = std::exchange(wait->done, nullptr)) done(std::move(wait->reply));
   }
 }
@@ -192,24 +207,15 @@ LockWait Lock::start(const Caller& caller, const LockAsk& ask, int64_t deadline_
   std::vector<LockWait> finished;
   {
     std::lock_guard lock(mutex_);
-    const bool needs_session = ask.op != LockOp::kWaitEvent;
-    if (ended_) {
-      finish(wait, status_of(LockOutcome::kGone), &finished);
-    } else if (needs_session && caller.owner == kNoOwner) {
-      finish(wait,
-             Status(Reason::kInvalidArgument,
-                    "what is held needs a session that holds it; open one (SessionService/Open) "
-                    "and send its token with the call")
-                 .with_object(name_),
-             &finished);
-    } else if (ask.thread >= shm::kThreadsMax) {
-      finish(wait,
-             Status(Reason::kInvalidArgument, "thread is a number below 1024")
-                 .with_limit(shm::kThreadsMax - 1, ask.thread),
-             &finished);
+    Status refused = ended_ ? status_of(LockOutcome::kGone) : refusal(caller, ask);
+    // Two that go up from shared would wait for each other. A condition's lock is taken again.
+    const bool from_shared = ask.op == LockOp::kConvert && ask.from == shm::LockMode::kShared;
+    const bool once = from_shared || (deadline_ns == 0 && ask.op != LockOp::kWait);
+    if (!refused.ok()) {
+      finish(wait, std::move(refused), &finished);
     } else {
       LockOutcome outcome = attempt(*wait);
-      if (outcome == LockOutcome::kTimedOut && !wait->finished && deadline_ns != 0) {
+      if (outcome == LockOutcome::kTimedOut && !wait->finished && !once) {
         wait->serial = ++serial_;
         wait->at = waits_.insert(waits_.end(), wait);
         if (waiting_.fetch_add(1) == 0) host_.set_waiting(object_id_, true);
@@ -225,7 +231,92 @@ LockWait Lock::start(const Caller& caller, const LockAsk& ask, int64_t deadline_
     }
   }
   run(finished);
+  if (ask.guard) ask.guard->changed();  // it may have been let go of
   return wait;
+}
+
+Status Lock::needs_session(const Caller& caller, uint16_t thread) const {
+  if (caller.owner == kNoOwner) {
+    return Status(Reason::kInvalidArgument,
+                  "what is held needs a session that holds it; open one (SessionService/Open) and "
+                  "send its token with the call")
+        .with_object(name_);
+  }
+  if (thread >= shm::kThreadsMax) {
+    return Status(Reason::kInvalidArgument, "thread is a number below 1024")
+        .with_object(name_)
+        .with_limit(shm::kThreadsMax - 1, thread);
+  }
+  return Status();
+}
+
+Status Lock::refusal(const Caller& caller, const LockAsk& ask) const {
+  if (ask.op != LockOp::kWaitEvent) {
+    if (Status bad = needs_session(caller, ask.thread); !bad.ok()) return bad;
+  }
+  using shm::LockKind;
+  const LockKind kind = view_.kind();
+  const bool permits = kind == LockKind::kSemaphore || kind == LockKind::kCounting;
+  const bool word = kind == LockKind::kMutex || kind == LockKind::kRlock || kind == LockKind::kRw ||
+                    kind == LockKind::kCondition;
+  const char* why = nullptr;
+  switch (ask.op) {
+    case LockOp::kAcquire:
+      if (!permits && !word)
+        why = "there is nothing to acquire; wait for it";
+      else if (permits && ask.n == 0)
+        why = "at least one permit must be asked for";
+      else if (ask.mode != shm::LockMode::kExclusive && kind != LockKind::kRw)
+        why = "shared and update modes need a lock of kind rw";
+      break;
+    case LockOp::kConvert:
+      if (kind != LockKind::kRw) why = "only a lock of kind rw can change its mode";
+      break;
+    case LockOp::kWait: {
+      const LockKind guard = ask.guard ? ask.guard->view_.kind() : LockKind::kCondition;
+      const bool plain =
+          guard == LockKind::kMutex || guard == LockKind::kRlock || guard == LockKind::kCondition;
+      if (kind != LockKind::kCondition)
+        why = "notifications come from conditions only";
+      else if (!plain)
+        why = "wait needs a mutex or rlock, held by the caller";
+      break;
+    }
+    case LockOp::kWaitEvent:
+      if (kind != LockKind::kEvent) why = "it is not an event";
+      break;
+    case LockOp::kArrive:
+      if (kind != LockKind::kBarrier) why = "it is not a barrier";
+      break;
+  }
+  return why == nullptr ? Status() : Status(Reason::kInvalidArgument, why).with_object(name_);
+}
+
+/// The second half of a condition's wait with another lock: a wait for that lock, without end.
+void Lock::take_guard_again(const LockWait& wait) {
+  const LockAsk ask{.thread = wait->ask.thread, .priority = wait->ask.priority};
+  const auto taken = [self = shared_from_this(), wait](LockReply again) {
+    shm::LockActor a = self->actor(wait->caller, wait->ask.thread);
+    if (again.status.ok()) {
+      wait->ask.guard->view_.restore_depth(wait->stand.depth);
+      self->view_.end_wait(wait->stand);
+    } else {
+      self->view_.pass_wait(a, wait->stand);
+      self->changed();
+      wait->reply.status = std::move(again.status);
+    }
+    wait->reply.grant = again.grant;
+    wait->reply.previous = std::move(again.previous);
+    if (const LockDone done = std::exchange(wait->done, nullptr)) done(std::move(wait->reply));
+  };
+  const LockWait retake = wait->ask.guard->start(wait->caller, ask, shm::kLockForever, taken);
+  bool cancelled;
+  {
+    std::lock_guard lock(mutex_);
+    wait->retake = retake;
+    cancelled = wait->cancelled;
+  }
+  if (cancelled) wait->ask.guard->cancel(retake);
 }
 
 void Lock::serve(std::vector<LockWait>* finished) {
@@ -276,6 +367,13 @@ void Lock::changed() {
 
 void Lock::cancel(const LockWait& wait) {
   std::vector<LockWait> finished;
+  LockWait retake;
+  {
+    std::lock_guard lock(mutex_);
+    wait->cancelled = true;
+    retake = wait->retake;
+  }
+  if (retake) return wait->ask.guard->cancel(retake);
   {
     std::lock_guard lock(mutex_);
     if (wait->finished || wait->serial == 0) return;
@@ -328,89 +426,6 @@ void Lock::end_of_object() {
   run(finished);
 }
 
-Status Lock::release(const Caller& caller, shm::LockMode mode, uint32_t n, uint16_t thread) {
-  shm::LockActor a = actor(caller, thread % shm::kThreadsMax);
-  LockOutcome outcome;
-  switch (view_.kind()) {
-    case shm::LockKind::kRw:
-      outcome = view_.release_rw(a, mode);
-      break;
-    case shm::LockKind::kSemaphore:
-    case shm::LockKind::kCounting:
-      outcome = view_.release_permits(a, n);
-      break;
-    default:
-      outcome = view_.release(a);
-  }
-  changed();
-  return status_of(outcome, n);
-}
-
-Status Lock::release_any(const Caller& caller) {
-  shm::LockActor a = actor(caller, 0);
-  const uint32_t holder = shm::holder_in(view_.line().word.load());
-  const LockOutcome outcome = holder == 0 ? LockOutcome::kNotHeld : view_.release(a, holder);
-  changed();
-  return status_of(outcome);
-}
-
-Result<uint32_t> Lock::notify(const Caller& caller, uint32_t n, bool all) {
-  shm::LockActor a = actor(caller, 0);
-  const uint32_t told = all ? view_.notify_all(a) : view_.notify(a, n);
-  changed();
-  return told;
-}
-
-Status Lock::set_event(bool on) {
-  shm::LockActor a = actor({}, 0);
-  if (on)
-    view_.set_event(a);
-  else
-    view_.clear_event();
-  changed();
-  return Status();
-}
-
-Status Lock::finish_action(const Caller& caller, uint16_t thread) {
-  shm::LockActor a = actor(caller, thread % shm::kThreadsMax);
-  const LockOutcome outcome = view_.finish_action(a);
-  changed();
-  return status_of(outcome);
-}
-
-Status Lock::break_barrier(bool keep) {
-  view_.break_barrier(keep);
-  changed();
-  return Status();
-}
-
-Status Lock::reset_barrier() {
-  view_.reset_barrier();
-  changed();
-  return Status();
-}
-
-Status Lock::join_barrier(const Caller& caller, uint16_t thread, bool join) {
-  shm::LockActor a = actor(caller, thread % shm::kThreadsMax);
-  return status_of(join ? view_.join(a) : view_.leave(a));
-}
-
-Status Lock::force_release(uint16_t owner, uint16_t thread) {
-  const uint32_t holder = owner == 0 ? 0 : shm::holder_of(owner, thread);
-  const LockOutcome outcome = view_.force_release(holder);
-  changed();
-  return status_of(outcome);
-}
-
-Status Lock::repair() {
-  if (!view_.repair()) {
-    return Status(Reason::kInvalidArgument, "it is not poisoned; there is nothing to repair")
-        .with_object(name_);
-  }
-  changed();
-  return Status();
-}
-
 std::vector<Lock::RemoteWait> Lock::remote_waits() {
   std::vector<RemoteWait> out;
   std::lock_guard lock(mutex_);
@@ -419,54 +434,6 @@ std::vector<Lock::RemoteWait> Lock::remote_waits() {
                    wait->ask.mode, wait->began_ns, wait->ask.priority, wait->serial});
   }
   return out;
-}
-
-LockInfo Lock::inspect() {
-  LockInfo info;
-  const uint64_t word = view_.line().word.load();
-  info.kind = view_.kind();
-  info.token = view_.token();
-  info.limit = view_.line().limit.load();
-  info.poisoned = (word & shm::kPoisoned) != 0;
-  info.abandoned = shm::holder_in(word) == 0 && (word & shm::kAbandoned) != 0;
-  if (info.kind == shm::LockKind::kSemaphore || info.kind == shm::LockKind::kCounting) {
-    info.free = view_.permits_free();
-  }
-  if (info.kind == shm::LockKind::kEvent) info.set = view_.is_set();
-  if (info.kind == shm::LockKind::kBarrier) {
-    info.arrived = view_.arrived();
-    info.broken = view_.broken();
-  }
-  info.remote_waiting = waiting_.load();
-  std::vector<shm::LockStanding> standing(256);
-  const size_t n = std::min(view_.standing(standing.data(), standing.size()), standing.size());
-  const int64_t now_ms = host_.now_ns() / 1'000'000;
-  const uint64_t seen = view_.line().seen.load();
-  for (size_t i = 0; i < n; ++i) {
-    LockParty party;
-    party.number = shm::owner_in(standing[i].holder);
-    party.thread = shm::thread_in(standing[i].holder);
-    party.owner = host_.describe_owner(party.number);
-    party.mode = standing[i].mode;
-    party.waits = standing[i].waits;
-    const bool owner = !party.waits && standing[i].holder == shm::holder_in(word);
-    if (owner && shm::token_low(seen) == shm::token_low(word)) {
-      party.age_ms = static_cast<uint32_t>(now_ms) - static_cast<uint32_t>(seen);
-    }
-    info.parties.push_back(party);
-  }
-  for (const RemoteWait& wait : remote_waits()) {
-    if (wait.op == LockOp::kArrive || wait.op == LockOp::kWait) continue;  // stand in cells
-    LockParty party;
-    party.number = shm::owner_in(wait.holder);
-    party.thread = shm::thread_in(wait.holder);
-    party.owner = host_.describe_owner(party.number);
-    party.mode = wait.mode;
-    party.waits = true;
-    party.age_ms = now_ms - wait.since_ns / 1'000'000;
-    info.parties.push_back(party);
-  }
-  return info;
 }
 
 }  // namespace heddle::objects

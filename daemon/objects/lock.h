@@ -1,5 +1,5 @@
-// A lock, semaphore, condition, event or barrier for remote callers: the waiting that needs somebody
-// who is always there, over the same words that local clients use.
+// A lock, semaphore, condition, event or barrier for remote callers: the waiting that needs
+// somebody who is always there, over the same words that local clients use.
 //
 // Threads: every method may be called from any thread. None blocks for longer than a short lock;
 // waiting is by callback, which runs exactly once, inside the call that started it or later on
@@ -29,6 +29,8 @@ namespace heddle::objects {
 
 enum class LockOp : uint8_t { kAcquire, kConvert, kWait, kWaitEvent, kArrive };
 
+class Lock;
+
 struct LockAsk {
   LockOp op = LockOp::kAcquire;
   shm::LockMode mode = shm::LockMode::kExclusive;  // kConvert: the new one
@@ -37,15 +39,17 @@ struct LockAsk {
   uint16_t thread = 0;                             // below shm::kThreadsMax
   int32_t priority = 0;                            // of the waiter; the lowest is sacrificed
   bool action = false;                             // kArrive
+  std::shared_ptr<Lock> guard = nullptr;           // kWait: in place of the condition's own lock
 };
 
 struct LockReply {
   // TIMED_OUT, DEADLOCK_DETECTED, BROKEN_BARRIER, ... ; OK is a grant.
   Status status;
   shm::Grant grant;
-  OwnerInfo previous;   // with grant.abandoned
-  uint32_t index = 0;   // kArrive
-  bool lead = false;    // kArrive: run the action, then finish_action()
+  OwnerInfo previous;           // with grant.abandoned
+  uint32_t index = 0;           // kArrive
+  bool lead = false;            // kArrive: run the action, then finish_action()
+  std::vector<LockReply> many;  // of LockMany: one for each wish
 };
 
 struct LockParty {
@@ -60,11 +64,11 @@ struct LockParty {
 struct LockInfo {
   shm::LockKind kind = shm::LockKind::kNone;
   uint64_t token = 0;
-  uint32_t free = 0;      // permits
-  uint32_t limit = 0;     // permits, parties
+  uint32_t free = 0;   // permits
+  uint32_t limit = 0;  // permits, parties
   uint32_t arrived = 0;
-  bool set = false;       // event
-  bool broken = false;    // barrier
+  bool set = false;     // event
+  bool broken = false;  // barrier
   bool poisoned = false;
   bool abandoned = false;  // the next owner will be told of a death
   uint32_t remote_waiting = 0;
@@ -80,25 +84,36 @@ class Lock : public std::enable_shared_from_this<Lock> {
   Lock(Host& host, std::string name, uint64_t object_id, shm::Lock view,
        std::shared_ptr<void> mapping);
 
-  // deadline: CLOCK_MONOTONIC ns; 0 = do not wait, shm::kLockForever. Needs a session.
+  // deadline: CLOCK_MONOTONIC ns; 0 = do not wait, shm::kLockForever. Needs a session, events
+  // apart. INVALID_ARGUMENT for what the kind cannot do.
   LockWait start(const Caller& caller, const LockAsk& ask, int64_t deadline_ns, LockDone done);
   // The callback runs with CANCELLED, unless it already did. A barrier that was arrived at breaks.
   void cancel(const LockWait& wait);
 
+  // LEASE_LOST: not held. A counting semaphore may be raised without a session.
   Status release(const Caller& caller, shm::LockMode mode, uint32_t n, uint16_t thread);
-  // A mutex, on behalf of whoever holds it now.
-  Status release_any(const Caller& caller);
+  // A mutex, on behalf of whoever holds it now; with `own_session` any kind with one owner, if a
+  // thread of that session holds it.
+  Status release_any(const Caller& caller, bool own_session = false);
+  // Whether that thread of the caller has what `ask` acquired with `token`, as far as the words
+  // tell: of permits they know only that its session has some.
+  bool holds(const Caller& caller, const LockAsk& ask, uint64_t token);
+  // Once: what that thread held of a mutex when this broker took it over, whose grant may have been
+  // lost with the broker before.
+  bool take_inherited(const Caller& caller, uint16_t thread, shm::Grant* grant);
   Result<uint32_t> notify(const Caller& caller, uint32_t n, bool all);
   Status set_event(bool on);
   Status finish_action(const Caller& caller, uint16_t thread);
   Status break_barrier(bool keep);
   Status reset_barrier();
   Status join_barrier(const Caller& caller, uint16_t thread, bool join);
-  // Owner or root only; what is said in the log.
-  Status force_release(uint16_t owner, uint16_t thread);
+  // From one owner, or (0) from whoever holds it; from one thread of it, or (-1) from all.
+  Status force_release(uint16_t owner, int thread = -1);
   Status repair();
 
   LockInfo inspect();
+  // Everybody whom its words name.
+  std::vector<shm::LockStanding> standing() const;
   // Waits in the broker: for the deadlock detector and for `who`.
   struct RemoteWait {
     uint32_t holder;
@@ -127,6 +142,9 @@ class Lock : public std::enable_shared_from_this<Lock> {
 
  private:
   shm::LockActor actor(const Caller& caller, uint16_t thread);
+  Status refusal(const Caller& caller, const LockAsk& ask) const;
+  Status needs_session(const Caller& caller, uint16_t thread) const;
+  void take_guard_again(const LockWait& wait);
   // All with mutex_ held.
   shm::LockOutcome attempt(LockWaiter& wait);
   shm::LockOutcome attempt_wait(LockWaiter& wait, shm::LockActor& a, bool late);
@@ -134,7 +152,7 @@ class Lock : public std::enable_shared_from_this<Lock> {
   void finish(const LockWait& wait, Status status, std::vector<LockWait>* finished);
   void serve(std::vector<LockWait>* finished);
   void schedule(int64_t when_ns);
-  static void run(std::vector<LockWait>& finished);
+  void run(std::vector<LockWait>& finished);
   void changed();
 
   Host& host_;
@@ -147,7 +165,8 @@ class Lock : public std::enable_shared_from_this<Lock> {
   std::mutex mutex_;
   bool ended_ = false;
   uint64_t serial_ = 0;
-  std::list<LockWait> waits_;  // in the order of their coming
+  std::list<LockWait> waits_;    // in the order of their coming
+  uint64_t inherited_word_ = 0;  // of a mutex that was held when this broker came
   int64_t scheduled_ns_ = INT64_MAX;
 };
 
