@@ -154,6 +154,8 @@ class Broker {
   virtual std::vector<LockRef> list_locks(const Caller& caller, ObjectKind kind,
                                           std::string_view prefix, std::string_view after,
                                           size_t n) = 0;
+  // Local threads that wait for it, as they published it; remote ones are in Lock::inspect().
+  virtual std::vector<objects::LockParty> local_waiters(const LockRef& ref) = 0;
 
   virtual Result<ObjectPage> list(const Caller& caller, ObjectKind kind, std::string_view prefix,
                                   uint32_t page_size, std::string_view page_token) = 0;
@@ -173,6 +175,9 @@ class Broker {
                                                std::function<void()> ended) = 0;
   virtual Status renew_session(const Caller& caller, uint64_t session_id) = 0;
   virtual Status close_session(const Caller& caller, uint64_t session_id) = 0;
+  // What a session held when its lease ran out, as "lock ledger"; of the last 256 that held
+  // anything. Empty for others.
+  virtual std::vector<std::string> lost_with(const ResumeToken& token) = 0;
   // Checks that the session is live and the caller's uid's, and puts it into `caller`.
   virtual Status enter_session(Caller& caller, uint64_t session_id) = 0;
 

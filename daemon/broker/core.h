@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -74,6 +75,7 @@ class Core final : public Broker, public objects::Host {
                                   std::string_view after, size_t n) override {
     return locks_.list(caller, kind, prefix, after, n);
   }
+  std::vector<objects::LockParty> local_waiters(const LockRef& ref) override;
   Result<ObjectPage> list(const Caller& caller, ObjectKind kind, std::string_view prefix,
                           uint32_t page_size, std::string_view page_token) override;
   Result<ObjectInfo> describe(const Caller& caller, ObjectKind kind,
@@ -88,6 +90,7 @@ class Core final : public Broker, public objects::Host {
                                        std::function<void()> ended) override;
   Status renew_session(const Caller& caller, uint64_t session_id) override;
   Status close_session(const Caller& caller, uint64_t session_id) override;
+  std::vector<std::string> lost_with(const ResumeToken& token) override;
   Status enter_session(Caller& caller, uint64_t session_id) override;
   Result<Request> begin_request(const Caller& caller, const QueueRef& queue,
                                 std::string_view request_id, size_t count) override;
@@ -184,6 +187,7 @@ class Core final : public Broker, public objects::Host {
   Result<SessionRef> remote_of(const Caller& caller, uint64_t session_id) const;
 
   // reaper.cc
+  void note_lost(const Session& session);
   void end_session(const SessionRef& session, const shm::DeathInfo& info);
   void decide_requests(const Session& session);
   void reap(const Session& session, const shm::DeathInfo& info);
@@ -233,6 +237,9 @@ class Core final : public Broker, public objects::Host {
   std::unordered_map<uint64_t, ObjectRef> objects_;
   std::unordered_map<uid_t, uint32_t> objects_per_uid_;
   std::unordered_map<uid_t, uint64_t> bytes_per_uid_;  // as sampled
+
+  std::mutex lost_mutex_;                                              // a leaf
+  std::deque<std::pair<ResumeToken, std::vector<std::string>>> lost_;  // the latest last
 
   mutable std::mutex waiting_mutex_;  // beside Loop::mutex_: a leaf
   std::unordered_set<uint64_t> waiting_;

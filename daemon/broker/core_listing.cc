@@ -135,4 +135,19 @@ objects::OwnerInfo Core::describe_owner(uint16_t owner) const {
   return info;
 }
 
+std::vector<objects::LockParty> Core::local_waiters(const LockRef& ref) {
+  std::vector<objects::LockParty> waiters;
+  for (const Wait& wait : local_waits()) {
+    if (wait.object != static_cast<uint32_t>(ref.object_id)) continue;
+    objects::LockParty& party = waiters.emplace_back();
+    party.number = shm::owner_in(wait.holder);
+    party.thread = shm::thread_in(wait.holder);
+    party.owner = describe_owner(party.number);
+    party.waits = true;
+    party.age_ms = wait.age_ms;
+    if (wait.what <= shm::WaitFor::kUpdate) party.mode = static_cast<shm::LockMode>(wait.what);
+  }
+  return waiters;
+}
+
 }  // namespace heddle::broker

@@ -1,4 +1,6 @@
 // Locks over time: what a new broker takes back, what the dead leave, what the scans find.
+#include <algorithm>
+
 #include "daemon/broker/lock_table.h"
 #include "daemon/os/log.h"
 
@@ -81,6 +83,30 @@ int64_t LockTable::delay_ns(const Session& session) const {
     delay = std::max(delay, int64_t{object->entry.options.lock_delay_ms} * 1'000'000);
   }
   return delay;
+}
+
+std::vector<std::string> LockTable::held_by(const Session& session) const {
+  std::vector<ObjectRef> candidates;
+  {
+    std::lock_guard lock(mutex_);
+    const auto touched = touched_.find(session.id);
+    for (const auto& [id, object] : objects_) {
+      const bool may = session.inherited ||
+                       (touched != touched_.end() && touched->second.contains(object->memory->id));
+      if (may) candidates.push_back(object);
+    }
+  }
+  std::vector<std::string> names;
+  for (const ObjectRef& object : candidates) {
+    const std::vector<shm::LockStanding> standing = object->lock->standing();
+    const bool holds = std::any_of(standing.begin(), standing.end(), [&](const auto& one) {
+      return !one.waits && shm::owner_in(one.holder) == session.owner;
+    });
+    if (!holds) continue;
+    names.push_back(noun_of(static_cast<ObjectKind>(object->entry.kind)) + (" " + object->name));
+  }
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 void LockTable::keep_alive(uint16_t owner, bool on) {

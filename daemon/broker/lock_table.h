@@ -62,6 +62,8 @@ class LockTable {
   void reap_all();
   // For a remote session that was lost: how long to keep what it holds; 0 = nothing to protect.
   int64_t delay_ns(const Session& session) const;
+  // What it holds, for people: "lock ledger".
+  std::vector<std::string> held_by(const Session& session) const;
   void keep_alive(uint16_t owner, bool on);
   void rescan();   // 20 times a second
   void serve();    // after the doorbell

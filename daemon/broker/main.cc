@@ -14,6 +14,7 @@
 #include "daemon/broker/loop.h"
 #include "daemon/config/options_json.h"
 #include "daemon/os/log.h"
+#include "daemon/server/attach_locks.h"
 #include "daemon/server/attach_server.h"
 #include "daemon/server/grpc_server.h"
 #include "proto/local/keeper.h"
@@ -119,6 +120,10 @@ bool Process::listen() {
   options.limits.calls_per_connection =
       static_cast<uint32_t>(options_.streams_per_connection_max);
   options.message_bytes_max = options_.grpc_message_bytes_max;
+  options.lock_report = [core = core_.get()](const Caller& caller, const char* what) {
+    return server::answer_lock_call(*core, caller, "{\"do\":\"" + std::string(what) + "\"}",
+                                    SIZE_MAX);
+  };
   auto started = server::GrpcServer::start(*core_, options, std::move(grpc));
   if (!started.ok()) {
     os::log(LogLevel::kError, "gRPC: %s", started.status().to_string().c_str());

@@ -20,6 +20,7 @@ namespace heddle::broker {
 namespace {
 
 constexpr int64_t kSlowTickNs = 1'000'000'000;
+constexpr size_t kLostKept = 256;  // sessions
 
 // The brake of the memory budget: beyond it a queue may use the memory it has, but take no more,
 // so puts that would need more end with MEMORY_EXHAUSTED.
@@ -130,6 +131,22 @@ void Core::forget_session(const SessionRef& session) {
   sessions_.give_back(session->owner);
 }
 
+void Core::note_lost(const Session& session) {
+  std::vector<std::string> names = locks_.held_by(session);
+  if (names.empty()) return;
+  std::lock_guard lock(lost_mutex_);
+  lost_.emplace_back(session.token, std::move(names));
+  if (lost_.size() > kLostKept) lost_.pop_front();
+}
+
+std::vector<std::string> Core::lost_with(const ResumeToken& token) {
+  std::lock_guard lock(lost_mutex_);
+  for (const auto& [of, names] : lost_) {
+    if (of == token) return names;
+  }
+  return {};
+}
+
 void Core::end_session(const SessionRef& session, const shm::DeathInfo& info) {
   if (session->ending.exchange(true)) return;
   if (session->kind == SessionKind::kLocal) {
@@ -139,6 +156,7 @@ void Core::end_session(const SessionRef& session, const shm::DeathInfo& info) {
   const bool lapsed = session->remote() && session->lease_ends_ns.load() <= now_ns();
   catalog_->set_session_reaping(session->owner);
   // Somebody we have lost sight of may still write: what its locks guard stays closed for a time.
+  if (lapsed) note_lost(*session);
   const int64_t delay_ns = lapsed ? locks_.delay_ns(*session) : 0;
   if (delay_ns != 0) locks_.keep_alive(session->owner, true);
   reap(*session, info);

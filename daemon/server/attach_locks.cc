@@ -59,20 +59,6 @@ json lock_json(const LockRef& ref) {
           {"attached", ref.attached}};
 }
 
-/// Local threads that sleep on it are known by what they published, remote ones by their waits.
-void add_waiters(broker::Core& core, const LockRef& ref, json& out) {
-  for (const broker::Wait& wait : core.local_waits()) {
-    if (wait.object != static_cast<uint32_t>(ref.object_id)) continue;
-    objects::LockParty party;
-    party.number = shm::owner_in(wait.holder);
-    party.thread = shm::thread_in(wait.holder);
-    party.owner = core.describe_owner(party.number);
-    party.age_ms = wait.age_ms;
-    if (wait.what <= shm::WaitFor::kUpdate) party.mode = static_cast<shm::LockMode>(wait.what);
-    out["waiters"].push_back(party_json(party));
-  }
-}
-
 json inspect_json(broker::Core& core, const LockRef& ref) {
   json out = lock_json(ref);
   const objects::LockInfo info = ref.lock->inspect();
@@ -95,7 +81,7 @@ json inspect_json(broker::Core& core, const LockRef& ref) {
     if (party.waits && !party.owner.remote) continue;
     out[party.waits ? "waiters" : "holders"].push_back(party_json(party));
   }
-  add_waiters(core, ref, out);
+  for (const auto& party : core.local_waiters(ref)) out["waiters"].push_back(party_json(party));
   return out;
 }
 
@@ -232,7 +218,7 @@ Result<std::string> answer_lock_call(broker::Core& core, const objects::Caller& 
     Status status = what == "repair" ? ref->lock->repair()
                                      : ref->lock->force_release(
                                            static_cast<uint16_t>(asked.value("session", 0u)),
-                                           static_cast<uint16_t>(asked.value("thread", 0u)));
+                                           asked.value("thread", -1));
     if (!status.ok()) return status;
     return text_of(inspect_json(core, *ref));
   } catch (const json::exception& error) {

@@ -14,7 +14,7 @@ namespace heddle::server {
 // "name": ...}; answers are JSON.
 //   inspect        -> everything that lock_json shows, holders and waiters included
 //   list           {"prefix","page_size","page_token"} -> {"objects":[...], "next_page_token"}
-//   force_release  {"session","thread"}; 0 = whoever holds it; owner or root
+//   force_release  {"session","thread"}; 0 = whoever holds it, -1 = every thread; owner or root
 //   repair         ends the poisoned state; owner or root
 //   deadlocks      -> {"deadlocks":[{number, found_unix_ms, text, circle:[...]}]}
 //   orders         -> {"orders":[{first, second, command, other_command, found_unix_ms}]}

@@ -13,6 +13,7 @@
 #include <optional>
 
 #include "daemon/services/admin_service.h"
+#include "daemon/services/lock_service.h"
 #include "daemon/services/queue_service.h"
 #include "daemon/services/session_service.h"
 #include "daemon/services/session_table.h"
@@ -55,9 +56,18 @@ class GrpcServerImpl final : public GrpcServer {
   GrpcServerImpl(broker::Broker& broker, const GrpcOptions& options)
       : connections_(options.limits),
         sessions_(broker),
-        env_{broker, connections_, sessions_, worker_},
+        env_{broker,
+             connections_,
+             sessions_,
+             worker_,
+             lock_requests_,
+             options.lock_report,
+             [this](uint64_t session, const std::string& what) {
+               session_service_.tell_lost(session, what);
+             }},
         session_service_(env_),
         queue_service_(env_),
+        lock_service_(env_),
         admin_service_(env_, options.version),
         unknown_methods_(env_) {}
   ~GrpcServerImpl() override { drain(0); }
@@ -73,6 +83,7 @@ class GrpcServerImpl final : public GrpcServer {
     configure(builder, options);
     builder.RegisterService(&session_service_);
     builder.RegisterService(&queue_service_);
+    builder.RegisterService(&lock_service_);
     builder.RegisterService(&admin_service_);
     builder.RegisterCallbackGenericService(&unknown_methods_);
     server_ = builder.BuildAndStart();
@@ -102,9 +113,11 @@ class GrpcServerImpl final : public GrpcServer {
  private:
   Connections connections_;
   services::SessionTable sessions_;
+  objects::LockRequests lock_requests_;
   services::Env env_;
   services::SessionService session_service_;
   services::QueueService queue_service_;
+  services::LockService lock_service_;
   services::AdminService admin_service_;
   UnknownMethods unknown_methods_;
   services::Worker worker_;  // its last tasks use all of the above

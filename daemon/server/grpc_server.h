@@ -5,6 +5,7 @@
 #include <heddle/result.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,6 +24,8 @@ struct GrpcOptions {
   ConnectionLimits limits;
   uint64_t message_bytes_max = kQueueMessageBytesDefault + kMiB;  // of one request
   uint64_t memory_bytes_max = kGiB;  // of gRPC's own buffers; beyond it calls are refused
+  // What is known of waits for locks, as JSON: "deadlocks", "graph", "orders".
+  std::function<Result<std::string>(const objects::Caller&, const char* what)> lock_report;
 };
 
 // Limits, keepalive and threads of a server of ours; the benchmarks' bare server has the same.

@@ -5,6 +5,7 @@
 #include <heddle/status.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 #include <utility>
 
 #include "daemon/broker/broker.h"
+#include "daemon/objects/lock_requests.h"
 #include "daemon/services/grpc_status.h"
 #include "daemon/services/worker.h"
 
@@ -43,6 +45,11 @@ struct Env {
   Peers& peers;
   SessionTable& sessions;
   Worker& worker;
+  objects::LockRequests& lock_requests;
+  // What the broker tells of waits as JSON text: "deadlocks", "graph", "orders".
+  std::function<Result<std::string>(const Caller& caller, const char* what)> lock_report;
+  // A session lost "lock ledger" to somebody.
+  std::function<void(uint64_t session_id, const std::string& what)> tell_lost;
 };
 
 // Credentials of the connection plus the session of the `heddle-session` metadata, if any.

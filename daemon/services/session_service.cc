@@ -1,7 +1,12 @@
 #include "daemon/services/session_service.h"
 
+#include <grpcpp/alarm.h>
+
+#include <chrono>
 #include <deque>
 #include <functional>
+#include <utility>
+#include <vector>
 
 #include "daemon/services/session_table.h"
 
@@ -12,6 +17,7 @@ using Response = v1::SessionServiceOpenResponse;
 
 namespace {
 
+constexpr int64_t kAlarmSlackNs = 50'000'000;
 constexpr size_t kPendingMax = 16;  // answers that a client leaves unread
 
 // Reached from the broker's `ended`, which may come after the stream is gone.
@@ -19,13 +25,15 @@ struct Link {
   std::mutex mutex;
   SessionStream* stream = nullptr;
   broker::ResumeToken token{};
+  uint64_t session_id = 0;
 };
 
 }  // namespace
 
-// One Open stream. Reads go on one at a time; the broker's calls run on the worker, in order.
-// It finishes when the client half-closes (the session ends), breaks off (the session stays until
-// its lease runs out) or when the session ended.
+// One Open stream. Two thirds of a lease without a renewal are told as UNSURE. Reads go on one at a
+// time; the broker's calls run on the worker, in order. It finishes when the client half-closes
+// (the session ends), breaks off (the session stays until its lease runs out) or when the session
+// ended.
 //
 // Lifetime: gRPC holds `self_` until OnDone; whoever may Finish, after which OnDone can come at any
 // moment, and every task on the worker hold another reference.
@@ -70,8 +78,9 @@ class SessionStream : public grpc::ServerBidiReactor<Request, Response>,
     const auto last = std::move(self_);
   }
 
-  void send(Response::Event event) {
+  void send(Response::Event event, const std::vector<std::string>& lost = {}) {
     Response response;
+    for (const std::string& name : lost) response.add_lost(name);
     response.set_event(event);
     response.set_session(session_.session_id);
     response.set_token(SessionTable::token_text(session_.token));
@@ -82,6 +91,9 @@ class SessionStream : public grpc::ServerBidiReactor<Request, Response>,
     pending_.push_back(std::move(response));
     write_next_locked();
   }
+
+  // 0 before it is open.
+  uint64_t session_id() const { return session_id_.load(); }
 
   void finish(const Status& status) {
     const auto keep = shared_from_this();
@@ -103,27 +115,54 @@ class SessionStream : public grpc::ServerBidiReactor<Request, Response>,
     }
   }
 
+  void watch_lease() {
+    const auto when =
+        std::chrono::system_clock::now() + std::chrono::nanoseconds(session_.lease_ns / 3 * 2);
+    lease_watch_ = std::make_unique<grpc::Alarm>();
+    lease_watch_->Set(when, [weak = weak_from_this(), worker = &env_.worker](bool due) {
+      if (const auto self = due ? weak.lock() : nullptr) {
+        worker->post([self] { self->be_unsure(); });
+      }
+    });
+  }
+
   // --- on the worker ---
+  void be_unsure() {
+    if (unsure_ || now_ns() - renewed_ns_ < session_.lease_ns / 3 * 2 - kAlarmSlackNs) return;
+    unsure_ = true;
+    send(Response::EVENT_UNSURE);
+  }
+  void renewed() {
+    renewed_ns_ = now_ns();
+    if (std::exchange(unsure_, false)) send(Response::EVENT_HELD);
+    watch_lease();
+  }
+
   void serve() {
     Status status;
     if (session_.session_id != 0) {
       status = env_.broker.renew_session(caller_, session_.session_id);
-      if (status.ok()) send(Response::EVENT_RENEWED);
+      if (status.ok()) {
+        send(Response::EVENT_RENEWED);
+        renewed();
+      }
     } else {
       status = open();
     }
-    if (status.ok()) {
-      StartRead(&request_);
-    } else {
-      finish(status);
-    }
+    if (!status.ok()) return finish(status);
+    std::lock_guard lock(mutex_);
+    if (!finished_) StartRead(&request_);
   }
 
   Status open() {
-    auto ended = [link = link_, sessions = &env_.sessions] {
+    auto ended = [link = link_, env = &env_] {
       std::lock_guard lock(link->mutex);
-      sessions->remove(link->token);
+      env->sessions.remove(link->token);
+      env->lock_requests.forget(link->session_id);
       if (link->stream == nullptr) return;
+      if (const auto lost = env->broker.lost_with(link->token); !lost.empty()) {
+        link->stream->send(Response::EVENT_LOST, lost);
+      }
       link->stream->finish({Reason::kSessionLost, "the session has ended; open a new one"});
     };
     const bool resume = !request_.resume_token().empty();
@@ -138,19 +177,33 @@ class SessionStream : public grpc::ServerBidiReactor<Request, Response>,
     auto opened = resume ? env_.broker.resume_session(caller_, token, std::move(ended))
                          : env_.broker.open_session(caller_, request_.lease_ms() * 1'000'000LL,
                                                     request_.name(), std::move(ended));
-    if (!opened.ok()) return opened.status();
+    if (!opened.ok()) {
+      const auto lost = resume ? env_.broker.lost_with(token) : std::vector<std::string>();
+      if (!lost.empty()) send(Response::EVENT_LOST, lost);
+      return opened.status();
+    }
     session_ = *opened;
+    session_id_ = session_.session_id;
     {
       std::lock_guard lock(link_->mutex);
       link_->token = session_.token;
+      link_->session_id = session_.session_id;
     }
     env_.sessions.add(session_);
     send(resume ? Response::EVENT_RESUMED : Response::EVENT_OPENED);
+    unsure_ = resume;  // until it is told what it holds
+    renewed();
     return {};
   }
 
   void leave() {
-    if (session_.session_id != 0 && !context_.IsCancelled()) {
+    bool half_closed;
+    {
+      std::lock_guard lock(mutex_);
+      if (finished_) return;  // and then the context may be gone
+      half_closed = !context_.IsCancelled();
+    }
+    if (session_.session_id != 0 && half_closed) {
       {
         std::lock_guard lock(link_->mutex);
         link_->stream = nullptr;  // `ended` is no news here
@@ -170,6 +223,10 @@ class SessionStream : public grpc::ServerBidiReactor<Request, Response>,
   std::unique_ptr<Admission> admission_;
   Request request_;
   broker::RemoteSession session_;
+  std::atomic<uint64_t> session_id_{0};
+  int64_t renewed_ns_ = 0;
+  bool unsure_ = false;
+  std::unique_ptr<grpc::Alarm> lease_watch_;
   std::shared_ptr<Link> link_ = std::make_shared<Link>();
   std::mutex mutex_;
   std::deque<Response> pending_;  // the front one is being written while writing_
@@ -188,6 +245,13 @@ grpc::ServerBidiReactor<Request, Response>* SessionService::Open(
 void SessionService::announce_drain() {
   std::lock_guard lock(mutex_);
   for (SessionStream* stream : streams_) stream->send(Response::EVENT_DRAINING);
+}
+
+void SessionService::tell_lost(uint64_t session_id, const std::string& what) {
+  std::lock_guard lock(mutex_);
+  for (SessionStream* stream : streams_) {
+    if (stream->session_id() == session_id) stream->send(Response::EVENT_LOST, {what});
+  }
 }
 
 }  // namespace heddle::services

@@ -4,6 +4,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <string>
 
 #include "daemon/services/call.h"
 #include "heddle/v1/session_service.grpc.pb.h"
@@ -21,6 +22,8 @@ class SessionService final : public v1::SessionService::CallbackService {
 
   // Tells every open stream that the broker will stop.
   void announce_drain();
+  // Tells that session that `what`, "lock ledger", was taken away from it.
+  void tell_lost(uint64_t session_id, const std::string& what);
 
  private:
   friend class SessionStream;

@@ -29,8 +29,8 @@ expect() { # text pattern
 }
 
 services=$(call "$socket" list)
-for service in heddle.v1.QueueService heddle.v1.SessionService heddle.v1.AdminService \
-    grpc.health.v1.Health; do
+for service in heddle.v1.QueueService heddle.v1.LockService heddle.v1.SessionService \
+    heddle.v1.AdminService grpc.health.v1.Health; do
   expect "$services" "^$service\$"
 done
 expect "$(call "$socket" describe heddle.v1.QueueService.Put)" QueueServicePutRequest
@@ -48,4 +48,34 @@ expect "$(queue Get '{"name":"jobs","timeout_ms":0}')" OUTCOME_EMPTY
 failure=$(queue Put '{"name":"nothing","message":{"text":"hi"}}' 2>&1 || true)
 expect "$failure" NotFound
 expect "$failure" 'heddle queue create'
+
+# A session lives as long as its stream; its token goes with every call that holds something.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkfifo "$work/requests"
+call -d @ "$socket" heddle.v1.SessionService/Open <"$work/requests" >"$work/session" &
+stream=$!
+exec 9>"$work/requests"
+echo '{"name":"shell"}' >&9
+for _ in $(seq 200); do
+  token=$(sed -n 's/.*"token": "\([0-9a-f]*\)".*/\1/p' "$work/session")
+  if [ -n "$token" ]; then break; fi
+  sleep 0.05
+done
+lock() { call -H "heddle-session: $token" -d "$2" "$socket" "heddle.v1.LockService/$1"; }
+expect "$(lock Acquire '{"name":"ledger","timeout_ms":1000}')" '"token": '
+expect "$(lock Acquire '{"name":"ledger","timeout_ms":0,"thread":1}')" OUTCOME_EMPTY
+expect "$(lock Inspect '{"name":"ledger"}')" '"holders"'
+expect "$(lock Release '{"name":"ledger"}')" OUTCOME_OK
+expect "$(lock Release '{"name":"ledger"}')" OUTCOME_LEASE_LOST
+expect "$(lock Create '{"kind":"SYNC_KIND_SEMAPHORE","name":"seats","options":{"count":2}}')" \
+  '"created": true'
+expect "$(lock Acquire '{"kind":"SYNC_KIND_SEMAPHORE","name":"seats","permits":2}')" OUTCOME_OK
+exec 9>&-  # the end of the session: what it held comes free
+wait "$stream"
+expect "$(call -d '{"kind":"SYNC_KIND_SEMAPHORE","name":"seats"}' "$socket" \
+  heddle.v1.LockService/Inspect)" '"free": 2'
+failure=$(call -d '{"name":"ledger"}' "$socket" heddle.v1.LockService/Acquire 2>&1 || true)
+expect "$failure" InvalidArgument
+expect "$failure" SessionService/Open
 echo "grpcurl $("$tools/grpcurl" -version 2>&1): ok"

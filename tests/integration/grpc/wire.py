@@ -2,15 +2,17 @@
 
 import importlib
 import os
+import queue
 import subprocess
 import sys
 import tempfile
+import threading
 
 import grpc
 
 SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 SOCKET = os.path.join(os.environ["HEDDLE_RUNTIME_DIR"], "grpc.sock")
-SERVICES = ("session_service", "queue_service", "admin_service")
+SERVICES = ("session_service", "queue_service", "lock_service", "admin_service")
 
 
 def generate():
@@ -32,9 +34,11 @@ def generate():
 _DIRECTORY = generate()
 types = importlib.import_module("heddle.v1.types_pb2")
 queues = importlib.import_module("heddle.v1.queue_service_pb2")
+locks = importlib.import_module("heddle.v1.lock_service_pb2")
 sessions = importlib.import_module("heddle.v1.session_service_pb2")
 admin = importlib.import_module("heddle.v1.admin_service_pb2")
 _queues_grpc = importlib.import_module("heddle.v1.queue_service_pb2_grpc")
+_locks_grpc = importlib.import_module("heddle.v1.lock_service_pb2_grpc")
 _sessions_grpc = importlib.import_module("heddle.v1.session_service_pb2_grpc")
 _admin_grpc = importlib.import_module("heddle.v1.admin_service_pb2_grpc")
 rpc_status = importlib.import_module("google.rpc.status_pb2")
@@ -50,6 +54,7 @@ class Connection:
                                        ("grpc.max_receive_message_length", -1),
                                        ("grpc.max_send_message_length", -1)])
         self.queue = _queues_grpc.QueueServiceStub(self.channel)
+        self.lock = _locks_grpc.LockServiceStub(self.channel)
         self.session = _sessions_grpc.SessionServiceStub(self.channel)
         self.admin = _admin_grpc.AdminServiceStub(self.channel)
 
@@ -73,6 +78,61 @@ class Connection:
 
     def counts(self, name):
         return self.queue.Info(queues.QueueServiceInfoRequest(name=name)).queue.counts
+
+
+class Session:
+    """A session whose lease this test renews when it wants to."""
+
+    def __init__(self, connection, lease_ms=0, resume_token=""):
+        self.requests = queue.Queue()
+        self.events = []
+        self.seen = threading.Condition()
+        self.error = None
+        self.call = connection.session.Open(iter(self.requests.get, None))
+        threading.Thread(target=self._read, daemon=True).start()
+        self.requests.put(sessions.SessionServiceOpenRequest(
+            lease_ms=lease_ms, resume_token=resume_token, name="test"))
+        first = self.event(0)
+        if first is None:
+            raise self.error
+        if not first.token or first.lost:
+            return  # what could not be resumed
+        self.token = first.token
+        self.owner = first.session & 0xffff
+        self.metadata = (("heddle-session", self.token),)
+
+    def _read(self):
+        try:
+            for event in self.call:
+                with self.seen:
+                    self.events.append(event)
+                    self.seen.notify_all()
+        except grpc.RpcError as error:
+            self.error = error
+        with self.seen:
+            self.events.append(None)
+            self.seen.notify_all()
+
+    def event(self, index, timeout=20):
+        with self.seen:
+            if not self.seen.wait_for(lambda: len(self.events) > index or None in self.events,
+                                      timeout):
+                raise AssertionError(f"no event {index}: {self.events}")
+            return self.events[min(index, len(self.events) - 1)]
+
+    def ended(self, timeout=20):
+        with self.seen:
+            return self.seen.wait_for(lambda: None in self.events, timeout)
+
+    def names(self):
+        return [sessions.SessionServiceOpenResponse.Event.Name(event.event)
+                for event in self.events if event]
+
+    def renew(self):
+        self.requests.put(sessions.SessionServiceOpenRequest())
+
+    def close(self):
+        self.requests.put(None)
 
 
 def details(error):
