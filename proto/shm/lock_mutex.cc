@@ -89,8 +89,8 @@ bool Lock::take_word(LockActor& a, uint64_t flags, bool slept, bool starving, ui
   uint64_t keep = seen & kSleepers;
   // There may be more that starve; if not, the release finds nobody to wake and clears it all.
   if (slept && starving && keep != 0) keep |= kStarving;
-  // A claim is not a grant yet: the one who makes it one is told about the dead.
-  if ((flags & kClaimed) != 0) keep |= seen & kAbandoned;
+  // Neither a claim nor an update repairs anything: the exclusive grant after them is told as well.
+  if ((flags & (kClaimed | kUpdate)) != 0) keep |= seen & kAbandoned;
   if (mutated(LockMutant::kClaimForgetsDeath)) keep &= ~kAbandoned;
   if (mutated(LockMutant::kAbandonedStays)) keep |= seen & kAbandoned;
   const uint64_t mine = ((seen & ~kLowMask) + kTokenOne) | keep | flags | a.holder();
@@ -293,6 +293,7 @@ void Lock::wake_waiters(LockActor* a, uint64_t stored) {
 LockOutcome Lock::let_go(LockActor& a, uint64_t held) {
   for (;;) {
     uint64_t free = held & (~kLowMask | kSleepers);
+    if ((held & kUpdate) != 0) free |= held & kAbandoned;
     if (mutated(LockMutant::kAbandonedStays)) free |= held & kAbandoned;
     const bool starves = (held & kStarving) != 0 && (held & kSleepers) != 0;
     if (starves && !mutated(LockMutant::kHandOffForgotten)) free |= kHandOff;

@@ -11,7 +11,8 @@
 //         inside does CAS -> {0} and rings `drain`, for the claimant may sleep there and not on
 //         the word. It sees that and starts again. ABANDONED stays in the word until the grant.
 // update  the word is owned with UPDATE: readers enter, others that want the word do not. Upgrade:
-//         CLAIMED beside UPDATE, then (2) to (4); taking that claim away leaves UPDATE.
+//         CLAIMED beside UPDATE, then (2) to (4); taking that claim away leaves UPDATE. Its holder
+//         is told of a death as readers are: ABANDONED stays until somebody may repair.
 //
 // Dead with CLAIMED or UPDATE: {0}, nobody is told, for nothing was written under it.
 #include <climits>

@@ -183,6 +183,31 @@ TEST(Rw, Conversions) {
   ASSERT_EQ(lock.acquire_rw(b, kExclusive, kLockTry, &grant), LockOutcome::kOk);
 }
 
+// Who holds it to update repairs nothing: the word of a death is still there for who may.
+TEST(Rw, AnUpdateSwallowsNoDeath) {
+  using enum LockMode;
+  LockWorld world;
+  Lock lock = world.make(LockKind::kRw);
+  LockActor dead = world.actor(9), a = world.actor(1), b = world.actor(2);
+  Grant grant;
+  ASSERT_EQ(lock.acquire_rw(dead, kExclusive, kLockTry, &grant), LockOutcome::kOk);
+  world.reap(9);
+  ASSERT_EQ(lock.acquire_rw(a, kUpdate, kLockTry, &grant), LockOutcome::kOk);
+  EXPECT_TRUE(grant.abandoned);
+  ASSERT_EQ(lock.release_rw(a, kUpdate), LockOutcome::kOk);
+  ASSERT_EQ(lock.acquire_rw(dead, kUpdate, kLockTry, &grant), LockOutcome::kOk);
+  world.reap(9);
+  ASSERT_EQ(lock.acquire_rw(b, kUpdate, kLockTry, &grant), LockOutcome::kOk);
+  ASSERT_EQ(lock.convert(b, kUpdate, kShared, kLockTry, &grant), LockOutcome::kOk);
+  ASSERT_EQ(lock.release_rw(b, kShared), LockOutcome::kOk);
+  ASSERT_EQ(lock.acquire_rw(b, kUpdate, kLockTry, &grant), LockOutcome::kOk);
+  ASSERT_EQ(lock.convert(b, kUpdate, kExclusive, kLockTry, &grant), LockOutcome::kOk);
+  EXPECT_TRUE(grant.abandoned);
+  ASSERT_EQ(lock.release_rw(b, kExclusive), LockOutcome::kOk);
+  ASSERT_EQ(lock.acquire_rw(a, kExclusive, kLockTry, &grant), LockOutcome::kOk);
+  EXPECT_FALSE(grant.abandoned);
+}
+
 TEST(Semaphore, OwnedPermitsComeBackFromTheDead) {
   LockWorld world;
   Lock lock = world.make(LockKind::kSemaphore, 11);
