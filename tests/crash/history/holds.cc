@@ -1,0 +1,165 @@
+#include "tests/crash/history/holds.h"
+
+#include <algorithm>
+
+namespace heddle::history {
+
+Processes::Processes(const History& history) {
+  for (const Span& death : history.deaths) deaths_[death.process] = death;
+  for (const Span& stop : history.stops) stops_[stop.process].push_back(stop);
+  for (auto& [process, stops] : stops_) {
+    std::sort(stops.begin(), stops.end(),
+              [](const Span& a, const Span& b) { return a.from_ns < b.from_ns; });
+  }
+}
+
+const Span* Processes::death(uint32_t process) const {
+  const auto found = deaths_.find(process);
+  return found == deaths_.end() ? nullptr : &found->second;
+}
+
+int64_t Processes::before(uint32_t process, int64_t ns, int64_t span) const {
+  const auto found = stops_.find(process);
+  if (found == stops_.end()) return ns - span;
+  for (auto stop = found->second.rbegin(); stop != found->second.rend(); ++stop) {
+    if (stop->from_ns >= ns) continue;
+    const int64_t ran = ns - std::min(stop->to_ns, ns);
+    if (ran >= span) break;
+    span -= ran;
+    ns = stop->from_ns;
+  }
+  return ns - span;
+}
+
+int64_t Processes::stopped(uint32_t process, int64_t from_ns, int64_t to_ns) const {
+  const auto found = stops_.find(process);
+  int64_t sum = 0;
+  if (found == stops_.end()) return sum;
+  for (const Span& stop : found->second) {
+    sum += std::max<int64_t>(0, std::min(stop.to_ns, to_ns) - std::max(stop.from_ns, from_ns));
+  }
+  return sum;
+}
+
+std::string where(const char* what, const Hold& a, const Hold* b) {
+  const auto tell = [](const Hold& hold) {
+    return "process " + std::to_string(hold.process) + " (token " + std::to_string(hold.token) +
+           ", had it at " + std::to_string(hold.had_ns) + ", left at " +
+           (hold.left_ns == kNever ? "its end" : std::to_string(hold.left_ns)) + ")";
+  };
+  return std::string(what) + ": " + tell(a) + (b == nullptr ? "" : " and " + tell(*b));
+}
+
+namespace {
+
+bool acquires(const Record& record) { return record.op == Op::kAcquire || record.op == Op::kTry; }
+
+/// What one process did, one call after the other.
+class Reader {
+ public:
+  Reader(const Model& model, const Span* death, std::vector<Hold>* holds)
+      : model_(model), death_(death), holds_(holds) {}
+
+  std::string read(const Record& record) {
+    if (record.return_ns != 0 && record.return_ns < record.call_ns)
+      return "returned before it came";
+    if (acquires(record)) return acquired(record);
+    return record.op == Op::kRelease ? released(record) : "";
+  }
+  void finish() {
+    for (const size_t i : open_) end((*holds_)[i]);
+  }
+
+ private:
+  void end(Hold& hold) const {
+    if (death_ == nullptr) return;
+    hold.died = true;
+    hold.sure_death = hold.granted;
+    hold.leaving_ns = death_->from_ns;
+    hold.left_ns = death_->to_ns;
+  }
+
+  std::string acquired(const Record& record) {
+    if (record.end == End::kNo) return "";
+    if (!open_.empty() && model_.kind == Kind::kReentrant && record.end == End::kOk) {
+      ++depth_;
+      const Hold& outer = (*holds_)[open_.back()];
+      if (record.token != outer.token) return where("a second entry has another token", outer);
+      return record.abandoned ? where("a second entry is told of a death", outer) : "";
+    }
+    if (record.end == End::kOk && !open_.empty() && model_.kind != Kind::kSemaphore &&
+        record.mode == Mode::kExclusive) {
+      return where("its owner is granted it again", (*holds_)[open_.back()]);
+    }
+    Hold hold{.process = record.process, .n = record.n, .mode = record.mode};
+    hold.granted = record.end == End::kOk;
+    hold.asked_ns = record.call_ns;
+    hold.token = record.token;
+    hold.abandoned = record.abandoned;
+    if (hold.granted) hold.had_ns = record.return_ns;
+    if (!hold.granted && death_ == nullptr) return "";  // it still waits
+    if (!hold.granted) end(hold);
+    holds_->push_back(hold);
+    if (hold.granted) open_.push_back(holds_->size() - 1);
+    return "";
+  }
+
+  std::string released(const Record& record) {
+    if (record.end == End::kLost) {
+      return open_.empty() ? "" : where("what it holds is not its own", (*holds_)[open_.back()]);
+    }
+    const auto found = std::find_if(open_.begin(), open_.end(), [&](size_t i) {
+      return (*holds_)[i].mode == record.mode && (*holds_)[i].n == record.n;
+    });
+    if (found == open_.end()) {
+      return record.end == End::kOk
+                 ? "process " + std::to_string(record.process) + " releases at " +
+                       std::to_string(record.call_ns) + " what it does not hold"
+                 : "";
+    }
+    if (depth_ > 0) {
+      depth_ -= record.end == End::kOk;
+      return "";
+    }
+    Hold& hold = (*holds_)[*found];
+    open_.erase(found);
+    hold.leaving_ns = record.call_ns;
+    hold.left_ns = record.return_ns;
+    if (record.end == End::kOk) return "";
+    hold.left_ns = death_ != nullptr ? death_->to_ns : kNever;
+    hold.died = death_ != nullptr;
+    return "";
+  }
+
+  const Model& model_;
+  const Span* death_;
+  std::vector<Hold>* holds_;
+  std::vector<size_t> open_;
+  int depth_ = 0;
+};
+
+}  // namespace
+
+std::string holds_of(const Model& model, const History& history, const Processes& processes,
+                     std::vector<Hold>* holds) {
+  std::unordered_map<uint32_t, Reader> readers;
+  for (const Record& record : history.records) {
+    Reader& reader =
+        readers.try_emplace(record.process, model, processes.death(record.process), holds)
+            .first->second;
+    const std::string wrong = reader.read(record);
+    if (!wrong.empty()) return wrong;
+  }
+  for (auto& [process, reader] : readers) reader.finish();
+  std::sort(holds->begin(), holds->end(),
+            [](const Hold& a, const Hold& b) { return a.asked_ns < b.asked_ns; });
+  return "";
+}
+
+History only(const History& history, uint16_t object) {
+  History part = history;
+  std::erase_if(part.records, [&](const Record& record) { return record.object != object; });
+  return part;
+}
+
+}  // namespace heddle::history

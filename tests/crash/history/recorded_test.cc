@@ -1,0 +1,203 @@
+// Programs use locks of every kind of a real daemon and write down what they do, while some of them
+// are killed, some stopped, and the broker is killed. What they wrote must be what locks can do.
+//
+// In rounds: 0.6 s of that, then all are let go on and rest, and by and by everything must be free
+// and everybody idle: nobody sleeps on a wake that was lost. 10 s, or 90 s with HEDDLE_LONG.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+#include <random>
+#include <vector>
+
+#include "tests/crash/history/actors.h"
+#include "tests/support/daemon_fixture.h"
+#include "tests/support/watchdog.h"
+
+namespace heddle::history {
+namespace {
+
+constexpr int64_t kMs = 1'000'000;
+constexpr int64_t kRestMs = 15'000;  // to be idle; a bound against a stall, no figure
+
+class Recorded : public test::DaemonFixture {
+ protected:
+  static int64_t seconds() { return std::getenv("HEDDLE_LONG") != nullptr ? 90 : 10; }
+
+  void SetUp() override {
+    test::DaemonFixture::SetUp();
+    to_ = connection(runtime_dir(), Plane::kShm);
+    ASSERT_EQ(in_child([this] {
+                make_objects(to_);
+                return true;
+              }),
+              0);
+  }
+  void TearDown() override {
+    for (int i = 0; i < kActors; ++i) end_actor(i, true);
+    test::DaemonFixture::TearDown();
+  }
+
+  pid_t start_child(const std::function<bool()>& body) {
+    const pid_t parent = getpid();
+    const pid_t child = fork();
+    if (child != 0) return child;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(1);
+    try {
+      _exit(body() ? 0 : 1);
+    } catch (const std::exception& error) {
+      stage_->complain(error.what());
+    }
+    _exit(1);
+  }
+  static int wait_for(pid_t child) {
+    int status = -1;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    return status;
+  }
+  int in_child(const std::function<bool()>& body) { return wait_for(start_child(body)); }
+
+  void start_actor(int i) {
+    const uint32_t process = ++processes_;
+    process_[i] = process;
+    stage_->idle[i].store(false);
+    pid_[i] = start_child([=, this] {
+      if (i < kWorkers)
+        work(to_, archive_, *stage_, i, process);
+      else
+        take_part(to_, archive_, *stage_, process);
+      return true;
+    });
+  }
+  void end_actor(int i, bool killed) {
+    if (pid_[i] == 0) return;
+    const int64_t from_ns = now_ns();
+    if (killed) kill(pid_[i], SIGKILL);
+    wait_for(pid_[i]);
+    if (killed) history_.deaths.push_back({process_[i], from_ns, now_ns()});
+    pid_[i] = 0;
+  }
+  void stop_actor(int i) {
+    const bool stopped = std::any_of(stopped_.begin(), stopped_.end(),
+                                     [&](const Span& s) { return s.process == process_[i]; });
+    if (stopped) return;
+    const int64_t from_ns = now_ns();
+    kill(pid_[i], SIGSTOP);
+    stopped_.push_back({process_[i], from_ns, from_ns + kMs * (1 + int64_t(random_() % 40))});
+  }
+  void go_on(int64_t now) {
+    std::erase_if(stopped_, [&](const Span& stop) {
+      if (now < stop.to_ns) return false;
+      const auto actor = std::find(process_, process_ + kActors, stop.process) - process_;
+      if (actor < kActors && pid_[actor] != 0) kill(pid_[actor], SIGCONT);
+      history_.stops.push_back({stop.process, stop.from_ns, now_ns()});
+      return true;
+    });
+  }
+
+  void mayhem(int64_t until_ns) {
+    int64_t act_ns = 0, now;
+    while ((now = now_ns()) < until_ns && !stage_->wrong.load()) {
+      go_on(now);
+      usleep(500);
+      if (now < act_ns) continue;
+      act_ns = now + kMs * (3 + int64_t(random_() % 12));
+      const auto i = static_cast<int>(random_() % kActors);
+      if (random_() % 5 < 2) {
+        stop_actor(i);
+      } else {
+        end_actor(i, true);
+        start_actor(i);
+      }
+    }
+    go_on(kNever);
+  }
+
+  /// All come to rest, and then everything is free.
+  void rest() {
+    const int64_t from_ns = now_ns();
+    stage_->phase.store(Stage::kRest);
+    while (!std::all_of(stage_->idle, stage_->idle + kWorkers, [](auto& i) { return i.load(); })) {
+      ASSERT_FALSE(stage_->wrong.load()) << stage_->why;
+      if (now_ns() - from_ns > kRestMs * kMs) FAIL() << "somebody sleeps on";
+      usleep(1'000);
+    }
+    longest_rest_ns_ = std::max(longest_rest_ns_, now_ns() - from_ns);
+    EXPECT_EQ(in_child([this] { return all_free(to_, *stage_); }), 0) << stage_->why;
+    const uint64_t before = stage_->generations.load();
+    while (stage_->generations.load() == before) {
+      if (now_ns() - from_ns > kRestMs * kMs) FAIL() << "nobody gets through the barrier";
+      usleep(1'000);
+    }
+    stage_->phase.store(Stage::kWork);
+  }
+
+  void finish() {
+    stage_->phase.store(Stage::kOver);
+    for (int i = 0; i < kActors; ++i) end_actor(i, i >= kWorkers);
+    history_.end_ns = now_ns();
+    history_.records = archive_.read();
+  }
+
+  ConnectOptions to_;
+  Archive archive_{static_cast<size_t>(seconds()) * 60'000};
+  Stage* stage_ =
+      new (mmap(nullptr, sizeof(Stage), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))
+          Stage;
+  History history_;
+  pid_t pid_[kActors] = {};
+  uint32_t process_[kActors] = {}, processes_ = 0;
+  std::vector<Span> stopped_;
+  int64_t longest_rest_ns_ = 0;
+  std::minstd_rand random_{static_cast<unsigned>(now_ns())};
+};
+
+TEST_F(Recorded, IsWhatLocksCanDo) {
+  const test::Watchdog watchdog("recorded", static_cast<unsigned>(seconds() + 60));
+  for (int i = 0; i < kActors; ++i) start_actor(i);
+  const int64_t end_ns = now_ns() + seconds() * 1'000 * kMs;
+  int rounds = 0, brokers = 0;
+  for (; now_ns() < end_ns && !HasFailure(); ++rounds) {
+    mayhem(now_ns() + 300 * kMs);
+    if (rounds % 3 == 1) {
+      daemon().kill_broker();
+      ++brokers;
+    }
+    mayhem(now_ns() + 300 * kMs);
+    rest();
+  }
+  ASSERT_FALSE(stage_->wrong.load()) << stage_->why;
+  if (HasFailure()) return;
+  finish();
+  constexpr Model kModels[kObjects] = {{.kind = Kind::kMutex},
+                                       {.kind = Kind::kMutex},
+                                       {.kind = Kind::kReentrant},
+                                       {.kind = Kind::kRw},
+                                       {.kind = Kind::kSemaphore, .count = kPermits},
+                                       {.kind = Kind::kBarrier, .count = kParties}};
+  std::printf(
+      "recorded: %zu calls, %u processes, %zu killed, %zu stops, %d broker kills, %d rests, "
+      "longest to rest %.1f ms, %llu arrivals\n",
+      history_.records.size(), processes_, history_.deaths.size(), history_.stops.size(), brokers,
+      rounds, double(longest_rest_ns_) / 1e6,
+      static_cast<unsigned long long>(stage_->generations.load()));
+  for (uint16_t object = 0; object < kObjects; ++object) {
+    const History part = only(history_, object);
+    const auto told = std::count_if(part.records.begin(), part.records.end(),
+                                    [](const Record& record) { return record.abandoned; });
+    std::printf("  object %d: %zu calls, told of %zd deaths\n", object, part.records.size(), told);
+    EXPECT_EQ(check(kModels[object], part), "") << "object " << object;
+  }
+}
+
+}  // namespace
+}  // namespace heddle::history
