@@ -25,7 +25,7 @@ import servers
 SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD = os.environ.get("HEDDLE_BUILD_DIR", os.path.join(SOURCE, "build", "bench"))
 FIGURE_S_MAX, SKIPPED, QUEUE_LEN = 60, 77, 65536
-SMOKE_S = 0.02
+SMOKE_S, SMOKE_OUTSTANDING = 0.02, 100
 
 
 class Failed(Exception):
@@ -43,6 +43,8 @@ class Bench:
         keys = dict(figure.keys)
         if self.smoke:
             keys["seconds"] = SMOKE_S
+            if "outstanding" in keys:
+                keys["outstanding"] = min(keys["outstanding"], SMOKE_OUTSTANDING)
         if figure.server:
             keys["socket"] = self.servers.address(figure.server)
         runtime = "pinned" if figure.server == "pinned" else "daemon"
@@ -175,7 +177,7 @@ def machine():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--only", default="", help="rows whose group or work matches; "
-                        "groups: rate lease many batch size zerocopy rtt wake grpc footprint")
+                        "groups: rate lease many batch size zerocopy rtt wake grpc locks footprint")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--smoke", action="store_true", help="tiny; shows only that it runs")
     options = parser.parse_args()

@@ -1,7 +1,13 @@
-# Tells heddle_bench_pair which peers it can be built with.
+# Tells the programs which peers they can be built with.
 function(bench_peer name)
-  target_compile_definitions(heddle_bench_pair PRIVATE HEDDLE_BENCH_${name})
-  target_link_libraries(heddle_bench_pair PRIVATE ${ARGN})
+  set(programs heddle_bench_pair)
+  if(name MATCHES "^(BOOST|REDIS)$")
+    list(APPEND programs heddle_bench_locks)
+  endif()
+  foreach(program IN LISTS programs)
+    target_compile_definitions(${program} PRIVATE HEDDLE_BENCH_${name})
+    target_link_libraries(${program} PRIVATE ${ARGN})
+  endforeach()
   message(STATUS "benchmarks: ${name}")
 endfunction()
 

@@ -114,5 +114,44 @@ def grpc_rows():
         "redis_pipelined": (6, 10), "nats": (2, 3)}, "rate")
 
 
+def locks(peer, work, metric="per_s", **keys):
+    keys.setdefault("seconds", SHORT_S)
+    keys.setdefault("producers", 2 if work == "contended" else 1)
+    return Figure("locks", peer, work, metric, tuple(sorted(keys.items())),
+                  SERVERS.get(peer, ""))
+
+
+def lock_rows():
+    """Faster is >= in rates and <= in times, as in the other rows."""
+    mutex = locks("heddle", "pair", "ns")
+    yield Row("locks", "mutex pair / pthread robust", mutex, locks("robust", "pair", "ns"), "<=",
+              1.3, 1.0)
+    for peer, goals in {"boost": (), "posix_sem": (), "flock": (10, 17), "redis": (1000, 2000),
+                        "python": ()}.items():
+        yield Row("locks", f"mutex pairs/s / {peer}", locks("heddle", "pair"),
+                  locks(peer, "pair"), ">=", *goals)
+    for work, what, goals in (("contended", "contended acquisitions/s", (0.9, 1.0)),
+                              ("handoff", "hand-offs/s, two in turns", (1, 1.5))):
+        for peer in ("robust", "boost", "posix_sem", "flock", "redis", "python"):
+            yield Row("locks", f"{what} / {peer}", locks("heddle", work), locks(peer, work), ">=",
+                      *(goals if peer == "robust" else ()))
+    yield Row("locks", "blocked hand-off / half a futex round trip",
+              locks("heddle", "blocked", "p50_us"), locks("futex", "rtt", "p50_us"), "<=", 1.3, 1.1)
+    yield Row("locks", "two readers at once, pair / one reader",
+              locks("heddle", "read", "ns", producers=2), locks("heddle", "read", "ns"), "<=",
+              1.5, 1.1)
+    yield Row("locks", "semaphore pair / mutex pair", locks("heddle", "permit", "ns"), mutex,
+              "<=", 1.5, 1.2)
+    yield Row("locks", "acquire_many of 2 / mutex pair", locks("heddle", "many", "ns"), mutex,
+              "<=", 2.5, 2)
+    yield Row("locks", "owner killed, next one runs / its pidfd readable",
+              locks("heddle", "death", "next_us"), locks("heddle", "death", "pidfd_us"), "<=",
+              1.5, 1.1)
+    crowd = {"outstanding": 2000, "seconds": LONG_S}
+    yield Row("locks", "circle told with 2,000 other waits, us / 100 ms",
+              locks("heddle", "deadlock", "told_us", **crowd),
+              locks("heddle", "deadlock", "bar_us", **crowd), "<=", 1, 0.2)
+
+
 def all_rows():
-    return [*queue_rows(), *latency_rows(), *grpc_rows()]
+    return [*queue_rows(), *latency_rows(), *grpc_rows(), *lock_rows()]
