@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
       {"echo stream", measure_echo_stream},
       {"typed_echo stream", measure_typed_echo_stream},
       {"heddle calls", measure_put_get_calls},
+      {"heddle locks", measure_lock_calls},
       {"heddle stream", measure_produce_consume},
       {"heddle rate", measure_produce_to_consume},
       {"heddle block", block_gets},

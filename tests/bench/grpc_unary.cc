@@ -6,7 +6,9 @@
 #include <memory>
 
 #include "echo.grpc.pb.h"
+#include "heddle/v1/lock_service.grpc.pb.h"
 #include "heddle/v1/queue_service.grpc.pb.h"
+#include "heddle/v1/session_service.grpc.pb.h"
 #include "tests/bench/grpc_work.h"
 
 namespace heddle::bench {
@@ -100,6 +102,68 @@ class PutGetCaller final : public Caller {
   std::unique_ptr<grpc::ClientAsyncResponseReader<v1::QueueServiceGetResponse>> getting_;
 };
 
+// A session that lasts as long as this.
+class OpenSession {
+ public:
+  explicit OpenSession(const std::shared_ptr<grpc::Channel>& channel)
+      : stub_(v1::SessionService::NewStub(channel)), stream_(stub_->Open(&context_)) {
+    v1::SessionServiceOpenResponse reply;
+    if (!stream_->Write({}) || !stream_->Read(&reply)) fail("no session");
+    token_ = reply.token();
+  }
+  ~OpenSession() {
+    stream_->WritesDone();
+    (void)stream_->Finish();
+  }
+  const std::string& token() const { return token_; }
+
+ private:
+  grpc::ClientContext context_;
+  std::unique_ptr<v1::SessionService::Stub> stub_;
+  std::unique_ptr<
+      grpc::ClientReaderWriter<v1::SessionServiceOpenRequest, v1::SessionServiceOpenResponse>>
+      stream_;
+  std::string token_;
+};
+
+class LockCaller final : public Caller {
+ public:
+  LockCaller(const std::shared_ptr<grpc::Channel>& channel, const Options& options)
+      : session_(channel), stub_(v1::LockService::NewStub(channel)) {
+    acquire_.set_name(options.queue);
+    acquire_.set_timeout_ms(0);
+    release_.set_name(options.queue);
+  }
+
+ private:
+  void call(grpc::ClientContext* context, grpc::CompletionQueue* queue) override {
+    context->AddMetadata("heddle-session", session_.token());
+    acquires_ = !acquires_;
+    if (acquires_) {
+      acquiring_ = stub_->AsyncAcquire(context, acquire_, queue);
+      acquiring_->Finish(&acquire_reply_, &status_, this);
+    } else {
+      releasing_ = stub_->AsyncRelease(context, release_, queue);
+      releasing_->Finish(&release_reply_, &status_, this);
+    }
+  }
+  void check_reply() const override {
+    if ((acquires_ ? acquire_reply_.outcome() : release_reply_.outcome()) != v1::OUTCOME_OK) {
+      fail(acquires_ ? "an acquire was not OK" : "a release was not OK");
+    }
+  }
+
+  OpenSession session_;
+  std::unique_ptr<v1::LockService::Stub> stub_;
+  bool acquires_ = false;
+  v1::LockServiceAcquireRequest acquire_;
+  v1::LockServiceReleaseRequest release_;
+  v1::LockServiceAcquireResponse acquire_reply_;
+  v1::LockServiceReleaseResponse release_reply_;
+  std::unique_ptr<grpc::ClientAsyncResponseReader<v1::LockServiceAcquireResponse>> acquiring_;
+  std::unique_ptr<grpc::ClientAsyncResponseReader<v1::LockServiceReleaseResponse>> releasing_;
+};
+
 template <class Kind>
 void run_calls(const Options& options, Shared& shared) {
   const auto channel = channel_to(options.socket);
@@ -147,6 +211,7 @@ void measure_calls(const Options& options) {
 
 void measure_echo_calls(const Options& options) { measure_calls<EchoCaller>(options); }
 void measure_put_get_calls(const Options& options) { measure_calls<PutGetCaller>(options); }
+void measure_lock_calls(const Options& options) { measure_calls<LockCaller>(options); }
 
 void block_gets(const Options& options) {
   struct Blocked {

@@ -10,6 +10,8 @@ namespace heddle::bench {
 void measure_echo_calls(const Options& options);
 // The same, Put and Get of one message in turns.
 void measure_put_get_calls(const Options& options);
+// The same, Acquire and Release of the lock options.queue in turns, by one session.
+void measure_lock_calls(const Options& options);
 // One pinned process that sends batches and takes them back: messages per second.
 void measure_echo_stream(const Options& options);
 void measure_typed_echo_stream(const Options& options);

@@ -96,23 +96,24 @@ void measure_blocked(const Options& options) {
   report_samples(shared);
 }
 
-/// Two that sleep by turns: half a round trip.
+/// Two that sleep by turns, each for as long as a blocked owner above: half a round trip of that.
 void measure_futex(const Options& options) {
   Shared& shared = *Shared::map();
   auto* counters = new (shared_memory<LockCounters>()) LockCounters;
+  std::atomic_ref sent_ns(shared.sides[0].first_ns);
   const auto side = [&](uint32_t me) {
     meet(shared, 2);
     const int64_t end = now_ns() + int64_t(options.seconds * 1e9);
-    int64_t sent_ns = 0;
     for (;;) {
       for (uint32_t turn; (turn = counters->turn.load()) % 2 != me;) {
         futex(counters->turn, FUTEX_WAIT, turn);
       }
-      if (counters->over.load()) break;
       const int64_t now = now_ns();
-      if (me == 0 && sent_ns != 0) sample(shared, (now - sent_ns) / 2);
-      if (me == 0 && now > end) counters->over.store(true);
-      sent_ns = now;
+      if (counters->over.load()) break;
+      if (me == 1) sample(shared, now - sent_ns.load());
+      if (me == 1 && now > end) counters->over.store(true);
+      spin_until(now + kAsleepNs);
+      sent_ns.store(now_ns());
       counters->turn.fetch_add(1);
       futex(counters->turn, FUTEX_WAKE, 1);
     }

@@ -147,6 +147,9 @@ def lock_rows():
     yield Row("locks", "owner killed, next one runs / its pidfd readable",
               locks("heddle", "death", "next_us"), locks("heddle", "death", "pidfd_us"), "<=",
               1.5, 1.1)
+    yield Row("locks", "gRPC Acquire and Release, p50 us - empty echo",
+              grpc("heddle", "locks", "pinned", "p50_us", outstanding=1),
+              grpc("echo", "calls", "echo", "p50_us", outstanding=1), "+", 15, 5)
     crowd = {"outstanding": 2000, "seconds": LONG_S}
     yield Row("locks", "circle told with 2,000 other waits, us / 100 ms",
               locks("heddle", "deadlock", "told_us", **crowd),
