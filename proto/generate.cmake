@@ -28,6 +28,6 @@ function(heddle_generate target directory option)
   add_library(${target} STATIC ${sources})
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
   target_include_directories(${target} SYSTEM BEFORE PUBLIC ${directory})
-  target_compile_options(${target} PRIVATE -w)
+  target_compile_options(${target} PRIVATE -w -fno-sanitize=all)
 endfunction()
 

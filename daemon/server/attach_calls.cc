@@ -16,10 +16,6 @@ constexpr uint32_t kPageDefault = 100;
 constexpr uint32_t kHoldersMax = 200;
 
 // What the caller sends may hold any bytes; what goes out must be JSON all the same.
-std::string text_of(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
 json counts_json(const shm::QueueCounts& counts) {
   return {{"ready", counts.ready},       {"leased", counts.leased},
           {"returned", counts.returned}, {"buried", counts.buried},
@@ -177,6 +173,10 @@ std::string stats(broker::Core& core, bool identity) {
 }
 
 }  // namespace
+
+std::string text_of(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
 
 Result<std::string> answer_call(broker::Core& core, const objects::Caller& caller,
                                 local::CallMethod method, std::string_view text,

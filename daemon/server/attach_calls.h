@@ -3,6 +3,7 @@
 
 #include <heddle/result.h>
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 
@@ -14,5 +15,8 @@ namespace heddle::server {
 Result<std::string> answer_call(broker::Core& core, const objects::Caller& caller,
                                 local::CallMethod method, std::string_view arguments,
                                 size_t bytes_max);
+
+// One line; bytes that are no UTF-8 are replaced.
+std::string text_of(const nlohmann::json& value);
 
 }  // namespace heddle::server

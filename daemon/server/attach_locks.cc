@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "daemon/os/log.h"
+#include "daemon/server/attach_calls.h"
 
 namespace heddle::server {
 namespace {
@@ -14,10 +15,6 @@ using nlohmann::json;
 
 constexpr ObjectKind kKinds[] = {ObjectKind::kLock, ObjectKind::kSemaphore, ObjectKind::kCondition,
                                  ObjectKind::kEvent, ObjectKind::kBarrier};
-
-std::string text_of(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
 
 const char* mode_name(shm::LockMode mode) {
   static constexpr const char* kNames[] = {"exclusive", "shared", "update"};

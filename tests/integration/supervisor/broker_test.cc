@@ -12,10 +12,6 @@
 namespace heddle::test {
 namespace {
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 class Broker : public ::testing::Test {
  protected:
   void kill_broker() {

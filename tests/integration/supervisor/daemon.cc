@@ -28,6 +28,10 @@ bool eventually(const std::function<bool()>& holds) {
   return true;
 }
 
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
 bool process_gone(pid_t pid) { return ::kill(pid, 0) != 0 && errno == ESRCH; }
 
 bool process_ended(pid_t pid) {

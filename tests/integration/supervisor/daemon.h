@@ -52,6 +52,7 @@ class Daemon {
 };
 
 bool eventually(const std::function<bool()>& holds);  // within 10 s
+bool contains(const std::string& text, const std::string& part);
 bool process_gone(pid_t pid);                         // no such process, not even a zombie
 bool process_ended(pid_t pid);                        // gone, or a zombie that nobody has reaped
 

@@ -21,10 +21,6 @@ namespace {
 
 using local::Fd;
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 Fd bound(const std::string& path, int type) {
   Fd fd(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   sockaddr_un name{};

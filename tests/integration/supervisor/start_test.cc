@@ -15,10 +15,6 @@
 namespace heddle::test {
 namespace {
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 mode_t mode_of(const std::string& path) {
   struct stat status;
   return ::lstat(path.c_str(), &status) == 0 ? status.st_mode & 07777 : 0;
