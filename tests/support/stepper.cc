@@ -72,6 +72,15 @@ bool SteppedChild::step() {
   return !ended_;
 }
 
+bool SteppedChild::step_to_syscall() {
+  if (ended_) return false;
+  int status = 0;
+  if (ptrace(PTRACE_SYSCALL, pid_, nullptr, nullptr) != 0) return false;
+  wait_for_stop(pid_, &status);
+  ended_ = !WIFSTOPPED(status);
+  return !ended_;
+}
+
 void SteppedChild::kill() {
   if (ended_) return;
   ::kill(pid_, SIGKILL);

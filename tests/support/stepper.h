@@ -22,6 +22,8 @@ class SteppedChild {
 
   /// One instruction. False when the body has ended.
   bool step();
+  /// On to the next border of a system call (its entry or its return). False as above.
+  bool step_to_syscall();
   /// True if the last step entered a system call.
   bool at_syscall() const { return at_syscall_; }
   void kill();
