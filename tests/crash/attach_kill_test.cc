@@ -29,7 +29,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr char kBody[] = "from one that may be killed";
-constexpr uint64_t kPointsBetween = 3;
+
+uint64_t points_between() { return std::getenv("HEDDLE_LONG") != nullptr ? 60 : 3; }
 
 class AttachKill : public DaemonFixture {
  protected:
@@ -139,7 +140,7 @@ class AttachKill : public DaemonFixture {
 };
 
 TEST_F(AttachKill, KilledAnywhereItLeavesNothing) {
-  at_each_point(kPointsBetween, [this](SteppedChild& child) {
+  at_each_point(points_between(), [this](SteppedChild& child) {
     child.kill();
     others_go_on();
     if (points_ % 64 == 0) only_we_are_left();
@@ -159,7 +160,7 @@ TEST_F(AttachKill, StoppedAnywhereItHoldsNobodyUp) {
     EXPECT_EQ(child.finish(20'000), 0) << "stopped at point " << points_;
   });
   others_go_on();
-  EXPECT_EQ(from_victims_, points_);
+  EXPECT_EQ(from_victims_, points_ + 1) << "the run that counted the calls put one as well";
   std::printf("%lu system calls, stopped at %lu points\n", calls_, points_);
 }
 
