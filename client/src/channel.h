@@ -104,6 +104,7 @@ class HEDDLE_API Channel {
   virtual Status ping() = 0;
   virtual Result<BrokerStatus> status() = 0;
   virtual Result<std::vector<SessionInfo>> sessions() = 0;
+  virtual SessionState session_state() const noexcept { return SessionState::kHeld; }
 
   // Locks and their kin. A plane without them says UNSUPPORTED.
   virtual Result<std::shared_ptr<LockChannel>> open_lock(std::string_view, const LockSpec&) {

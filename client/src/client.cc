@@ -99,4 +99,8 @@ Result<std::vector<SessionInfo>> Client::sessions() {
   return channel_->sessions();
 }
 
+SessionState Client::session_state() const noexcept {
+  return channel_ ? channel_->session_state() : SessionState::kLost;
+}
+
 }  // namespace heddle

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -55,6 +56,14 @@ struct LockGlance {
   bool broken = false;
 };
 
+class LockChannel;
+
+// One of several.
+struct LockWant {
+  const LockChannel* lock = nullptr;
+  LockMode mode = LockMode::kExclusive;
+};
+
 class HEDDLE_API LockChannel : public std::enable_shared_from_this<LockChannel> {
  public:
   virtual ~LockChannel() = default;
@@ -64,6 +73,11 @@ class HEDDLE_API LockChannel : public std::enable_shared_from_this<LockChannel> 
 
   // Locks, a condition's own lock, semaphores.
   virtual Status acquire(const LockAsk& ask, Grant* grant) = 0;
+  // All of them or none, in one step; this is one of them. `grants` has room for all, and is filled
+  // where there is something to tell. UNSUPPORTED: acquire them one by one.
+  virtual Status acquire_many(std::span<const LockWant>, std::int64_t, Grant*) {
+    return Reason::kUnsupported;
+  }
   virtual Status release(LockMode mode, std::uint32_t n) = 0;
   // A mutex, whoever holds it. With `same_process`: only if the holder belongs to this session.
   virtual Status release_any(bool same_process) = 0;

@@ -114,6 +114,8 @@ class HEDDLE_API Client {
   Result<std::chrono::nanoseconds> ping();
   Result<BrokerStatus> status();
   Result<std::vector<SessionInfo>> sessions();
+  // Whether what this client holds over gRPC is held still; kHeld on shared memory. Asks nobody.
+  SessionState session_state() const noexcept;
 
  private:
   explicit Client(std::shared_ptr<detail::Channel> channel) : channel_(std::move(channel)) {}

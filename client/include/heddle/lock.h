@@ -10,11 +10,12 @@
 //            TOO_MANY_THREADS, CORRUPT, and while waiting DEADLOCK_DETECTED (the message has the
 //            circle; nothing was acquired, let go of what is held and start again) and
 //            DAEMON_UNREACHABLE (heddled is gone for longer than ConnectOptions::timeout).
-//   Owners   The owner is a thread of a process, as pthread has it; of a remote client a handle.
-//            When the process ends in any way, what it held comes free: see OwnerDeath. A thread
-//            that ends while it holds a lock keeps it locked until its process ends or somebody
-//            forces it. The session of a process ends with its last handle: what it still holds then
-//            is repaired as if it had died.
+//   Owners   The owner is a thread of a process, as pthread has it. When the process ends in any
+//            way, what it held comes free: see OwnerDeath; over gRPC when the lease of its session
+//            runs out, and after LockOptions::lock_delay. ConnectOptions::on_session tells of that.
+//            A thread that ends while it holds a lock keeps it locked until its process ends or
+//            somebody forces it. The session of a process ends with its last handle: what it still
+//            holds then is repaired as if it had died.
 //   Threads  All methods may be called from any number of threads at once. Copies are the same
 //            handle.
 //   Fork     A child owns nothing that the parent held; its first call opens a session of its own.
@@ -172,8 +173,8 @@ struct LockWish {
 // All of them or none; while it waits for one it holds none, so it takes part in no deadlock with
 // others that do the same. `grants`, if not empty, has room for all, in the order of `wishes`.
 // TIMED_OUT, EMPTY; INVALID_ARGUMENT for an empty handle, a lock that is named twice, or too little
-// room. On failure nothing is held, but a grant that says `abandoned` was had on the way: the death is
-// told to nobody else. Locks that the caller holds already count as any other.
+// room. On failure nothing is held, but a grant that says `abandoned` was had on the way: the death
+// is told to nobody else. Locks that the caller holds already count as any other.
 HEDDLE_API Status acquire_many(std::span<const LockWish> wishes, std::span<Grant> grants = {},
                                std::chrono::nanoseconds timeout = kForever);
 // In reverse order; goes on after a failure and gives the first one.

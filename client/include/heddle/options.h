@@ -8,8 +8,10 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace heddle {
 
@@ -56,6 +58,23 @@ enum MessageStates : unsigned {
   kAllStates = kReady | kLeased | kReturned | kBuried,
 };
 
+// What a gRPC session may rely on. A session on shared memory is held for as long as its process
+// lives.
+enum class SessionState : std::uint8_t {
+  kHeld,    // The broker has answered in time.
+  kUnsure,  // A renewal is late, or the connection is broken: it is held until the lease runs out.
+            // Do nothing that must not be done twice; fence what is written.
+  kLost,    // It has ended, and with it all that it held. The library opens another one.
+};
+
+struct SessionEvent {
+  SessionState state = SessionState::kHeld;
+  // With kLost: kind and name of what is gone, "lock ledger", if the broker could tell. Something
+  // that was taken by force is told in the same way; the session goes on then, see
+  // Client::session_state.
+  std::vector<std::string> lost = {};
+};
+
 struct ConnectOptions {
   // Directory of the daemon's sockets. Empty: $HEDDLE_ADDRESS, then $HEDDLE_RUNTIME_DIR, then
   // $XDG_RUNTIME_DIR/heddle if its socket exists, then /run/heddle.
@@ -72,6 +91,9 @@ struct ConnectOptions {
   // duration (60 s unless GetOptions::lease says more), outlives this process, and any process of
   // the same user may settle it. No Producer and no Ack::kTask without a session.
   bool sessionless = false;
+  // gRPC only: called when the state of the session changes, on a thread of the library, one call
+  // at a time. Must not wait for operations of the same Client, nor end it.
+  std::function<void(const SessionEvent&)> on_session = {};
 };
 
 struct QueueOptions {

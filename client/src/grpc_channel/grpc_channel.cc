@@ -2,7 +2,9 @@
 #include <grpc/grpc.h>
 
 #include "client/src/channel.h"
+#include "client/src/grpc_channel/grpc_lock.h"
 #include "client/src/grpc_channel/grpc_queue.h"
+#include "client/src/grpc_channel/lock_wire.h"
 #include "client/src/grpc_channel/remote.h"
 #include "client/src/grpc_channel/wire.h"
 
@@ -18,6 +20,10 @@ class GrpcChannel final : public Channel {
     info.plane = Plane::kGrpc;
     info.address = remote_->target;
     info.broker_version = remote_->version;
+    if (remote_->session) {
+      info.owner = static_cast<std::uint16_t>(remote_->session->id());
+      info.generation = static_cast<std::uint32_t>(remote_->session->id() >> 16);
+    }
     return info;
   }
 
@@ -106,6 +112,32 @@ class GrpcChannel final : public Channel {
       request.set_page_token(response.next_page_token());
     } while (!response.next_page_token().empty());
     return all;
+  }
+
+  SessionState session_state() const noexcept override {
+    return remote_->session ? remote_->session->state() : SessionState::kHeld;
+  }
+
+  Result<std::shared_ptr<LockChannel>> open_lock(std::string_view name,
+                                                 const LockSpec& spec) override {
+    return detail::open_lock(remote_, name, spec);
+  }
+  Status delete_lock(SyncKind kind, std::string_view name) override {
+    return detail::delete_lock(*remote_, kind, name);
+  }
+  Result<std::vector<LockInfo>> locks(SyncKind kind, std::string_view prefix) override {
+    return list_locks(*remote_, kind, prefix);
+  }
+  Result<LockInfo> lock_info(SyncKind kind, std::string_view name) override {
+    const auto info = inspect_lock(*remote_, kind, name, false);
+    if (!info.ok()) return info.status();
+    return info_from(*info);
+  }
+  Status force_release(SyncKind kind, std::string_view name, std::uint16_t session) override {
+    return detail::force_release(*remote_, kind, name, session);
+  }
+  Result<std::string> lock_report(LockReport which) override {
+    return detail::lock_report(*remote_, which);
   }
 
  private:

@@ -31,108 +31,13 @@ std::shared_ptr<grpc::Channel> open_channel(const std::string& target) {
 
 }  // namespace
 
-RemoteSession::RemoteSession(std::shared_ptr<grpc::Channel> channel, std::string name)
-    : channel_(std::move(channel)),
-      stub_(v1::SessionService::NewStub(channel_)),
-      name_(std::move(name)),
-      why_(Reason::kBrokerAway),
-      thread_([this] { run(); }) {}
-
-RemoteSession::~RemoteSession() {
-  if (!thread_.joinable()) return;
-  {
-    std::unique_lock lock(mutex_);
-    stopping_ = true;
-    changed_.notify_all();
-    if (!changed_.wait_for(lock, std::chrono::seconds(2), [this] { return stopped_; }) &&
-        context_) {
-      context_->TryCancel();
-    }
-  }
-  thread_.join();
-}
-
-std::string RemoteSession::token(nanoseconds timeout, Status* why) {
-  std::unique_lock lock(mutex_);
-  if (!open_) changed_.wait_for(lock, timeout, [this] { return open_ || stopped_; });
-  if (open_) return token_;
-  *why = why_;
-  return {};
-}
-
-void RemoteSession::refused(const std::string& token) {
-  std::lock_guard lock(mutex_);
-  if (!open_ || token != token_) return;
-  open_ = false;
-  check_now_ = true;
-  changed_.notify_all();
-}
-
-bool RemoteSession::sleep(milliseconds length) {
-  std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, length, [this] { return stopping_ || check_now_; });
-  check_now_ = false;
-  return !stopping_;
-}
-
-bool RemoteSession::exchange(Stream& stream, const v1::SessionServiceOpenRequest& request,
-                             v1::SessionServiceOpenResponse* response) {
-  if (!stream.Write(request)) return false;
-  do {
-    if (!stream.Read(response)) return false;
-  } while (response->event() == v1::SessionServiceOpenResponse::EVENT_DRAINING);
-  return true;
-}
-
-void RemoteSession::run() {
-  do {
-    {
-      std::lock_guard lock(mutex_);
-      context_ = std::make_unique<grpc::ClientContext>();
-      context_->set_wait_for_ready(true);
-    }
-    const auto stream = stub_->Open(context_.get());
-    serve_stream(*stream);
-    const grpc::Status ended = stream->Finish();
-    std::lock_guard lock(mutex_);
-    open_ = false;
-    why_ = status_from(ended);
-    if (why_.ok()) why_ = Reason::kSessionLost;
-    if (!broker_is_away(ended)) token_.clear();  // the broker itself says so: a new session
-  } while (sleep(kRetry));
-  std::lock_guard lock(mutex_);
-  stopped_ = true;
-  changed_.notify_all();
-}
-
-void RemoteSession::serve_stream(Stream& stream) {
-  v1::SessionServiceOpenRequest request;
-  v1::SessionServiceOpenResponse response;
-  request.set_name(name_.substr(0, 63));
-  {
-    std::lock_guard lock(mutex_);
-    request.set_resume_token(token_);
-  }
-  while (exchange(stream, request, &response)) {
-    {
-      std::lock_guard lock(mutex_);
-      token_ = response.token();
-      open_ = true;
-      changed_.notify_all();
-    }
-    request.Clear();
-    if (!sleep(milliseconds(std::max<std::uint32_t>(response.lease_ms(), 1'000) / 3))) {
-      stream.WritesDone();
-      while (stream.Read(&response)) {
-      }
-      return;
-    }
-  }
-}
-
 Remote::Remote(std::string address, const ConnectOptions& connect_options)
-    : target(std::move(address)), options(connect_options), channel(open_channel(target)),
-      queues(v1::QueueService::NewStub(channel)), admin(v1::AdminService::NewStub(channel)) {
+    : target(std::move(address)),
+      options(connect_options),
+      channel(open_channel(target)),
+      queues(v1::QueueService::NewStub(channel)),
+      locks(v1::LockService::NewStub(channel)),
+      admin(v1::AdminService::NewStub(channel)) {
   unsigned char random[12] = {};
   (void)!getrandom(random, sizeof random, 0);
   constexpr char kDigits[] = "0123456789abcdef";
@@ -148,6 +53,7 @@ Remote::~Remote() {
   if (session) session->abandon();
   (void)session.release();
   (void)queues.release();
+  (void)locks.release();
   (void)admin.release();
   new std::shared_ptr<grpc::Channel>(std::move(channel));
 }
@@ -166,7 +72,7 @@ Status Remote::connect() {
   }
   version = response.version();
   if (options.sessionless) return {};
-  session = std::make_unique<RemoteSession>(channel, options.name);
+  session = std::make_unique<RemoteSession>(channel, options.name, options.on_session);
   Status why;
   if (session->token(options.timeout, &why).empty()) return why;
   return {};
@@ -183,15 +89,14 @@ Status Remote::enter_session(std::string* token) {
   return token->empty() ? why : Status();
 }
 
-Status Remote::prepare(std::int64_t deadline_ns, grpc::ClientContext* context,
-                       std::string* token) {
+Status Remote::prepare(std::int64_t deadline_ns, grpc::ClientContext* context, std::string* token) {
   if (Status status = enter_session(token); !status.ok()) return status;
   if (!token->empty()) context->AddMetadata("heddle-session", *token);
   if (deadline_ns == kNever) return {};
   const std::int64_t wait =
       deadline_ns == kTry ? 0 : std::max<std::int64_t>(deadline_ns - monotonic_ns(), 0);
-  const auto patience = nanoseconds(std::max<std::int64_t>(nanoseconds(options.timeout).count(),
-                                                           kMarginNs));
+  const auto patience =
+      nanoseconds(std::max<std::int64_t>(nanoseconds(options.timeout).count(), kMarginNs));
   if (wait < INT64_MAX / 4) {
     context->set_deadline(system_clock::now() + nanoseconds(wait) + patience);
   }

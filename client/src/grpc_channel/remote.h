@@ -1,4 +1,4 @@
-// One gRPC connection and the session on it.
+// One gRPC connection, and how a call on it is made.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -7,58 +7,17 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
-#include <thread>
 
+#include "client/src/grpc_channel/remote_session.h"
 #include "client/src/grpc_channel/wire.h"
 #include "heddle/v1/admin_service.grpc.pb.h"
+#include "heddle/v1/lock_service.grpc.pb.h"
 #include "heddle/v1/queue_service.grpc.pb.h"
-#include "heddle/v1/session_service.grpc.pb.h"
 
 namespace heddle::detail {
-
-// Opens a session and keeps it: renews at a third of the lease, resumes it on a new stream when the
-// connection breaks, opens another one when it was lost (what it held is then gone, and those who
-// hold leases are told LEASE_LOST).
-class RemoteSession {
- public:
-  RemoteSession(std::shared_ptr<grpc::Channel> channel, std::string name);
-  // Ends the session: what it holds goes back.
-  ~RemoteSession();
-
-  // The token of the open session, waiting for one up to `timeout`; empty and *why without one.
-  std::string token(std::chrono::nanoseconds timeout, Status* why);
-  // `token` was refused: wait for the thread to resume or replace it.
-  void refused(const std::string& token);
-  // In the child of a fork: the thread is not there.
-  void abandon() { thread_.detach(); }
-
- private:
-  using Stream = grpc::ClientReaderWriter<v1::SessionServiceOpenRequest,
-                                          v1::SessionServiceOpenResponse>;
-  void run();
-  void serve_stream(Stream& stream);
-  bool exchange(Stream& stream, const v1::SessionServiceOpenRequest& request,
-                v1::SessionServiceOpenResponse* response);
-  bool sleep(std::chrono::milliseconds length);  // false: stopping
-
-  std::shared_ptr<grpc::Channel> channel_;
-  std::unique_ptr<v1::SessionService::Stub> stub_;
-  const std::string name_;
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::string token_;    // the session's, kept for resuming
-  bool open_ = false;    // token_ may be used
-  bool stopping_ = false, stopped_ = false, check_now_ = false;
-  Status why_;           // of the last failure
-  std::unique_ptr<grpc::ClientContext> context_;
-  std::thread thread_;
-};
 
 struct Remote {
   Remote(std::string target, const ConnectOptions& options);
@@ -106,6 +65,7 @@ struct Remote {
   std::string version;
   std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<v1::QueueService::Stub> queues;
+  std::unique_ptr<v1::LockService::Stub> locks;
   std::unique_ptr<v1::AdminService::Stub> admin;
   std::unique_ptr<RemoteSession> session;
 
