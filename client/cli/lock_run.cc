@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -100,20 +99,23 @@ int run_elected(const Invocation& run, const HoldArguments& given) {
   return end.status;
 }
 
-// Until stdin closes, or a signal comes: which one, or 0.
+int g_told[2] = {-1, -1};
+
+// Until stdin closes, or a signal comes: which one, or 0. By a handler: gRPC has threads whose masks
+// are not ours.
 int wait_for_end() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
-  ::sigprocmask(SIG_BLOCK, &signals, nullptr);
-  const int told = ::signalfd(-1, &signals, SFD_CLOEXEC);
+  if (::pipe2(g_told, O_CLOEXEC) != 0) return 0;
+  struct sigaction action {};
+  action.sa_handler = [](int number) {
+    const auto byte = static_cast<unsigned char>(number);
+    (void)!::write(g_told[1], &byte, 1);
+  };
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) ::sigaction(number, &action, nullptr);
   for (;;) {
-    pollfd fds[] = {{STDIN_FILENO, POLLIN, 0}, {told, POLLIN, 0}};
+    pollfd fds[] = {{STDIN_FILENO, POLLIN, 0}, {g_told[0], POLLIN, 0}};
     if (::poll(fds, 2, -1) < 0 && errno != EINTR) return 0;
-    signalfd_siginfo info{};
-    if (fds[1].revents != 0 && ::read(told, &info, sizeof info) == sizeof info) {
-      return static_cast<int>(info.ssi_signo);
-    }
+    unsigned char number = 0;
+    if (fds[1].revents != 0 && ::read(g_told[0], &number, 1) == 1) return number;
     char ignored[4096];
     if (fds[0].revents != 0 && ::read(STDIN_FILENO, ignored, sizeof ignored) <= 0) return 0;
   }
