@@ -205,6 +205,8 @@ class Lock {
   // --- semaphores ---
   LockOutcome acquire_permits(LockActor& a, uint32_t n, int64_t deadline_ns, Grant* grant);
   LockOutcome release_permits(LockActor& a, uint32_t n);
+  /// What a release owes that lock_quick.h made while somebody slept.
+  void wake_for_permit(LockActor& a) { wake_head(&a, 1); }
   uint32_t permits_free() const;
 
   // --- condition: `lock` is held by the caller ---
@@ -313,6 +315,8 @@ class Lock {
 
   // lock_semaphore.cc
   bool try_favourite(const LockActor& a, Grant* grant);
+  bool take_first(const LockActor& a, Grant* grant);
+  bool give_first(const LockActor& a, bool session);
   bool try_permits(LockActor& a, uint32_t n);
   bool try_count(uint32_t n, bool slept);
   LockOutcome give_permits(LockActor& a, uint32_t n);

@@ -336,12 +336,13 @@ LockOutcome Lock::release(LockActor& a, uint32_t for_holder) {
 
 LockOutcome Lock::force_release(uint32_t holder) {
   LockOutcome outcome = LockOutcome::kNotHeld;
+  const auto kind = static_cast<LockKind>(line_->kind.load());
   uint64_t word = line_->word.load();
   while (holder_in(word) != 0 && (holder == 0 || holder_in(word) == holder)) {
     if (gone()) return LockOutcome::kGone;
     const uint32_t was = holder_in(word);
     line_->dead_by.store((word & ~kLowMask) | was);
-    const bool told = (word & (kClaimed | kUpdate)) == 0 &&
+    const bool told = (word & (kClaimed | kUpdate)) == 0 && kind != LockKind::kSemaphore &&
                       line_->policy.load() != static_cast<uint8_t>(DeathPolicy::kSilent);
     // A claim carries the word of an earlier death.
     const uint64_t keep = ~kLowMask | kSleepers | kAbandoned;
@@ -349,7 +350,6 @@ LockOutcome Lock::force_release(uint32_t holder) {
     outcome = LockOutcome::kOk;
     break;
   }
-  const auto kind = static_cast<LockKind>(line_->kind.load());
   if (kind == LockKind::kRw || kind == LockKind::kSemaphore) {
     each_cell([&](Cell& cell) {
       uint64_t seen = cell.word.load();

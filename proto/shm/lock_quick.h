@@ -1,6 +1,6 @@
-// The two steps that nearly every acquire and release of a mutex or rlock consist of, inline: the
-// lock is free, or its owner holds it once and nobody sleeps. Everything else is lock_mutex.cc,
-// whose protocol this is.
+// The two steps that nearly every acquire and release of a mutex, an rlock or a permit consist of,
+// inline: it is free, or its owner holds it once and nobody sleeps. Everything else is
+// lock_mutex.cc and lock_semaphore.cc, whose protocol this is.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +37,26 @@ namespace heddle::shm {
     return false;
   }
   return line.word.compare_exchange_strong(word, word & ~kLowMask);
+}
+
+/// Takes the first permit of a semaphore while nobody starves. False: nothing was done.
+[[gnu::always_inline]] inline bool take_permit(const Lock& lock, uint32_t holder, uint64_t* token) {
+  if ((lock.line().head.load(std::memory_order_acquire) & kHeadHandOff) != 0) [[unlikely]]
+    return false;
+  return take_free(lock, holder, token);
+}
+
+/// Gives the first permit back. False: nothing was done. *owed: somebody sleeps, and the caller has
+/// to call Lock::wake_for_permit().
+[[gnu::always_inline]] inline bool give_permit(const Lock& lock, uint32_t holder, bool* owed) {
+  LockLine& line = lock.line();
+  uint64_t word = line.word.load(std::memory_order_relaxed);
+  if ((word & kLowMask) != holder || lock.gone()) [[unlikely]]
+    return false;
+  if (!line.word.compare_exchange_strong(word, word & ~kLowMask)) [[unlikely]]
+    return false;
+  *owed = (line.head.load(std::memory_order_acquire) & kHeadSleepers) != 0;
+  return true;
 }
 
 }  // namespace heddle::shm

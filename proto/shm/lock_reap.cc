@@ -7,6 +7,7 @@
 //
 //   word   owner granted  -> {0, ABANDONED}, or POISONED, by the policy; dead_by is written before
 //          claim, update  -> {0}
+//          of a semaphore -> {0}
 //          HANDOFF        -> cleared: those it was meant for may be the dead
 //   cell   HELD, TRY, REFUSED, WAITING, BROKE -> EMPTY
 //          NOTIFIED       -> the next waiter is notified, then EMPTY
@@ -37,7 +38,7 @@ bool Lock::reap_word(Alive alive, void* context) {
       if ((word & kHandOff) == 0) return false;
     } else {
       if (alive(context, owner_in(word))) return false;
-      if ((word & (kClaimed | kUpdate)) == 0) {
+      if ((word & (kClaimed | kUpdate)) == 0 && kind() != LockKind::kSemaphore) {
         line_->dead_by.store((word & ~kLowMask) | holder);
         const auto policy = static_cast<DeathPolicy>(line_->policy.load());
         if (policy == DeathPolicy::kFlag) free |= kAbandoned;

@@ -209,7 +209,9 @@ size_t Lock::standing(LockStanding* out, size_t n) const {
   };
   const uint64_t word = line_->word.load(std::memory_order_acquire);
   if (holder_in(word) != 0) {
-    const LockMode mode = (word & kUpdate) != 0 ? LockMode::kUpdate : LockMode::kExclusive;
+    const LockMode mode = kind() == LockKind::kSemaphore ? LockMode::kShared
+                          : (word & kUpdate) != 0        ? LockMode::kUpdate
+                                                         : LockMode::kExclusive;
     add(holder_in(word), mode, (word & kClaimed) != 0 && mode == LockMode::kExclusive);
   }
   each_cell([&](Cell& cell) {

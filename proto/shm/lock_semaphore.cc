@@ -1,8 +1,11 @@
-// Semaphores: owned permits are cells, one each; a counting one is a number that anybody may raise.
+// Semaphores: owned permits are the lock word and cells, one holder each; a counting one is a
+// number that anybody may raise.
 //
-// owned     acquire: one CAS EMPTY -> HELD per permit; short of the n that were asked, they go
-// back.
-//           release: CAS HELD -> EMPTY, then the head as below. Dead holders: reap() empties cells.
+// owned     acquire: the first permit is the lock word, {0, T} -> {me, T + 1} as a mutex does it;
+//           every other a cell, one CAS EMPTY -> HELD and a token of its own after that. Short of
+//           the n that were asked, they go back.
+//           release: CAS {me} -> {0} or HELD -> EMPTY, then the head as below. Dead holders: reap()
+//           empties word and cells. Nobody is told of a death: it took a permit, not the data.
 // counting  acquire and release are one CAS on `head`, whose high half is the count. A dead
 //           acquirer keeps what it took: nobody owns these.
 //
@@ -29,6 +32,30 @@ uint32_t count_in(uint64_t head) { return static_cast<uint32_t>(head >> 32); }
 
 }  // namespace
 
+/// The permit that has no cell: one CAS grants it together with its token. False: somebody has it.
+bool Lock::take_first(const LockActor& a, Grant* grant) {
+  uint64_t word = line_->word.load(std::memory_order_acquire);
+  // Others move the token on meanwhile; that is no reason to leave a free permit.
+  while (holder_in(word) == 0 && !gone()) {
+    const uint64_t base = line_->base.load(std::memory_order_acquire);
+    const uint64_t mine = (word + kTokenOne) | a.holder();
+    if (!line_->word.compare_exchange_strong(word, mine)) continue;
+    tell_grant(mine, base, 0, grant);
+    return true;
+  }
+  return false;
+}
+
+/// False: it is not this thread, or with `session` no thread of it, that has the first permit.
+bool Lock::give_first(const LockActor& a, bool session) {
+  uint64_t word = line_->word.load(std::memory_order_acquire);
+  while (session ? owner_in(word) == a.owner : holder_in(word) == a.holder()) {
+    if (gone()) return false;
+    if (line_->word.compare_exchange_strong(word, word & ~kLowMask)) return true;
+  }
+  return false;
+}
+
 void Lock::next_token(Grant* grant) {
   for (;;) {
     // Base between the load and the CAS, as a mutex does it.
@@ -42,7 +69,7 @@ void Lock::next_token(Grant* grant) {
 uint32_t Lock::permits_free() const {
   if (kind() == LockKind::kCounting) return count_in(line_->head.load());
   const uint32_t limit = line_->limit.load();
-  uint32_t position = 0, empty = 0;
+  uint32_t position = 1, empty = holder_in(line_->word.load(std::memory_order_acquire)) == 0;
   each_cell([&](Cell& cell) {
     if (position++ >= limit) return false;
     empty += state_in(cell.word.load(std::memory_order_acquire)) == CellState::kEmpty;
@@ -54,7 +81,9 @@ uint32_t Lock::permits_free() const {
 bool Lock::try_permits(LockActor& a, uint32_t n) {
   const uint32_t limit = line_->limit.load(std::memory_order_relaxed);
   if (n > 1 && permits_free() < n) return false;
-  uint32_t got = 0, position = 0;
+  Grant unused;
+  uint32_t got = take_first(a, &unused), position = 1;
+  if (got == n) return true;
   const auto claim = [&](Cell& cell) {
     uint64_t seen = cell.word.load(std::memory_order_acquire);
     if (state_in(seen) != CellState::kEmpty || gone()) return;
@@ -62,7 +91,7 @@ bool Lock::try_permits(LockActor& a, uint32_t n) {
     if (cell.word.compare_exchange_strong(seen, mine)) ++got;
   };
   const uint32_t first = (uint32_t{a.owner} + a.thread) % kCellsPerBlock;
-  if (first < limit) {
+  if (first + 1 < limit) {
     if (Cell* cell = first_cell(first)) claim(*cell);
   }
   each_cell([&](Cell& cell) {
@@ -86,14 +115,14 @@ bool Lock::try_count(uint32_t n, bool slept) {
   return false;
 }
 
-/// The usual case: the caller's favourite permit is free, and nobody starves.
+/// The usual case: nobody starves, and the first or the caller's favourite permit is free.
 bool Lock::try_favourite(const LockActor& a, Grant* grant) {
+  if ((line_->head.load(std::memory_order_acquire) & kHeadHandOff) != 0) return false;
+  if (take_first(a, grant)) return true;
   const uint32_t favourite = (uint32_t{a.owner} + a.thread) % kCellsPerBlock;
-  if (favourite >= line_->limit.load(std::memory_order_relaxed)) return false;
+  if (favourite + 1 >= line_->limit.load(std::memory_order_relaxed)) return false;
   Cell* cell = first_cell(favourite);
-  if (cell == nullptr || (line_->head.load(std::memory_order_acquire) & kHeadHandOff) != 0) {
-    return false;
-  }
+  if (cell == nullptr) return false;
   uint64_t seen = cell->word.load(std::memory_order_acquire);
   if (state_in(seen) != CellState::kEmpty || gone()) return false;
   const uint64_t mine = cell_word(seq_in(seen) + 1, CellState::kHeld, a.holder());
@@ -195,8 +224,16 @@ Cell* Lock::cell_of_owner(uint16_t owner, uint64_t* word) const {
 LockOutcome Lock::give_permits(LockActor& a, uint32_t n) {
   uint32_t given = 0;
   while (given < n) {
+    if (give_first(a, false)) {
+      ++given;
+      continue;
+    }
     uint64_t held;
     Cell* cell = own_cell(a.holder(), CellState::kHeld, &held);
+    if (cell == nullptr && give_first(a, true)) {
+      ++given;
+      continue;
+    }
     if (cell == nullptr) cell = cell_of_owner(a.owner, &held);
     if (cell == nullptr) break;
     given += cell->word.compare_exchange_strong(held, cell_emptied(held));

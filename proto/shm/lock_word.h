@@ -4,7 +4,8 @@
 //              +--------------+----+----+----+----+----+----+---------+---------+
 //              | token low 32 | U  | P  | A  | C  | S  | W  | thread  | owner   |
 //              +--------------+----+----+----+----+----+----+---------+---------+
-//   The low half is the futex on which waiters sleep.
+//   The low half is the futex on which waiters sleep. Of a semaphore: owner and thread have its
+//   first permit, the marks stand in `head`.
 //   W sleepers   somebody sleeps (or the broker waits for a remote caller): the release wakes
 //   S starving   a sleeper has waited for more than kStarvingNs: the release hands off
 //   C claimed    owner == 0: handed off, only who has slept may take it (a newcomer sleeps first)

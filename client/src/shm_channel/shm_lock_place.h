@@ -95,6 +95,9 @@ inline bool acquire_kin_at_once(const LockChannel& channel, std::uint32_t n, Gra
       return false;
     }
     outcome = place->lock.acquire_rw(hands->actor, shm::LockMode::kShared, shm::kLockTry, &got);
+  } else if (n == 1 && place->kind == shm::LockKind::kSemaphore &&
+             shm::take_permit(place->lock, hands->actor.holder(), &got.token)) [[likely]] {
+    outcome = shm::LockOutcome::kOk;
   } else if (place->kind == shm::LockKind::kSemaphore || place->kind == shm::LockKind::kCounting) {
     if (n == 0) return false;
     outcome = place->lock.acquire_permits(hands->actor, n, shm::kLockTry, &got);
@@ -118,8 +121,13 @@ inline bool release_kin_at_once(const LockChannel& channel, std::uint32_t n) {
   if (hands == nullptr) [[unlikely]]
     return false;
   shm::LockOutcome outcome = shm::LockOutcome::kNotHeld;
+  bool owed = false;
   if (place->kind == shm::LockKind::kRw) {
     outcome = place->lock.release_rw(hands->actor, shm::LockMode::kShared);
+  } else if (n == 1 && place->kind == shm::LockKind::kSemaphore &&
+             shm::give_permit(place->lock, hands->actor.holder(), &owed)) [[likely]] {
+    if (owed) place->lock.wake_for_permit(hands->actor);
+    outcome = shm::LockOutcome::kOk;
   } else if (n != 0 && (place->kind == shm::LockKind::kSemaphore ||
                         place->kind == shm::LockKind::kCounting)) {
     outcome = place->lock.release_permits(hands->actor, n);
