@@ -55,6 +55,7 @@ Result<Held> hold(const Invocation& run, const HoldArguments& given) {
 
 std::vector<std::string> environment_of(const std::string& name, const Grant& grant) {
   return {"HEDDLE_LOCK=" + name, "HEDDLE_LOCK_TOKEN=" + std::to_string(grant.token),
+          "HEDDLE_FENCE=" + name + ":" + std::to_string(grant.token),
           std::string("HEDDLE_LOCK_ABANDONED=") + (grant.abandoned ? "1" : "")};
 }
 
@@ -179,8 +180,9 @@ void add_run(CLI::App& lock, Invocation& run) {
       "heddle lock run backup --timeout 0 -- ./nightly.sh || echo somebody is at it\n"
       "heddle lock run index --shared -- ./search.sh\n"
       "\n"
-      "The command sees HEDDLE_LOCK, HEDDLE_LOCK_TOKEN (one more with each exclusive grant: fence\n"
-      "what it writes) and HEDDLE_LOCK_ABANDONED, 1 if the last owner died holding it.\n"
+      "The command sees HEDDLE_LOCK, HEDDLE_LOCK_TOKEN (one more with each exclusive grant),\n"
+      "HEDDLE_FENCE, both of them for heddle queue put --fence, and HEDDLE_LOCK_ABANDONED, 1 if\n"
+      "the last owner died holding it.\n"
       "Signals go on to the command. If this process is killed, so is the command.\n"
       "Exit status: that of the command, 128 + n for signal n; 124 not acquired in time,\n"
       "125 any other failure, 126 cannot be run, 127 not found.");

@@ -2,8 +2,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "client/cli/arguments.h"
@@ -19,7 +21,8 @@ constexpr std::size_t kReadBytes = 256 * 1024;
 constexpr std::size_t kBatchLines = 256;
 
 struct PutArguments {
-  std::string name, body, kind;
+  std::string name, body, kind, fence_text;
+  std::optional<Fence> fence = {};
   Timeout timeout;
   bool lines = false;
   bool producer = false;
@@ -41,10 +44,10 @@ Status with_limit(Status status, Queue& queue) {
 // What the outcome of a put means to the one who typed it.
 std::string put_words(const Status& status, const Queue& queue, const Timeout& timeout) {
   const std::string subject = "queue " + queue.name() + ": ";
-  const std::string limit =
-      status.has_limit() ? " (limit " + std::to_string(status.limit()) + ", actual " +
-                               std::to_string(status.actual()) + ")"
-                         : "";
+  const std::string limit = status.has_limit()
+                                ? " (limit " + std::to_string(status.limit()) + ", actual " +
+                                      std::to_string(status.actual()) + ")"
+                                : "";
   switch (status.reason()) {
     case Reason::kFull:
       return subject + "full" + limit;
@@ -70,8 +73,8 @@ ssize_t read_stdin(std::string& buffer) {
 }
 
 int fail_to_read(const Invocation& run) {
-  return run.fail(Status(Reason::kInternal, std::string("cannot read stdin: ") +
-                                                std::strerror(errno)));
+  return run.fail(
+      Status(Reason::kInternal, std::string("cannot read stdin: ") + std::strerror(errno)));
 }
 
 int put_one(const Invocation& run, const PutArguments& given, Queue& queue) {
@@ -89,10 +92,11 @@ int put_one(const Invocation& run, const PutArguments& given, Queue& queue) {
   if (!given.kind.empty()) kind = kind_of(given.kind);
   const bool json = kind == BodyKind::kJson || kind == BodyKind::kJsonText;
   if (json && !Json::accept(body)) {
-    return run.fail(Status(Reason::kInvalidArgument, "the body is not JSON: " +
-                                                         visible(body, 60)));
+    return run.fail(Status(Reason::kInvalidArgument, "the body is not JSON: " + visible(body, 60)));
   }
-  auto id = queue.put_for(Body(body.data(), body.size(), kind), given.timeout.value());
+  const Body one(body.data(), body.size(), kind);
+  auto id = given.fence ? queue.put(one, *given.fence, given.timeout.value())
+                        : queue.put_for(one, given.timeout.value());
   if (!id) {
     const Status status = with_limit(id.status(), queue);
     return run.fail(status, put_words(status, queue, given.timeout));
@@ -145,7 +149,9 @@ class LinePutter {
 
   void put_batch(std::vector<Body>& batch) {
     if (batch.empty()) return;
-    PutManyResult result = queue_.put_many(batch, given_.timeout.value());
+    const auto timeout = given_.timeout.value();
+    PutManyResult result = given_.fence ? queue_.put_many(batch, *given_.fence, timeout)
+                                        : queue_.put_many(batch, timeout);
     put_ += result.done;
     status_ = std::move(result.status);
     batch.clear();
@@ -168,7 +174,26 @@ class LinePutter {
   Status status_;
 };
 
-int put(const Invocation& run, const PutArguments& given) {
+// LOCK:TOKEN; a name has no colon.
+Result<Fence> fence_of(const std::string& text) {
+  const std::size_t colon = text.rfind(':');
+  Fence fence{.lock = text.substr(0, colon)};
+  const char* const end = text.data() + text.size();
+  const char* const digits = colon == std::string::npos ? end : text.data() + colon + 1;
+  const auto [stop, error] = std::from_chars(digits, end, fence.token);
+  if (error == std::errc() && stop == end && !fence.lock.empty()) return fence;
+  return Status(
+      Reason::kInvalidArgument,
+      "--fence takes LOCK:TOKEN, such as \"$HEDDLE_FENCE\" under heddle lock run; it is " +
+          visible(text, 60));
+}
+
+int put(const Invocation& run, PutArguments& given) {
+  if (!given.fence_text.empty()) {
+    auto fence = fence_of(given.fence_text);
+    if (!fence) return run.fail(fence.status());
+    given.fence = std::move(*fence);
+  }
   if (given.lines && given.body != "-") {
     return run.fail(Status(Reason::kInvalidArgument, "--lines reads stdin: write - as the BODY"));
   }
@@ -203,13 +228,19 @@ void add_queue_put(CLI::App& queue, Invocation& run) {
       "heddle queue put jobs - < cat.jpg             # stdin, byte for byte\n"
       "ls *.jpg | heddle queue put jobs - --lines    # a message per line\n"
       "heddle queue put jobs now --timeout 0         # full: status 7 at once\n"
-      "heddle queue put jobs -- -x                   # a body that looks like an option");
+      "heddle queue put jobs -- -x                   # a body that looks like an option\n"
+      "heddle lock run ledger -- sh -c 'heddle queue put jobs x --fence \"$HEDDLE_FENCE\"'\n"
+      "\n"
+      "With --fence it is refused, status 14, once somebody else has been granted the lock.");
   add_name(*verb, given->name);
   verb->add_option("BODY", given->body, "The message; - reads stdin")->required()->type_name("");
   verb->add_flag("--lines", given->lines, "Each line of stdin is a message (text)");
   add_choice(*verb, "--kind", given->kind, {"data", "text", "json", "json_text"},
              "What the body is (a word is text, stdin is data)");
   add_timeout(*verb, given->timeout, "Wait so long for room; 0 does not wait (for ever)");
+  verb->add_option("--fence", given->fence_text,
+                   "Only while TOKEN is the newest of LOCK that was granted or shown here")
+      ->type_name("LOCK:TOKEN");
   verb->add_flag("--producer", given->producer,
                  "Register as a producer: consumers can tell the end from a death");
   verb->callback([given, &run] { run.action = [given, &run] { return put(run, *given); }; });

@@ -147,10 +147,21 @@ heddle_reason heddle_queue_put_many(heddle_queue* queue, const heddle_body* bodi
       list.emplace_back(bodies[i].data, bodies[i].length,
                         static_cast<heddle::BodyKind>(bodies[i].kind));
     }
-    auto result = queue->queue.put_many(list, timeout_of(timeout_ns),
-                                        {ids, ids != nullptr ? count : 0});
+    auto result =
+        queue->queue.put_many(list, timeout_of(timeout_ns), {ids, ids != nullptr ? count : 0});
     *done = result.done;
     return std::move(result.status);
+  });
+}
+
+heddle_reason heddle_queue_put_fenced(heddle_queue* queue, const void* data, size_t length,
+                                      heddle_kind kind, const char* lock, uint64_t token,
+                                      int64_t timeout_ns, uint64_t* id) {
+  if (lock == nullptr) return missing("lock");
+  return c_call([&]() -> Status {
+    if (Status bad = check_kind(kind); !bad.ok()) return bad;
+    const heddle::Body body(data, length, static_cast<heddle::BodyKind>(kind));
+    return give(queue->queue.put(body, {lock, token}, timeout_of(timeout_ns)), id);
   });
 }
 
@@ -171,9 +182,8 @@ heddle_reason heddle_loan_commit(heddle_loan* loan, size_t length, heddle_kind k
                                  int64_t timeout_ns, uint64_t* id) {
   return c_call([&]() -> Status {
     if (Status bad = check_kind(kind); !bad.ok()) return bad;
-    return give(loan->loan.commit(length, static_cast<heddle::BodyKind>(kind),
-                                  timeout_of(timeout_ns)),
-                id);
+    return give(
+        loan->loan.commit(length, static_cast<heddle::BodyKind>(kind), timeout_of(timeout_ns)), id);
   });
 }
 
@@ -205,9 +215,9 @@ heddle_reason heddle_queue_get(heddle_queue* queue, heddle_message* message, hed
                                int64_t lease_ms, int64_t timeout_ns) {
   if (message == nullptr) return missing("message");
   return c_call([&] {
-    return queue->queue.get_into(message->message, timeout_of(timeout_ns),
-                                 {.ack = static_cast<heddle::Ack>(ack),
-                                  .lease = std::chrono::milliseconds(lease_ms)});
+    return queue->queue.get_into(
+        message->message, timeout_of(timeout_ns),
+        {.ack = static_cast<heddle::Ack>(ack), .lease = std::chrono::milliseconds(lease_ms)});
   });
 }
 
@@ -216,11 +226,11 @@ heddle_reason heddle_queue_get_many(heddle_queue* queue, heddle_message** messag
                                     int64_t timeout_ns, size_t* count) {
   *count = 0;
   return c_call([&]() -> Status {
-    auto got = queue->queue.get_many(timeout_of(timeout_ns),
-                                     {.ack = static_cast<heddle::Ack>(ack),
-                                      .lease = std::chrono::milliseconds(lease_ms),
-                                      .max = max,
-                                      .max_bytes = max_bytes});
+    auto got =
+        queue->queue.get_many(timeout_of(timeout_ns), {.ack = static_cast<heddle::Ack>(ack),
+                                                       .lease = std::chrono::milliseconds(lease_ms),
+                                                       .max = max,
+                                                       .max_bytes = max_bytes});
     if (!got) return got.status();
     for (heddle::Message& message : *got) messages[(*count)++]->message = std::move(message);
     return {};

@@ -36,8 +36,8 @@ inline constexpr std::int64_t kNever = INT64_MAX;
 std::int64_t deadline_after(std::chrono::nanoseconds timeout);
 
 struct TakeOptions {
-  bool leased = false;             // false: settled by the delivery (Ack::kAuto).
-  std::int64_t lease_ms = 0;       // 0: the plane's default.
+  bool leased = false;        // false: settled by the delivery (Ack::kAuto).
+  std::int64_t lease_ms = 0;  // 0: the plane's default.
   std::int64_t deadline_ns = kNever;
 };
 
@@ -58,6 +58,8 @@ class HEDDLE_API QueueChannel : public std::enable_shared_from_this<QueueChannel
   // `ids` is null or has room for all; *done is set in every case.
   virtual Status put_many(std::span<const Body> bodies, std::int64_t deadline_ns, std::size_t* done,
                           std::uint64_t* ids) = 0;
+  virtual Status put_fenced(const Body& body, const Fence& fence, std::int64_t deadline_ns,
+                            std::uint64_t* id) = 0;
   virtual Status loan(std::size_t bytes, LoanRoom* room) = 0;
   virtual Status commit(LoanRoom& room, std::size_t length, BodyKind kind, std::int64_t deadline_ns,
                         std::uint64_t* id) = 0;

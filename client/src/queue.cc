@@ -37,8 +37,9 @@ Status no_queue() {
 }
 
 // What an operation does on a handle without a queue.
-#define HEDDLE_NEED_QUEUE() \
-  if (handle_ == nullptr) [[unlikely]] return no_queue()
+#define HEDDLE_NEED_QUEUE()            \
+  if (handle_ == nullptr) [[unlikely]] \
+  return no_queue()
 
 Result<std::uint64_t> put_until(detail::QueueHandle& handle, const Body& body,
                                 std::int64_t deadline_ns) {
@@ -102,6 +103,34 @@ PutManyResult Queue::put_many(std::span<const Body> bodies, std::chrono::nanosec
   }
   result.status = handle_->channel().put_many(bodies, detail::deadline_after(timeout), &result.done,
                                               ids.empty() ? nullptr : ids.data());
+  return result;
+}
+
+Result<std::uint64_t> Queue::put(Body body, const Fence& fence, std::chrono::nanoseconds timeout) {
+  HEDDLE_NEED_QUEUE();
+  std::uint64_t id = 0;
+  Status status = handle_->channel().put_fenced(body, fence, detail::deadline_after(timeout), &id);
+  if (!status.ok()) return status;
+  return id;
+}
+
+PutManyResult Queue::put_many(std::span<const Body> bodies, const Fence& fence,
+                              std::chrono::nanoseconds timeout, std::span<std::uint64_t> ids) {
+  if (handle_ == nullptr) return {.done = 0, .status = no_queue()};
+  PutManyResult result;
+  if (!ids.empty() && ids.size() < bodies.size()) {
+    result.status = Status(Reason::kInvalidArgument, "put_many: ids has too little room")
+                        .with_limit(ids.size(), bodies.size());
+    return result;
+  }
+  const std::int64_t deadline_ns = detail::deadline_after(timeout);
+  for (const Body& body : bodies) {
+    std::uint64_t id = 0;
+    result.status = handle_->channel().put_fenced(body, fence, deadline_ns, &id);
+    if (!result.status.ok()) break;
+    if (!ids.empty()) ids[result.done] = id;
+    ++result.done;
+  }
   return result;
 }
 

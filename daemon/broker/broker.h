@@ -25,9 +25,9 @@
 
 namespace heddle::broker {
 
-using objects::Caller;
 using local::Lifetime;
 using local::ObjectKind;
+using objects::Caller;
 using QueueOptions = local::QueueOptionsWire;  // with its `given` bits: local::kGiven...
 using LockOptions = local::LockOptionsWire;
 class Segment;
@@ -44,8 +44,8 @@ struct OpenFlags {
 struct QueueRef {
   std::shared_ptr<objects::Queue> queue;
   uint64_t object_id = 0;
-  std::string name;       // full
-  uint8_t rights = 0;     // local::kRight...
+  std::string name;    // full
+  uint8_t rights = 0;  // local::kRight...
   bool created = false;
   QueueOptions options{};  // in force, all given
 };
@@ -194,6 +194,11 @@ class Broker {
   virtual Result<Request> begin_request(const Caller& caller, const QueueRef& queue,
                                         std::string_view request_id, size_t count) = 0;
   virtual void finish_request(const Request& request, const std::vector<uint64_t>& ids) = 0;
+
+  // For a fenced put (objects/fence.h). INVALID_NAME, INVALID_ARGUMENT: a token is not 0. The lock
+  // need not be one of this daemon.
+  virtual Result<objects::Fence> fence_of(const Caller& caller, std::string_view lock,
+                                          uint64_t token) = 0;
 
   virtual bool draining() const = 0;
 };

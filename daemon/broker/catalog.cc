@@ -8,7 +8,7 @@ namespace heddle::broker {
 namespace {
 
 struct Offsets {
-  uint64_t objects, sessions, requests, locks, end;
+  uint64_t objects, sessions, requests, locks, fences, end;
 };
 
 Offsets offsets_of(const CatalogSizes& sizes) {
@@ -17,7 +17,8 @@ Offsets offsets_of(const CatalogSizes& sizes) {
   at.sessions = at.objects + uint64_t{sizes.objects_max} * sizeof(ObjectRecord);
   at.requests = at.sessions + uint64_t{sizes.sessions_max} * sizeof(SessionRecord);
   at.locks = at.requests + uint64_t{sizes.requests_max} * sizeof(RequestRecord);
-  at.end = at.locks + uint64_t{sizes.locks_max} * sizeof(LockRecord);
+  at.fences = at.locks + uint64_t{sizes.locks_max} * sizeof(LockRecord);
+  at.end = at.fences + uint64_t{sizes.fences_max} * sizeof(FenceRecord);
   at.end = (at.end + 4095) & ~uint64_t{4095};
   return at;
 }
@@ -33,6 +34,7 @@ void Catalog::format(void* base, const CatalogSizes& sizes) {
   header->sessions_max = sizes.sessions_max;
   header->requests_max = sizes.requests_max;
   header->locks_max = sizes.locks_max;
+  header->fences_max = sizes.fences_max;
   header->bytes = bytes(sizes);
   header->next_object_id.store(1);
   header->token_high_water.store(0);
@@ -50,10 +52,10 @@ Result<std::unique_ptr<Catalog>> Catalog::attach(void* base, uint64_t bytes) {
         .with_limit(kCatalogVersion, header->version);
   }
   const CatalogSizes sizes{header->objects_max, header->sessions_max, header->requests_max,
-                           header->locks_max};
+                           header->locks_max, header->fences_max};
   const bool sane = sizes.objects_max <= 1u << 24 && sizes.sessions_max == 65'536 &&
                     sizes.requests_max > 0 && sizes.requests_max <= 1u << 24 &&
-                    sizes.locks_max <= 1u << 24;
+                    sizes.locks_max <= 1u << 24 && sizes.fences_max <= 1u << 24;
   if (!sane || Catalog::bytes(sizes) != bytes || header->bytes != bytes) {
     return Status(Reason::kCorrupt, "the catalog's sizes do not fit its memory")
         .with_limit(bytes, header->bytes);
@@ -62,17 +64,18 @@ Result<std::unique_ptr<Catalog>> Catalog::attach(void* base, uint64_t bytes) {
 }
 
 Catalog::Catalog(void* base) : header_(static_cast<CatalogHeader*>(base)) {
-  const Offsets at =
-      offsets_of({header_->objects_max, header_->sessions_max, header_->requests_max,
-                  header_->locks_max});
+  const Offsets at = offsets_of({header_->objects_max, header_->sessions_max, header_->requests_max,
+                                 header_->locks_max, header_->fences_max});
   auto* bytes = static_cast<char*>(base);
   objects_ = reinterpret_cast<ObjectRecord*>(bytes + at.objects);
   sessions_ = reinterpret_cast<SessionRecord*>(bytes + at.sessions);
   requests_ = reinterpret_cast<RequestRecord*>(bytes + at.requests);
   locks_ = reinterpret_cast<LockRecord*>(bytes + at.locks);
+  fences_ = reinterpret_cast<FenceRecord*>(bytes + at.fences);
   repair_objects();
   index_requests();
   index_locks();
+  index_fences();
 }
 
 // Reading a page that was never written costs memory in a memfd, so the walk stops where no record

@@ -2,8 +2,8 @@
 // Layout and crash story: catalog_layout.h.
 #pragma once
 
-#include <heddle/status.h>
 #include <heddle/result.h>
+#include <heddle/status.h>
 
 #include <functional>
 #include <memory>
@@ -21,6 +21,7 @@ struct CatalogSizes {
   uint32_t sessions_max = 65'536;
   uint32_t requests_max = 16'384;
   uint32_t locks_max = 262'144;
+  uint32_t fences_max = 65'536;
 };
 
 // Threads: every method may be called from any thread. None blocks. `base` must stay mapped.
@@ -55,13 +56,20 @@ class Catalog {
   uint64_t token_high_water() const { return header_->token_high_water.load(); }
   void raise_token_high_water(uint64_t token);
 
+  // Fences. The newest token of `lock` that was ever shown for the object, `token` included. QUOTA
+  // when the object, or the daemon, knows too many locks.
+  Result<uint64_t> raise_fence(uint64_t object_id, std::string_view lock, uint64_t token);
+  void remove_fences(uint64_t object_id);
+  // At start: those of objects that are no more.
+  void keep_fences_of(const std::function<bool(uint64_t object_id)>& there);
+
   // The generation that the next session with this number must use.
   uint32_t next_generation(uint16_t owner);
   void add_session(uint16_t owner, uint32_t generation, const SessionEntry& entry);
   void set_session_reaping(uint16_t owner);
   void remove_session(uint16_t owner);
-  using EachSession = std::function<void(uint16_t owner, SessionState, uint32_t generation,
-                                         const SessionEntry&)>;
+  using EachSession =
+      std::function<void(uint16_t owner, SessionState, uint32_t generation, const SessionEntry&)>;
   void each_session(const EachSession& each) const;
 
   // A put of `count` messages that is to happen once. In state kStarted it is another caller's;
@@ -89,6 +97,8 @@ class Catalog {
   void repair_objects();
   void index_requests();
   void index_locks();
+  void index_fences();
+  void forget_fence(uint32_t slot);
   void fill_object(uint32_t slot, const ObjectEntry& entry, uint64_t version);
   static std::string request_key(const RequestEntry& entry);
   void forget_request(uint32_t slot);
@@ -102,8 +112,12 @@ class Catalog {
   SessionRecord* sessions_;
   RequestRecord* requests_;
   LockRecord* locks_;
+  FenceRecord* fences_;
   std::vector<uint32_t> free_objects_;
-  std::vector<uint32_t> free_locks_;  // below locks_used
+  std::vector<uint32_t> free_locks_;   // below locks_used
+  std::vector<uint32_t> free_fences_;  // below fences_used
+  // By object: its locks by name, each with its slot.
+  std::unordered_map<uint64_t, std::unordered_map<std::string, uint32_t>> fence_slots_;
   std::unordered_map<std::string, uint32_t> request_slots_;
 };
 

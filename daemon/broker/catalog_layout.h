@@ -7,6 +7,7 @@
 //   sessions_at   SessionRecord[sessions_max]   indexed by owner number
 //   requests_at   RequestRecord[requests_max]   a ring
 //   locks_at      LockRecord[locks_max]         locks, semaphores, conditions, events, barriers
+//   fences_at     FenceRecord[fences_max]       which tokens the fenced puts of a queue carried
 //
 // Crash story. Every record begins with its commit word; 0 = the rest counts for nothing.
 //   write   fill a record whose commit word is 0, then store the word: killed before that store,
@@ -28,7 +29,7 @@
 namespace heddle::broker {
 
 inline constexpr uint64_t kCatalogMagic = 0x31544143444c4448;  // "HDLDCAT1"
-inline constexpr uint32_t kCatalogVersion = 2;
+inline constexpr uint32_t kCatalogVersion = 3;
 
 struct CatalogHeader {
   uint64_t magic;
@@ -44,7 +45,9 @@ struct CatalogHeader {
   std::atomic<uint64_t> owners_used;  // owner numbers below this were ever issued
   uint32_t locks_max;
   std::atomic<uint32_t> locks_used;  // records below this were ever used
-  uint8_t reserved[4096 - 80];
+  uint32_t fences_max;
+  std::atomic<uint32_t> fences_used;  // likewise
+  uint8_t reserved[4096 - 88];
 };
 static_assert(sizeof(CatalogHeader) == 4096 && offsetof(CatalogHeader, next_object_id) == 32);
 
@@ -143,5 +146,21 @@ struct alignas(64) LockRecord {
   LockEntry entry;
 };
 static_assert(sizeof(LockRecord) == 384);
+
+// The newest token of one lock that the fenced puts into one queue carried. Raised in place before
+// the put is published: killed in between, the token is known and the message is not there.
+struct FenceEntry {
+  uint64_t object_id;                  // of the queue
+  char lock[local::kAttachNameBytes];  // full name: tokens go on growing when it is made anew
+};
+static_assert(sizeof(FenceEntry) == 264);
+
+struct alignas(64) FenceRecord {
+  std::atomic<uint64_t> commit;  // 1 << 8 | ObjectState
+  std::atomic<uint64_t> token;
+  FenceEntry entry;
+};
+static_assert(sizeof(FenceRecord) == 320);
+inline constexpr uint32_t kFencesPerObjectMax = 4096;
 
 }  // namespace heddle::broker

@@ -30,11 +30,11 @@ struct Object {
   uint32_t slot = 0;  // in the catalog
   ObjectEntry entry{};
   std::string name;
-  std::shared_ptr<Segment> segment;      // empty when the memory did not come back
+  std::shared_ptr<Segment> segment;       // empty when the memory did not come back
   std::shared_ptr<objects::Queue> queue;  // empty when quarantined at start
-  uint32_t attached = 0;                 // opens by sessions
-  uint64_t bytes_sampled = 0;            // real memory, when last looked at
-  int64_t held_until_ns = 0;             // counts as attached until then
+  uint32_t attached = 0;                  // opens by sessions
+  uint64_t bytes_sampled = 0;             // real memory, when last looked at
+  int64_t held_until_ns = 0;              // counts as attached until then
 
   bool damaged() const { return !queue || queue->quarantined(); }
 };
@@ -95,6 +95,8 @@ class Core final : public Broker, public objects::Host {
   Result<Request> begin_request(const Caller& caller, const QueueRef& queue,
                                 std::string_view request_id, size_t count) override;
   void finish_request(const Request& request, const std::vector<uint64_t>& ids) override;
+  Result<objects::Fence> fence_of(const Caller& caller, std::string_view lock,
+                                  uint64_t token) override;
   bool draining() const override { return draining_.load(); }
 
   // --- objects::Host ---
@@ -106,6 +108,9 @@ class Core final : public Broker, public objects::Host {
   int64_t message_lease_ns() const override { return message_lease_ns_.load(); }
   void recorded_put_begins(uint64_t number) override;
   void recorded_put_ended(uint64_t number, uint64_t id) override;
+  Result<uint64_t> raise_fence(uint64_t object_id, std::string_view lock, uint64_t token) override {
+    return catalog_->raise_fence(object_id, lock, token);
+  }
   objects::OwnerInfo describe_owner(uint16_t owner) const override;
   void set_waiting(uint64_t object_id, bool waiting) override;
   void wait_began() override;
@@ -127,8 +132,8 @@ class Core final : public Broker, public objects::Host {
   Result<ObjectRef> object_for(const Caller& caller, std::string_view name, uint8_t rights);
 
   // Called in the broker thread for every live session that has the object attached.
-  using ObjectEvent = std::function<void(uint64_t session_id, uint64_t object_id,
-                                         local::EventType event)>;
+  using ObjectEvent =
+      std::function<void(uint64_t session_id, uint64_t object_id, local::EventType event)>;
   void on_object_event(ObjectEvent each) { object_event_ = std::move(each); }
 
   DeadlockDetector& deadlocks() { return deadlocks_; }

@@ -19,15 +19,16 @@ Protection protection_of(const ObjectEntry& entry) {
 }
 
 Status not_found(std::string_view name) {
-  return Status(Reason::kNotFound, "there is no such queue; `heddle queue create " +
-                                       std::string(name) + "` makes one")
+  return Status(Reason::kNotFound,
+                "there is no such queue; `heddle queue create " + std::string(name) + "` makes one")
       .with_object(queue_label(name));
 }
 
 Status kept_status(const local::IoResult& result) {
   if (result.io == local::Io::kRefused) {
-    return Status(Reason::kQuota, "the daemon is out of file descriptors; delete objects or "
-                                  "raise its limit (LimitNOFILE)");
+    return Status(Reason::kQuota,
+                  "the daemon is out of file descriptors; delete objects or "
+                  "raise its limit (LimitNOFILE)");
   }
   return Status(Reason::kBrokerAway,
                 "the supervisor is gone, so nothing new can be made; restart the daemon");
@@ -231,9 +232,9 @@ Result<ObjectRef> Core::create_locked(const Caller& caller, const std::string& n
   if (!segment.ok()) return segment.status();
   object->segment = *segment;
   shm::queue_format(object->segment->base(), limits, object->id);
-  auto queue = objects::Queue::adopt(*this, name, object->id, object->segment->base(),
-                                     object->segment->bytes(), object->segment->fd(),
-                                     object->segment);
+  auto queue =
+      objects::Queue::adopt(*this, name, object->id, object->segment->base(),
+                            object->segment->bytes(), object->segment->fd(), object->segment);
   if (!queue.ok()) return queue.status();
   object->queue = *queue;
   ObjectEntry& entry = object->entry;
@@ -279,6 +280,7 @@ void Core::after_delete(const ObjectRef& object, local::EventType event) {
   if (object->queue) object->queue->end_of_object();
   (void)keeper_.drop(local::KeptKind::kMemory, object->id);
   catalog_->remove_object(object->slot);
+  catalog_->remove_fences(object->id);
   set_waiting(object->id, false);
   loop_.post([this, alive = std::weak_ptr(alive_), id = object->id, event] {
     if (alive.expired()) return;
@@ -359,8 +361,8 @@ Status Core::detach(const SessionRef& session, uint64_t object_id) {
   {
     std::lock_guard lock(registry_);
     if (!session->attached.contains(object_id)) {
-      return Status(Reason::kNotFound, "this session has no object " + std::to_string(object_id) +
-                                           " open");
+      return Status(Reason::kNotFound,
+                    "this session has no object " + std::to_string(object_id) + " open");
     }
     detach_locked(session, object_id, false, &doomed);
   }

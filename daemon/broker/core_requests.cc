@@ -1,4 +1,6 @@
 // Putting once: what a request id stands for is in the catalog before, during and after its put.
+#include <heddle/name.h>
+
 #include "daemon/broker/core.h"
 
 namespace heddle::broker {
@@ -31,6 +33,22 @@ Result<Core::Request> Core::begin_request(const Caller& caller, const QueueRef& 
 
 void Core::finish_request(const Request& request, const std::vector<uint64_t>& ids) {
   catalog_->end_request(request.record.number, ids.size() >= request.count);
+}
+
+Result<objects::Fence> Core::fence_of(const Caller& caller, std::string_view lock, uint64_t token) {
+  Result<std::string> full = expand_object_name(lock, caller.uid);
+  if (!full.ok()) return Status(full.status()).with_object("fence " + std::string(lock));
+  if (token == 0) {
+    return Status(Reason::kInvalidArgument,
+                  "a fence is a lock and the token that came with its grant; 0 is none")
+        .with_object("fence " + *full);
+  }
+  objects::Fence fence{.lock = *std::move(full), .token = token};
+  Caller looker = caller;
+  looker.session_id = 0;  // looking is not using
+  auto known = locks_.find(looker, ObjectKind::kLock, fence.lock, Need::kRead);
+  if (known.ok()) fence.known = std::move(known->lock);
+  return fence;
 }
 
 // The line is idle here. `request` is stored last: until then nothing of the line counts, and

@@ -140,9 +140,8 @@ Status Core::take_doorbell(Kept& kept) {
   }
   doorbell_read_.reset(ends[0]);
   doorbell_write_.reset(ends[1]);
-  const bool both =
-      keeper_.keep(KeptKind::kDoorbell, kOnlyKey, ends[0], "doorbell").ok() &&
-      keeper_.keep(KeptKind::kDoorbellWrite, kOnlyKey, ends[1], "doorbell").ok();
+  const bool both = keeper_.keep(KeptKind::kDoorbell, kOnlyKey, ends[0], "doorbell").ok() &&
+                    keeper_.keep(KeptKind::kDoorbellWrite, kOnlyKey, ends[1], "doorbell").ok();
   return both ? Status() : keeper_failed("keeping the doorbell");
 }
 
@@ -182,8 +181,7 @@ Status Core::take_sessions(Kept& kept) {
                       (local && (!session->pidfd || os::pidfd_exited(session->pidfd.get())));
     if (dead) {
       session->ending = true;
-      dead_at_start_.emplace_back(session,
-                                  shm::DeathInfo{static_cast<uint32_t>(session->pid), 0});
+      dead_at_start_.emplace_back(session, shm::DeathInfo{static_cast<uint32_t>(session->pid), 0});
     } else if (session->kind == SessionKind::kSessionless) {
       sessionless_ = session;
     }
@@ -217,9 +215,9 @@ void Core::take_object(Kept& kept, uint32_t slot, const ObjectEntry& entry) {
   if (shm::queue_segment_bytes(limits) != entry.bytes) {
     return quarantine(object, "its size does not follow from its limits");
   }
-  auto queue = objects::Queue::adopt(*this, object->name, object->id, object->segment->base(),
-                                     object->segment->bytes(), object->segment->fd(),
-                                     object->segment);
+  auto queue =
+      objects::Queue::adopt(*this, object->name, object->id, object->segment->base(),
+                            object->segment->bytes(), object->segment->fd(), object->segment);
   if (!queue.ok()) return quarantine(object, queue.status().to_string());
   if (!(*queue)->matches(object->id, limits)) {
     return quarantine(object, "its first lines contradict the catalog");
@@ -242,6 +240,7 @@ void Core::take_objects(Kept& kept) {
     if (state == ObjectState::kQuarantined) objects_.at(entry.object_id)->queue.reset();
   });
   for (const uint32_t slot : unfinished) catalog_->remove_object(slot);
+  catalog_->keep_fences_of([this](uint64_t id) { return objects_.contains(id); });
 }
 
 // Kept, but in no record: the broker died between the two steps of a create or a delete.

@@ -1,11 +1,13 @@
 // What an object needs from the broker around it. The broker implements it; tests use a plain one.
 #pragma once
 
+#include <heddle/result.h>
 #include <sys/types.h>
 
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 
 #include "daemon/objects/caller.h"
 #include "proto/shm/queue.h"
@@ -44,6 +46,10 @@ class Host {
   virtual void recorded_put_begins(uint64_t number) = 0;
   // It ended, and published message `id` (0: nothing). Said before the thread's next operation.
   virtual void recorded_put_ended(uint64_t number, uint64_t id) = 0;
+  // The newest token of `lock` (full name) that was ever shown for the object, this one included,
+  // over restarts of the broker. QUOTA: too many locks are remembered.
+  virtual Result<uint64_t> raise_fence(uint64_t object_id, std::string_view lock,
+                                       uint64_t token) = 0;
   virtual OwnerInfo describe_owner(uint16_t owner) const = 0;
   // Whether remote callers wait for this object: then its doorbell is listened to.
   virtual void set_waiting(uint64_t object_id, bool waiting) = 0;

@@ -30,6 +30,7 @@
 #include <vector>
 
 #include "daemon/objects/caller.h"
+#include "daemon/objects/fence.h"
 #include "daemon/objects/host.h"
 #include "proto/shm/queue.h"
 
@@ -129,9 +130,11 @@ class Queue : public std::enable_shared_from_this<Queue> {
 
   // A put of several is in order; the callback tells how many went in. Bodies must stay valid
   // until the callback has run. deadline 0: FULL at once (overflow drop_oldest never waits).
-  // The messages that `record` says are in are not put again; the result names them too.
+  // The messages that `record` says are in are not put again; the result names them too. With a
+  // fence each attempt is checked: STALE_FENCE, INVALID_ARGUMENT for a token that the lock never
+  // gave, QUOTA.
   Wait put_async(const Caller& caller, std::vector<Body> bodies, int64_t deadline_ns, PutDone done,
-                 PutRecord record = {});
+                 PutRecord record = {}, Fence fence = {});
   // kAuto here means: leased to the broker until the service says delivered() (reply written) or
   // undelivered() (caller gone: back to its place, uncounted).
   Wait get_async(const Caller& caller, const GetParams& params, int64_t deadline_ns, GetDone done);
@@ -215,6 +218,7 @@ class Queue : public std::enable_shared_from_this<Queue> {
   bool serve_putters(Finished* finished);
   void serve_joiners(Finished* finished);
   shm::Outcome take_one(Waiter& wait);
+  Status pass_fence(const Fence& fence);  // queue_fence.cc; right before the publication
   shm::Outcome put_bodies(Waiter& wait);
   shm::Outcome put_recorded(Waiter& wait);
   bool others_hold(const Caller& caller) const;
@@ -250,7 +254,7 @@ class Queue : public std::enable_shared_from_this<Queue> {
   std::set<std::pair<int64_t, uint64_t>> lease_ends_;
   uint32_t auto_pending_ = 0;  // taken for auto callers whose reply is not written yet
   std::unordered_map<uint16_t, std::vector<shm::Ticket>> on_next_;  // by session
-  std::map<std::pair<uint16_t, uint64_t>, uint32_t> producers_;  // by session and key: the cell
+  std::map<std::pair<uint16_t, uint64_t>, uint32_t> producers_;     // by session and key: the cell
   int64_t scheduled_ns_ = INT64_MAX;
   uint8_t lease_serial_ = 0;
 };

@@ -33,12 +33,13 @@ Wait Queue::get_async(const Caller& caller, const GetParams& params, int64_t dea
 }
 
 Wait Queue::put_async(const Caller& caller, std::vector<Body> bodies, int64_t deadline_ns,
-                      PutDone done, PutRecord record) {
+                      PutDone done, PutRecord record, Fence fence) {
   auto wait = std::make_shared<Waiter>();
   wait->caller = caller;
   wait->deadline_ns = deadline_ns;
   wait->bodies = std::move(bodies);
   wait->record = record.number;
+  wait->fence = std::move(fence);
   wait->put.ids = std::move(record.ids);
   wait->next_body = wait->put.ids.size();
   wait->put.ids.reserve(wait->bodies.size());
@@ -250,6 +251,10 @@ bool Queue::serve_putters(Finished* finished) {
   while (!putters_.empty()) {
     const Wait wait = putters_.front();
     const size_t before = wait->next_body;
+    if (Status fenced_off = wait->fence ? pass_fence(wait->fence) : Status(); !fenced_off.ok()) {
+      finish(wait, std::move(fenced_off), finished);
+      continue;
+    }
     const shm::Outcome outcome = wait->record != 0 ? put_recorded(*wait) : put_bodies(*wait);
     progress |= wait->next_body != before;
     const uint64_t body_bytes =

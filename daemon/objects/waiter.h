@@ -24,6 +24,7 @@ struct Waiter {
   std::vector<Body> bodies;
   size_t next_body = 0;
   uint64_t record = 0;  // number of its request, if one is kept
+  Fence fence;
   PutResult put;
   PutDone on_put;
 
@@ -31,14 +32,20 @@ struct Waiter {
   JoinDone on_join;
 
   void set_status(Status status) {
-    if (on_get) got.status = std::move(status);
-    else if (on_put) put.status = std::move(status);
-    else joined.status = std::move(status);
+    if (on_get)
+      got.status = std::move(status);
+    else if (on_put)
+      put.status = std::move(status);
+    else
+      joined.status = std::move(status);
   }
   void run() {
-    if (on_get) on_get(std::move(got));
-    else if (on_put) on_put(std::move(put));
-    else if (on_join) on_join(std::move(joined));
+    if (on_get)
+      on_get(std::move(got));
+    else if (on_put)
+      on_put(std::move(put));
+    else if (on_join)
+      on_join(std::move(joined));
   }
 };
 

@@ -14,9 +14,10 @@ namespace {
 
 using local::AttachType;
 
-constexpr int kPacketsAtOnce = 16;     // before others get a turn
-constexpr size_t kPendingMax = 64;     // answers and events that a client has not read
+constexpr int kPacketsAtOnce = 16;  // before others get a turn
+constexpr size_t kPendingMax = 64;  // answers and events that a client has not read
 constexpr size_t kTextBytesMax = 60'000;
+constexpr uint8_t kBodyKindMax = 3;  // JSON text
 
 static_assert(sizeof(local::AttachHeader) == sizeof(local::PacketHeader));
 static_assert(offsetof(local::AttachHeader, sequence) == offsetof(local::PacketHeader, sequence));
@@ -71,9 +72,9 @@ void AttachConnection::on_ready(uint32_t events) {
 void AttachConnection::read_some() {
   local::Packet packet;
   for (int i = 0; i < kPacketsAtOnce && !closed_ && pending_.empty(); ++i) {
-    const local::IoResult result = packet.receive(
-        socket_.get(), local::kAttachMagic, local::kAttachVersionMin, local::kAttachVersionMax,
-        false);
+    const local::IoResult result =
+        packet.receive(socket_.get(), local::kAttachMagic, local::kAttachVersionMin,
+                       local::kAttachVersionMax, false);
     if (result.io == local::Io::kAgain) return;
     // Said once when the peer closed with answers unread; what it sent before stands behind it.
     if (result.io == local::Io::kClosed && result.error == ECONNRESET) continue;
@@ -91,13 +92,29 @@ void AttachConnection::answer(const local::Packet& packet) {
     status = malformed("it carries file descriptors");
   } else {
     switch (type) {
-      case AttachType::kHello: status = hello(packet, sequence); break;
-      case AttachType::kOpen: status = open(packet, sequence); break;
-      case AttachType::kClose: status = close_object(packet, sequence); break;
-      case AttachType::kDelete: status = delete_object(packet, sequence); break;
-      case AttachType::kCall: status = call(packet, sequence); break;
-      case AttachType::kBye: status = bye(sequence); break;
-      default: status = malformed("unknown type");
+      case AttachType::kHello:
+        status = hello(packet, sequence);
+        break;
+      case AttachType::kOpen:
+        status = open(packet, sequence);
+        break;
+      case AttachType::kClose:
+        status = close_object(packet, sequence);
+        break;
+      case AttachType::kDelete:
+        status = delete_object(packet, sequence);
+        break;
+      case AttachType::kCall:
+        status = call(packet, sequence);
+        break;
+      case AttachType::kPutFenced:
+        status = put_fenced(packet, sequence);
+        break;
+      case AttachType::kBye:
+        status = bye(sequence);
+        break;
+      default:
+        status = malformed("unknown type");
     }
   }
   if (!status.ok() && !closed_) send_failed(status, sequence);
@@ -159,8 +176,8 @@ Status AttachConnection::open(const local::Packet& packet, uint32_t sequence) {
     return Status(Reason::kUnsupported, "this daemon has no objects of that kind")
         .with_limit(static_cast<uint64_t>(local::ObjectKind::kQueue), request.kind);
   }
-  const auto attached = server_.core_.attach_queue(session_, caller_, request.name,
-                                                   request.options, request.group, flags);
+  const auto attached = server_.core_.attach_queue(session_, caller_, request.name, request.options,
+                                                   request.group, flags);
   if (!attached.ok()) return attached.status();
   local::Opened opened{};
   opened.object_id = attached->ref.object_id;
@@ -224,12 +241,31 @@ Status AttachConnection::call(const local::Packet& packet, uint32_t sequence) {
     return malformed("CALL");
   }
   const auto text = packet.body().subspan(sizeof request);
-  const auto answered = answer_call(
-      server_.core_, caller_, static_cast<local::CallMethod>(request.method),
-      {reinterpret_cast<const char*>(text.data()), text.size()}, kTextBytesMax);
+  const auto answered =
+      answer_call(server_.core_, caller_, static_cast<local::CallMethod>(request.method),
+                  {reinterpret_cast<const char*>(text.data()), text.size()}, kTextBytesMax);
   if (!answered.ok()) return answered.status();
   const local::Return reply{request.method, static_cast<uint32_t>(answered->size())};
   send(AttachType::kReturn, sequence, local::bytes_of(reply), *answered);
+  return Status();
+}
+
+Status AttachConnection::put_fenced(const local::Packet& packet, uint32_t sequence) {
+  local::PutFenced head;
+  if (!packet.read(&head) || !terminated(head.name) || !terminated(head.lock) ||
+      head.kind > kBodyKindMax || head.offset > head.body_bytes ||
+      packet.body().size() - sizeof head > head.body_bytes - head.offset) {
+    return malformed("PUT_FENCED");
+  }
+  if (!puts_) puts_ = std::make_unique<AttachPuts>(server_.loop_, server_.core_);
+  // It may wait, and this connection be gone when it has an answer.
+  puts_->take(caller_, head, packet.body().subspan(sizeof head),
+              [weak = weak_from_this(), sequence](Result<local::PutDone> done) {
+                const auto self = weak.lock();
+                if (!self || self->closed_) return;
+                if (!done.ok()) return self->send_failed(done.status(), sequence);
+                self->send(AttachType::kPutDone, sequence, local::bytes_of(*done));
+              });
   return Status();
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "daemon/broker/core.h"
+#include "daemon/server/attach_puts.h"
 #include "proto/local/attach.h"
 #include "proto/local/packet.h"
 
@@ -16,10 +17,9 @@ namespace heddle::server {
 
 class AttachServer;
 
-class AttachConnection {
+class AttachConnection : public std::enable_shared_from_this<AttachConnection> {
  public:
-  AttachConnection(AttachServer& server, local::Fd socket, objects::Caller caller,
-                   local::Fd pidfd);
+  AttachConnection(AttachServer& server, local::Fd socket, objects::Caller caller, local::Fd pidfd);
 
   // Reads and answers a few packets, or writes what is left over. The connection may be closed
   // (and *this gone, but for a reference that the caller holds) when it returns.
@@ -52,6 +52,7 @@ class AttachConnection {
   Status close_object(const local::Packet& packet, uint32_t sequence);
   Status delete_object(const local::Packet& packet, uint32_t sequence);
   Status call(const local::Packet& packet, uint32_t sequence);
+  Status put_fenced(const local::Packet& packet, uint32_t sequence);
   Status bye(uint32_t sequence);
   void done(uint64_t object_id, uint32_t sequence);
   void send(local::AttachType type, uint32_t sequence, std::span<const std::byte> body,
@@ -68,6 +69,7 @@ class AttachConnection {
   std::deque<Outgoing> pending_;
   uint16_t version_ = 1;
   bool closed_ = false;
+  std::unique_ptr<AttachPuts> puts_;  // once there was one
 };
 
 }  // namespace heddle::server

@@ -90,12 +90,21 @@ class PutCall final : public WaitingCall {
       const auto at = static_cast<size_t>(i);
       status = body_from(message_at(i), &storage_[at], &bodies[at]);
     }
+    objects::Fence fence;
+    if (status.ok() && request_.has_fence()) {
+      auto known = env_.broker.fence_of(caller_, request_.fence().lock(), request_.fence().token());
+      if (known.ok())
+        fence = *std::move(known);
+      else
+        status = known.status();
+    }
     if (status.ok() && !request_.request_id().empty()) status = begin(bodies.size());
     if (!status.ok() || recorded_.seen) return finish(status);
     const int64_t deadline = deadline_ns(context_, timeout_of(request_), shm::kTry);
-    park(queue_.queue->put_async(caller_, std::move(bodies), deadline,
-                                 [this](objects::PutResult result) { put_done(result); },
-                                 recorded_.record));
+    park(queue_.queue->put_async(
+        caller_, std::move(bodies), deadline,
+        [this](objects::PutResult result) { put_done(result); }, recorded_.record,
+        std::move(fence)));
   }
 
  private:
@@ -148,9 +157,8 @@ class GetCall final : public WaitingCall {
     if (status.ok()) status = ack_first();
     if (!status.ok()) return finish(set_outcome(std::move(status), response_));
     const int64_t deadline = deadline_ns(context_, timeout_of(request_), shm::kForever);
-    park(queue_.queue->get_async(caller_, params, deadline, [this](objects::GetResult result) {
-      got(std::move(result));
-    }));
+    park(queue_.queue->get_async(caller_, params, deadline,
+                                 [this](objects::GetResult result) { got(std::move(result)); }));
   }
 
   void OnDone() override {

@@ -6,7 +6,7 @@ _heddle() {
   for ((i = 1; i < COMP_CWORD; i++)); do
     case ${COMP_WORDS[i]} in
       --) return ;;
-      --runtime-dir|--address|--plane|--max-len|--max-bytes|--max-msg-bytes|--max-leases|--max-deliveries|--overflow|--eos|--on-producer-death|--lifetime|--mode|--group|--state|-n|--max|--kind|-t|--timeout|--ack|--lease|--body|--after|-P|--parallel|--on-death|--lock-delay|--session|--count|--permits|--parties) ((i++)) ;;
+      --runtime-dir|--address|--plane|--max-len|--max-bytes|--max-msg-bytes|--max-leases|--max-deliveries|--overflow|--eos|--on-producer-death|--lifetime|--mode|--group|--state|-n|--max|--kind|-t|--timeout|--fence|--ack|--lease|--body|--after|-P|--parallel|--on-death|--lock-delay|--session|--count|--permits|--parties) ((i++)) ;;
       -*) ;;
       *)
         case "$path ${COMP_WORDS[i]}" in
@@ -91,7 +91,7 @@ _heddle() {
       esac
       ;;
     ' queue put')
-      flags='--lines --kind -t --timeout --producer -h --help --json -q --quiet --runtime-dir --address --plane'
+      flags='--lines --kind -t --timeout --fence --producer -h --help --json -q --quiet --runtime-dir --address --plane'
       noun=queue
       case $before in
         --kind) values='data text json json_text' ;;

@@ -74,6 +74,7 @@ complete -c heddle -n '__heddle_at queue put' -a '(heddle queue ls --names 2>/de
 complete -c heddle -n '__heddle_in queue put' -l lines -d 'Each line of stdin is a message (text)'
 complete -c heddle -n '__heddle_in queue put' -l kind -x -a 'data text json json_text' -d 'What the body is (a word is text, stdin is data)'
 complete -c heddle -n '__heddle_in queue put' -s t -l timeout -x -d 'Wait so long for room; 0 does not wait (for ever)'
+complete -c heddle -n '__heddle_in queue put' -l fence -x -d 'Only while TOKEN is the newest of LOCK that was granted or shown here'
 complete -c heddle -n '__heddle_in queue put' -l producer -d 'Register as a producer: consumers can tell the end from a death'
 complete -c heddle -n '__heddle_at queue get' -a '(heddle queue ls --names 2>/dev/null)'
 complete -c heddle -n '__heddle_in queue get' -s t -l timeout -x -d 'Wait so long for a message; 0 does not wait (for ever)'

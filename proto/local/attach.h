@@ -11,6 +11,7 @@
 //   CLOSE    Close                    DONE     Done
 //   DELETE   Delete                   DONE     Done
 //   CALL     Call   + JSON text       RETURN   Return + JSON text
+//   PUT_FENCED PutFenced + bytes      PUT_DONE PutDone   the only answer that may be overtaken
 //   any request                       FAILED   Failed + message text
 //   (not asked for)                   EVENT    Event
 //
@@ -57,6 +58,8 @@ enum class AttachType : uint16_t {
   kFailed = 10,
   kEvent = 11,
   kBye = 12,  // no body; the session ends in an orderly way, answered by DONE
+  kPutFenced = 13,
+  kPutDone = 14,
 };
 
 // 2 to 6 belong to kinds that are not there yet.
@@ -171,7 +174,7 @@ struct Open {
     QueueOptionsWire options;
     LockOptionsWire lock;
   };
-  char group[32];            // name or number; with kGivenGroup
+  char group[32];  // name or number; with kGivenGroup
   char name[kAttachNameBytes];
 };
 static_assert(sizeof(Open) == 336 && offsetof(Open, options) == 8 && offsetof(Open, name) == 80);
@@ -186,7 +189,7 @@ struct Opened {
   uint8_t rights;      // kRight... of this caller
   uint8_t created;     // 1: this call created it
   uint8_t reserved[6];
-  union {  // as they are in force
+  union {                      // as they are in force
     QueueOptionsWire options;  // given = kGivenAll
     LockOptionsWire lock;
   };
@@ -257,6 +260,31 @@ struct Failed {
   char object[kAttachNameBytes];
 };  // then the message text
 static_assert(sizeof(Failed) == 280 && offsetof(Failed, object) == 24);
+
+// A put that the broker does for the client, because it must be refused if its fencing token is
+// stale (daemon/objects/fence.h). A body that does not fit one packet comes in parts, each with
+// this in front and answered by how many bytes are there; a part that does not follow on changes
+// nothing but starts over with offset 0. The answer to the last one has the id, or is FAILED with
+// the outcome. Asked again with the same number, also after a lost connection, it is the same put.
+struct PutFenced {
+  uint64_t object_id;  // of the queue, as in OPENED
+  uint64_t number;     // of the client's choice, other than those of its other puts
+  uint64_t token;
+  uint64_t body_bytes;  // of all parts
+  uint64_t offset;      // of the part that follows this struct
+  int64_t wait_ns;      // for room, at most 1 s; 0: do not wait
+  uint8_t kind;         // of the body
+  uint8_t reserved[7];
+  char name[kAttachNameBytes];  // of the queue
+  char lock[kAttachNameBytes];
+};
+static_assert(sizeof(PutFenced) == 568);
+
+struct PutDone {
+  uint64_t id;           // of the message; 0: not all parts are there
+  uint64_t bytes_there;  // the next part starts here
+};
+static_assert(sizeof(PutDone) == 16);
 
 enum class EventType : uint32_t {
   kDeleted = 1,      // the object was deleted: operations on it give CLOSED

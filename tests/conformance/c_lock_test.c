@@ -37,6 +37,28 @@ static int see_text(const char* text, void* context) {
   return 0;
 }
 
+static void fence(heddle_client* client) {
+  heddle_queue* queue = NULL;
+  heddle_lock* office = NULL;
+  heddle_grant first, second;
+  uint64_t id = 0;
+  OK(heddle_queue_create(client, "c/fenced", NULL, &queue));
+  OK(heddle_lock_open(client, "c/office", NULL, &office));
+  OK(heddle_lock_acquire_for(office, HEDDLE_EXCLUSIVE, 0, &first));
+  OK(heddle_queue_put_fenced(queue, "a", 1, HEDDLE_KIND_TEXT, "c/office", first.token, 0, &id));
+  CHECK(id != 0);
+  OK(heddle_lock_release(office, HEDDLE_EXCLUSIVE));
+  OK(heddle_lock_acquire_for(office, HEDDLE_EXCLUSIVE, 0, &second));
+  CHECK(heddle_queue_put_fenced(queue, "b", 1, HEDDLE_KIND_TEXT, "c/office", first.token, 0,
+                                NULL) == HEDDLE_STALE_FENCE);
+  CHECK(heddle_last_error()->limit == second.token && heddle_last_error()->actual == first.token);
+  CHECK(heddle_queue_put_fenced(queue, "b", 1, HEDDLE_KIND_TEXT, NULL, 1, 0, NULL) ==
+        HEDDLE_INVALID_ARGUMENT);
+  OK(heddle_lock_release(office, HEDDLE_EXCLUSIVE));
+  heddle_lock_close(office);
+  heddle_queue_close(queue);
+}
+
 static void lock(heddle_client* client) {
   heddle_lock_options options = HEDDLE_LOCK_OPTIONS_INIT;
   heddle_lock *rw = NULL, *mutex = NULL;
@@ -151,6 +173,7 @@ int main(int argc, char** argv) {
   options.runtime_dir = argv[1];
   OK(heddle_connect(&options, &client));
   lock(client);
+  fence(client);
   kin(client);
   heddle_client_close(client);
   return 0;

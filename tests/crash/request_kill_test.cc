@@ -5,6 +5,10 @@
 // One pass single-steps the put in a child and keeps an image of the catalog, the broker's session
 // page and the queue whenever one of them has changed. Each image is put back into the memory that
 // the supervisor keeps, and a new broker is started on it.
+//
+// Fenced puts go the same way, and once more with somebody who shows a newer token to the next
+// broker before the first caller asks again: what was put for the old token stands before it, and
+// nothing of it comes after.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -50,6 +54,45 @@ struct Case {
   shm::Overflow overflow = shm::Overflow::kReject;
   int before = 0;         // messages already there
   bool consumed = false;  // a local client takes all before the next broker comes
+  uint64_t token = 0;     // of the fence; 0: none
+};
+
+// What a killed broker can leave, one image per distinct state, brought back one after the other.
+class RequestStates {
+ public:
+  RequestStates(test::FakeSupervisor& supervisor, std::vector<int> fds)
+      : supervisor_(supervisor), fds_(std::move(fds)) {}
+  ~RequestStates() {
+    for (const auto& [key, fd] : kept_) ::close(fd);
+    for (const int fd : copies_) ::close(fd);
+  }
+  void add(Image image) { images_.push_back(std::move(image)); }
+  // After the first broker has gone.
+  void settle() {
+    for (const auto& [key, fd] : supervisor_.kept()) kept_[key] = ::dup(fd.get());
+    for (const int fd : fds_) copies_.push_back(::dup(fd));
+    for (Image& image : images_) {
+      for (Part& part : image) {
+        part.fd = copies_[static_cast<size_t>(std::find(fds_.begin(), fds_.end(), part.fd) -
+                                              fds_.begin())];
+      }
+    }
+  }
+  size_t size() const { return images_.size(); }
+  const Image& image(size_t i) const { return images_[i]; }
+  const std::vector<int>& copies() const { return copies_; }
+  const std::vector<int>& fds() const { return fds_; }
+  void keep_again() {
+    supervisor_.kept().clear();
+    for (const auto& [key, fd] : kept_) supervisor_.kept()[key] = local::Fd(::dup(fd));
+  }
+
+ private:
+  test::FakeSupervisor& supervisor_;
+  const std::vector<int> fds_;
+  std::vector<Image> images_;
+  std::map<std::pair<uint8_t, uint64_t>, int> kept_;
+  std::vector<int> copies_;
 };
 
 class RequestKill : public testing::TestWithParam<Case> {
@@ -90,20 +133,35 @@ class RequestKill : public testing::TestWithParam<Case> {
 
   // As a caller does it. `ids` of all messages, or empty when it was refused.
   std::vector<uint64_t> put_with_request(bool* seen) {
+    return put_as(kRequest, GetParam().bodies, GetParam().token, seen).ids;
+  }
+  objects::PutResult put_as(const char* id, const std::vector<std::string>& texts, uint64_t token,
+                            bool* seen) {
     const auto ref = core_->find_queue(caller(), "q", Need::kWrite);
-    if (!ref.ok()) return {};
+    if (!ref.ok()) return {ref.status(), {}};
     std::vector<objects::Body> bodies;
-    for (const std::string& body : GetParam().bodies) bodies.push_back({1, body});
-    const auto request = core_->begin_request(caller(), *ref, kRequest, bodies.size());
-    if (!request.ok()) return {};
+    for (const std::string& body : texts) bodies.push_back({1, body});
+    objects::Fence fence;
+    if (token != 0) fence = core_->fence_of(caller(), "l", token).value();
+    const auto request = core_->begin_request(caller(), *ref, id, bodies.size());
+    if (!request.ok()) return {request.status(), {}};
     *seen = request->seen;
-    if (request->seen) return request->record.ids;
-    std::vector<uint64_t> ids;
+    if (request->seen) return {Status(), request->record.ids};
+    objects::PutResult put;
     ref->queue->put_async(
-        caller(), std::move(bodies), 0,
-        [&](objects::PutResult result) { ids = std::move(result.ids); }, request->record);
-    core_->finish_request(*request, ids);
-    return ids;
+        caller(), std::move(bodies), 0, [&](objects::PutResult result) { put = std::move(result); },
+        request->record, fence);
+    core_->finish_request(*request, put.ids);
+    return put;
+  }
+  // The ids and texts of everything that is in the queue, in order.
+  std::vector<std::pair<uint64_t, std::string>> contents() {
+    const auto ref = core_->find_queue(caller(), "q", Need::kWrite);
+    std::vector<std::pair<uint64_t, std::string>> out;
+    for (const auto& item : ref->queue->browse({.body_bytes_max = 16})) {
+      out.emplace_back(item.id, item.body);
+    }
+    return out;
   }
 
   // Adds the ids of all messages that are not "before", in order, with their bodies checked.
@@ -195,6 +253,10 @@ class RequestKill : public testing::TestWithParam<Case> {
                                 uint64_t{sizes.objects_max} * sizeof(ObjectRecord) +
                                 uint64_t{sizes.sessions_max} * sizeof(SessionRecord);
         watched_.emplace_back(base + requests, kPage);
+        watched_.emplace_back(
+            base + Catalog::bytes(sizes) -
+                (uint64_t{sizes.fences_max} * sizeof(FenceRecord) + 4095) / 4096 * 4096,
+            kPage);
       } else if (queue) {
         watch_queue(base);
       } else {
@@ -213,6 +275,35 @@ class RequestKill : public testing::TestWithParam<Case> {
     watched_.emplace_back(base + at.chunk_words_at, 512);
   }
 
+  objects::PutResult put_with_fence(bool* seen) {
+    return put_as(kRequest, GetParam().bodies, GetParam().token, seen);
+  }
+
+  // One pass over the put in a child; how many instructions. No broker runs afterwards.
+  uint64_t step_through(RequestStates& states) {
+    watch();
+    uint64_t points = 0;
+    std::unordered_set<uint64_t> seen;
+    {
+      SteppedChild child([this] {
+        bool done_before = false;
+        return put_with_request(&done_before).size() == GetParam().bodies.size() ? 0 : 1;
+      });
+      do {
+        ++points;
+        if (seen.insert(hash()).second) states.add(save(states.fds()));
+      } while (child.step());
+    }
+    stop();
+    states.settle();
+    return points;
+  }
+  void bring_back(RequestStates& states, size_t i) {
+    states.keep_again();
+    restore(states.copies(), states.image(i));
+    start();
+  }
+
   test::FakeSupervisor supervisor_;
   config::Options options_;
   std::unique_ptr<local::Keeper> keeper_;
@@ -222,41 +313,11 @@ class RequestKill : public testing::TestWithParam<Case> {
 };
 
 TEST_P(RequestKill, ARetryPutsWhatIsNotInAndNothingTwice) {
-  watch();
-  const std::vector<int> fds = memory();
-  std::vector<Image> images;
-  uint64_t points = 0;
-  {
-    std::unordered_set<uint64_t> seen;
-    SteppedChild child([this] {
-      bool done_before = false;
-      return put_with_request(&done_before).size() == GetParam().bodies.size() ? 0 : 1;
-    });
-    do {
-      ++points;
-      if (seen.insert(hash()).second) images.push_back(save(fds));
-    } while (child.step());
-  }
-  stop();
-  std::map<std::pair<uint8_t, uint64_t>, int> kept;
-  for (const auto& [key, fd] : supervisor_.kept()) kept[key] = ::dup(fd.get());
-  const auto keep_again = [&] {
-    supervisor_.kept().clear();
-    for (const auto& [key, fd] : kept) supervisor_.kept()[key] = local::Fd(::dup(fd));
-  };
-  std::vector<int> copies;
-  for (const int fd : fds) copies.push_back(::dup(fd));
-  for (Image& image : images) {
-    for (Part& part : image) {
-      part.fd =
-          copies[static_cast<size_t>(std::find(fds.begin(), fds.end(), part.fd) - fds.begin())];
-    }
-  }
+  RequestStates states(supervisor_, memory());
+  const uint64_t points = step_through(states);
   size_t answered = 0, partly = 0;
-  for (size_t i = 0; i < images.size(); ++i) {
-    keep_again();
-    restore(copies, images[i]);
-    start();
+  for (size_t i = 0; i < states.size() && !HasFailure(); ++i) {
+    bring_back(states, i);
     std::vector<uint64_t> found;
     if (GetParam().consumed) drain(found);
     const size_t earlier = found.size();
@@ -275,25 +336,68 @@ TEST_P(RequestKill, ARetryPutsWhatIsNotInAndNothingTwice) {
     drain(found);
     EXPECT_EQ(found, ids) << "state " << i;
     stop();
-    if (HasFailure()) break;
   }
   start();
-  for (const auto& [key, fd] : kept) ::close(fd);
-  for (const int fd : copies) ::close(fd);
   std::printf("%-24s %7llu points %4zu states, %zu answered, %zu gone on with\n", GetParam().name,
-              static_cast<unsigned long long>(points), images.size(), answered, partly);
-  EXPECT_GT(images.size(), 10u);
+              static_cast<unsigned long long>(points), states.size(), answered, partly);
+  EXPECT_GT(states.size(), 10u);
   EXPECT_GT(answered, 0u);
-  EXPECT_LT(answered, images.size());
+  EXPECT_LT(answered, states.size());
 }
+
+class FenceKill : public RequestKill {};
+
+TEST_P(FenceKill, AStaleWriteIsRefusedOrStandsBeforeTheNewerOne) {
+  const uint64_t token = GetParam().token;
+  RequestStates states(supervisor_, memory());
+  step_through(states);
+  size_t before = 0, refused = 0;
+  for (size_t i = 0; i < states.size() && !HasFailure(); ++i) {
+    bring_back(states, i);
+    bool seen = false;
+    const objects::PutResult newer = put_as("r-2", {"newer"}, token + 1, &seen);
+    ASSERT_TRUE(newer.status.ok()) << "state " << i << newer.status.to_string();
+    const objects::PutResult stale = put_with_fence(&seen);
+    const auto all = contents();
+    ASSERT_FALSE(all.empty());
+    EXPECT_EQ(all.back().second, "newer") << "state " << i << ": something came after it";
+    if (stale.status.ok()) {
+      ++before;
+      EXPECT_EQ(all.size(), GetParam().bodies.size() + 1) << "state " << i;
+      EXPECT_EQ(stale.ids.size(), GetParam().bodies.size()) << "state " << i;
+    } else {
+      ++refused;
+      EXPECT_TRUE(stale.status.is(Reason::kStaleFence)) << stale.status.to_string();
+      EXPECT_EQ(all.size(), stale.ids.size() + 1) << "state " << i;
+    }
+    // The newer token is remembered over one more kill.
+    stop();
+    start();
+    EXPECT_TRUE(put_as("r-3", {"late"}, token, &seen).status.is(Reason::kStaleFence));
+    EXPECT_TRUE(put_as("r-4", {"same"}, token + 1, &seen).status.ok());
+    stop();
+  }
+  start();
+  std::printf("%-24s %zu states: %zu before, %zu refused\n", GetParam().name, states.size(), before,
+              refused);
+  EXPECT_GT(before, 0u);
+  EXPECT_GT(refused, 0u);
+}
+
+std::string name_of(const testing::TestParamInfo<Case>& p) { return p.param.name; }
+
+const Case kFenced{"fenced", {"aaaa one"}, 0, shm::Overflow::kReject, 0, false, 7};
+const Case kFencedTwo{"fenced_two", {"aaaa", "bbbb"}, 0, shm::Overflow::kReject, 0, false, 7};
 
 INSTANTIATE_TEST_SUITE_P(
     Put, RequestKill,
     testing::Values(Case{"small", {"aaaa one"}}, Case{"large", {std::string(5000, 'b')}},
                     Case{"three", {"aaaa", std::string(300, 'b'), "cccc"}},
                     Case{"consumed", {"aaaa", "bbbb"}, 0, shm::Overflow::kReject, 1, true},
-                    Case{"drop_oldest", {"aaaa", "bbbb"}, 8, shm::Overflow::kDropOldest, 8}),
-    [](const auto& p) { return std::string(p.param.name); });
+                    Case{"drop_oldest", {"aaaa", "bbbb"}, 8, shm::Overflow::kDropOldest, 8},
+                    kFenced, kFencedTwo),
+    name_of);
+INSTANTIATE_TEST_SUITE_P(Put, FenceKill, testing::Values(kFenced, kFencedTwo), name_of);
 
 }  // namespace
 }  // namespace heddle::broker

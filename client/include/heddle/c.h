@@ -291,6 +291,12 @@ HEDDLE_C_API heddle_reason heddle_queue_put(heddle_queue* queue, const void* dat
 HEDDLE_C_API heddle_reason heddle_queue_put_many(heddle_queue* queue, const heddle_body* bodies,
                                                  size_t count, int64_t timeout_ns, size_t* done,
                                                  uint64_t* ids);
+/* The same, refused with HEDDLE_STALE_FENCE once somebody else was granted `lock`; `token` came
+ * with the caller's grant. One round trip to the broker. */
+HEDDLE_C_API heddle_reason heddle_queue_put_fenced(heddle_queue* queue, const void* data,
+                                                   size_t length, heddle_kind kind,
+                                                   const char* lock, uint64_t token,
+                                                   int64_t timeout_ns, uint64_t* id);
 /* Zero-copy: room for up to `bytes`, to be filled in place. Free with heddle_loan_free, committed
  * or not. */
 HEDDLE_C_API heddle_reason heddle_queue_loan(heddle_queue* queue, size_t bytes,

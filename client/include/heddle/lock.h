@@ -148,6 +148,8 @@ class HEDDLE_API LockGuard {
   explicit operator bool() const noexcept { return static_cast<bool>(lock_); }
   const Grant& grant() const noexcept { return grant_; }
   LockMode mode() const noexcept { return mode_; }
+  // For Queue::put: refused once somebody else has been granted the lock.
+  Fence fence() const { return {lock_.name(), grant_.token}; }
   // Lock::convert; the guard then releases the new mode.
   Status convert(LockMode to, std::chrono::nanoseconds timeout = kForever);
   // Before the end of the scope, and with the answer. OK if it holds nothing.
@@ -227,8 +229,8 @@ class HEDDLE_API Condition {
   // a notification; use the forms with a predicate, which is called with the lock held.
   Status wait(std::chrono::nanoseconds timeout = kForever);
   template <class Predicate>
-    requires std::is_invocable_r_v<bool, Predicate>
-  Status wait(Predicate predicate, std::chrono::nanoseconds timeout = kForever) {
+  requires std::is_invocable_r_v<bool, Predicate> Status
+  wait(Predicate predicate, std::chrono::nanoseconds timeout = kForever) {
     const auto until = end_of(timeout);
     while (!predicate()) {
       Status status = wait(left(until));
@@ -240,8 +242,8 @@ class HEDDLE_API Condition {
   // The same with another lock (kMutex or kRlock, of the same client) in place of its own.
   Status wait_with(Lock& lock, std::chrono::nanoseconds timeout = kForever);
   template <class Predicate>
-    requires std::is_invocable_r_v<bool, Predicate>
-  Status wait_with(Lock& lock, Predicate predicate, std::chrono::nanoseconds timeout = kForever) {
+  requires std::is_invocable_r_v<bool, Predicate> Status
+  wait_with(Lock& lock, Predicate predicate, std::chrono::nanoseconds timeout = kForever) {
     const auto until = end_of(timeout);
     while (!predicate()) {
       Status status = wait_with(lock, left(until));

@@ -27,6 +27,13 @@ struct LoanAccess;
 // Waits without end.
 inline constexpr std::chrono::nanoseconds kForever = std::chrono::nanoseconds::max();
 
+// What a write shows so that it is refused once somebody else has been granted the lock:
+//   queue.put(body, guard.fence());
+struct Fence {
+  std::string lock;         // Name; of any kind of Lock, also of another daemon's.
+  std::uint64_t token = 0;  // Grant::token.
+};
+
 // A Result<bool> that cannot be mistaken for its value: `if (queue.empty())` does not compile,
 // `if (queue.empty().value())` or `*queue.empty()` does.
 class Answer : public Result<bool> {
@@ -38,37 +45,37 @@ class Answer : public Result<bool> {
 struct QueueCounts {
   std::uint64_t ready = 0;
   std::uint64_t leased = 0;
-  std::uint64_t returned = 0;    // Nacked, or their holder died; delivered before the ready ones.
+  std::uint64_t returned = 0;  // Nacked, or their holder died; delivered before the ready ones.
   std::uint64_t buried = 0;
   std::uint64_t unfinished = 0;  // ready + leased + returned.
   std::uint64_t bytes = 0;       // Of all bodies held.
   std::uint64_t puts = 0;        // Totals since the queue was created.
   std::uint64_t gets = 0;
   std::uint64_t acks = 0;
-  std::uint64_t drops = 0;       // By overflow = drop_oldest.
-  std::uint32_t producers = 0;   // Registered now.
+  std::uint64_t drops = 0;      // By overflow = drop_oldest.
+  std::uint32_t producers = 0;  // Registered now.
   bool closed = false;
 };
 
 struct QueueInfo {
   std::string name;
   std::uint64_t object_id = 0;
-  QueueOptions options;          // Every field set to what holds.
+  QueueOptions options;  // Every field set to what holds.
   std::uint32_t owner_uid = 0;
   std::uint32_t owner_gid = 0;
-  std::uint32_t attached = 0;    // Sessions that have it open.
+  std::uint32_t attached = 0;  // Sessions that have it open.
   QueueCounts counts;
 };
 
 // One message as browse sees it; holder fields are set for leased messages only.
 struct BrowseRow {
   std::uint64_t id = 0;
-  unsigned state = 0;            // One of MessageStates.
+  unsigned state = 0;  // One of MessageStates.
   std::uint32_t delivery_count = 0;
   BodyKind kind = BodyKind::kData;
-  std::uint64_t length = 0;      // Of the whole body, bytes.
-  std::string body;              // Its first BrowseOptions::max_body bytes.
-  std::uint16_t owner = 0;       // Session number of the holder.
+  std::uint64_t length = 0;  // Of the whole body, bytes.
+  std::string body;          // Its first BrowseOptions::max_body bytes.
+  std::uint16_t owner = 0;   // Session number of the holder.
   std::int32_t pid = 0;
   std::uint32_t uid = 0;
   std::string command;
@@ -76,12 +83,12 @@ struct BrowseRow {
 };
 
 struct PutManyResult {
-  std::size_t done = 0;          // The first `done` bodies are in the queue, the rest are not.
-  Status status;                 // Why it stopped before the end, or OK.
+  std::size_t done = 0;  // The first `done` bodies are in the queue, the rest are not.
+  Status status;         // Why it stopped before the end, or OK.
 };
 
 struct JoinReport {
-  Status status;                 // OK, or TIMED_OUT.
+  Status status;                   // OK, or TIMED_OUT.
   std::vector<BrowseRow> holders;  // When it timed out: who holds what.
 };
 
@@ -161,6 +168,17 @@ class HEDDLE_API Queue {
   Result<std::uint64_t> put_for(Body body, std::chrono::nanoseconds timeout);
   // In order, as far as it gets. `ids`, if not empty, must have room for all of them.
   PutManyResult put_many(std::span<const Body> bodies, std::chrono::nanoseconds timeout = kForever,
+                         std::span<std::uint64_t> ids = {});
+  // Fenced: only if nobody has been granted the lock after this token, as far as the lock's daemon
+  // or this queue has seen, over restarts of the broker too. Else STALE_FENCE, a failure that names
+  // the lock and both tokens; nothing was put. The broker does the check and the put in one turn,
+  // so this costs a round trip to it; BROKER_AWAY. INVALID_ARGUMENT: a token that was never
+  // granted.
+  Result<std::uint64_t> put(Body body, const Fence& fence,
+                            std::chrono::nanoseconds timeout = kForever);
+  // Each of them is checked.
+  PutManyResult put_many(std::span<const Body> bodies, const Fence& fence,
+                         std::chrono::nanoseconds timeout = kForever,
                          std::span<std::uint64_t> ids = {});
   // Zero-copy: room for up to `bytes`. TOO_LARGE, MEMORY_EXHAUSTED.
   Result<Loan> loan(std::size_t bytes);

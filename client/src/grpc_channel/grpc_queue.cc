@@ -30,13 +30,27 @@ GrpcQueue::~GrpcQueue() {
   consuming_leased_.forget();
 }
 
-// With a request id a repeated attempt is harmless: the broker answers as the first time.
 Status GrpcQueue::put(const Body& body, std::int64_t deadline_ns, std::uint64_t* id) {
+  return put_one(body, nullptr, deadline_ns, id);
+}
+
+Status GrpcQueue::put_fenced(const Body& body, const Fence& fence, std::int64_t deadline_ns,
+                             std::uint64_t* id) {
+  return put_one(body, &fence, deadline_ns, id);
+}
+
+// With a request id a repeated attempt is harmless: the broker answers as the first time.
+Status GrpcQueue::put_one(const Body& body, const Fence* fence, std::int64_t deadline_ns,
+                          std::uint64_t* id) {
   v1::QueueServicePutRequest request;
   v1::QueueServicePutResponse response;
   request.set_name(name_);
   request.set_request_id(remote_->next_request_id());
   body_to(body, request.mutable_message());
+  if (fence != nullptr) {
+    request.mutable_fence()->set_lock(fence->lock);
+    request.mutable_fence()->set_token(fence->token);
+  }
   Status status = remote_->call(deadline_ns, [&](grpc::ClientContext& context) {
     timeout_to(deadline_ns, &request);
     return remote_->queues->Put(&context, request, &response);
@@ -85,8 +99,8 @@ Status GrpcQueue::put_many(std::span<const Body> bodies, std::int64_t deadline_n
 }
 
 grpc::Status GrpcQueue::produce(v1::QueueServiceProduceRequest& request,
-                                v1::QueueServiceProduceResponse* response,
-                                const std::string& token, bool* sent) {
+                                v1::QueueServiceProduceResponse* response, const std::string& token,
+                                bool* sent) {
   auto stream = producing_.take();
   if (!stream) {
     stream = std::make_unique<ProduceStream>();
@@ -153,8 +167,7 @@ Status GrpcQueue::take_many(const TakeOptions& options, std::size_t max, std::ui
 }
 
 // A byte limit goes by a unary call; without one an open stream saves a third of the time.
-Status GrpcQueue::take_batch(const TakeOptions& options, std::uint32_t max,
-                             std::uint64_t max_bytes,
+Status GrpcQueue::take_batch(const TakeOptions& options, std::uint32_t max, std::uint64_t max_bytes,
                              google::protobuf::RepeatedPtrField<v1::Delivery>* out) {
   Status status;
   if (max_bytes != 0) {

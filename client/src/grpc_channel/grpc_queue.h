@@ -59,6 +59,8 @@ class GrpcQueue final : public QueueChannel {
   Status put(const Body& body, std::int64_t deadline_ns, std::uint64_t* id) override;
   Status put_many(std::span<const Body> bodies, std::int64_t deadline_ns, std::size_t* done,
                   std::uint64_t* ids) override;
+  Status put_fenced(const Body& body, const Fence& fence, std::int64_t deadline_ns,
+                    std::uint64_t* id) override;
   Status loan(std::size_t bytes, LoanRoom* room) override;
   Status commit(LoanRoom& room, std::size_t length, BodyKind kind, std::int64_t deadline_ns,
                 std::uint64_t* id) override;
@@ -83,16 +85,15 @@ class GrpcQueue final : public QueueChannel {
   Status close_producer(std::uint64_t cell) override;
 
  private:
-  using ProduceStream =
-      OpenStream<v1::QueueServiceProduceRequest, v1::QueueServiceProduceResponse>;
-  using ConsumeStream =
-      OpenStream<v1::QueueServiceConsumeRequest, v1::QueueServiceConsumeResponse>;
+  using ProduceStream = OpenStream<v1::QueueServiceProduceRequest, v1::QueueServiceProduceResponse>;
+  using ConsumeStream = OpenStream<v1::QueueServiceConsumeRequest, v1::QueueServiceConsumeResponse>;
 
   grpc::Status produce(v1::QueueServiceProduceRequest& request,
                        v1::QueueServiceProduceResponse* response, const std::string& token,
                        bool* sent);
   grpc::Status consume(v1::QueueServiceConsumeRequest& request, bool leased,
                        v1::QueueServiceConsumeResponse* response, const std::string& token);
+  Status put_one(const Body& body, const Fence* fence, std::int64_t deadline_ns, std::uint64_t* id);
   Status take_batch(const TakeOptions& options, std::uint32_t max, std::uint64_t max_bytes,
                     google::protobuf::RepeatedPtrField<v1::Delivery>* out);
   std::shared_ptr<QueueChannel> holder(bool leased) {

@@ -63,6 +63,9 @@ class Session {
   int doorbell() const { return doorbell_.get(); }
   const std::shared_ptr<SessionPage>& page() const { return page_; }
 
+  // A number for the next put that the broker does for this session.
+  std::uint64_t next_put_number() { return put_numbers_.fetch_add(1) + 1; }
+
   // True once the broker no longer knows this session, or in a forked child: open another.
   bool ended() const;
 
@@ -105,6 +108,7 @@ class Session {
   local::Fd doorbell_;
   std::shared_ptr<SessionPage> page_;
   std::atomic<bool> lost_{false};
+  std::atomic<std::uint64_t> put_numbers_{0};
 
   std::mutex mutex_;  // Guards all below.
   local::Fd socket_;

@@ -27,6 +27,8 @@ class ShmQueue final : public QueueChannel {
   Status put(const Body& body, std::int64_t deadline_ns, std::uint64_t* id) override;
   Status put_many(std::span<const Body> bodies, std::int64_t deadline_ns, std::size_t* done,
                   std::uint64_t* ids) override;
+  Status put_fenced(const Body& body, const Fence& fence, std::int64_t deadline_ns,
+                    std::uint64_t* id) override;
   Status loan(std::size_t bytes, LoanRoom* room) override;
   Status commit(LoanRoom& room, std::size_t length, BodyKind kind, std::int64_t deadline_ns,
                 std::uint64_t* id) override;
@@ -56,7 +58,8 @@ class ShmQueue final : public QueueChannel {
   // The calling thread's hands, or null and why. Attaches anew after a fork or a lost session.
   Hands* hands(Status* status) {
     if (Hands* hands = cached_hands(key_.load(std::memory_order_relaxed))) [[likely]] {
-      if (++hands->uses % kUsesPerLook != 0) [[likely]] return hands;
+      if (++hands->uses % kUsesPerLook != 0) [[likely]]
+        return hands;
     }
     return hands_slow(status);
   }
@@ -82,9 +85,9 @@ class ShmQueue final : public QueueChannel {
   const std::shared_ptr<ShmChannel> channel_;
   std::atomic<std::uint64_t> key_;  // Of attachment_; 0 = attach anew.
   ProcessMutex mutex_;
-  std::shared_ptr<Attachment> attachment_;             // Guarded by mutex_.
-  std::vector<std::shared_ptr<Attachment>> retired_;   // May still be in use by other threads.
-  bool loss_told_ = false;                             // Guarded by mutex_.
+  std::shared_ptr<Attachment> attachment_;            // Guarded by mutex_.
+  std::vector<std::shared_ptr<Attachment>> retired_;  // May still be in use by other threads.
+  bool loss_told_ = false;                            // Guarded by mutex_.
   const std::string name_;
 };
 

@@ -123,7 +123,7 @@ inline constexpr ReasonInfo kReasons[kReasonCount] = {
      "not supported here"},
     {Reason::kInterrupted, "INTERRUPTED", Code::kCancelled, EINTR, 130, false, "interrupted"},
     {Reason::kInternal, "INTERNAL", Code::kInternal, EIO, 1, false, "internal error"},
-    {Reason::kStaleFence, "STALE_FENCE", Code::kAborted, ESTALE, 14, false,
+    {Reason::kStaleFence, "STALE_FENCE", Code::kFailedPrecondition, ESTALE, 14, false,
      "a newer fencing token has been seen"},
     {Reason::kDeadlockDetected, "DEADLOCK_DETECTED", Code::kAborted, EDEADLK, 14, false,
      "deadlock detected"},

@@ -17,7 +17,7 @@
 namespace heddle::broker {
 namespace {
 
-const CatalogSizes kSizes{8, 65'536, 4, 8};
+const CatalogSizes kSizes{8, 65'536, 4, 8, 8};
 
 class Memory {
  public:
@@ -33,7 +33,7 @@ class Memory {
   }
   // The parts that a few writes can touch; the rest of the session table stays zero.
   static constexpr size_t kHead = sizeof(CatalogHeader) + 8 * sizeof(ObjectRecord) + 16 * 128;
-  static constexpr size_t kTail = 8192;
+  static constexpr size_t kTail = 12'288;
   size_t tail_at() const { return bytes_ - kTail; }
   bool same(const Memory& other) const {
     return std::memcmp(base_, other.base_, kHead) == 0 &&
@@ -237,6 +237,44 @@ TEST(CatalogStepKill, NoteRequest) {
 TEST(CatalogStepKill, EndRequest) {
   expect_atomic([](Catalog& c) { c.note_request(c.begin_request(1, 7, "again", 3).number, 11); },
                 [](Catalog& c) { c.end_request(1, true); }, requests_view);
+}
+
+std::string fences_view(Catalog& c) {
+  std::string text;
+  for (const char* lock : {"first", "second"}) {
+    text += std::to_string(c.raise_fence(7, lock, 1).value()) + " ";
+  }
+  return text;
+}
+
+TEST(CatalogStepKill, FirstFence) {
+  expect_atomic([](Catalog& c) { (void)c.raise_fence(7, "first", 5); },
+                [](Catalog& c) { (void)c.raise_fence(7, "second", 6); }, fences_view);
+}
+
+TEST(CatalogStepKill, RaiseFence) {
+  expect_atomic([](Catalog& c) { (void)c.raise_fence(7, "first", 5); },
+                [](Catalog& c) { (void)c.raise_fence(7, "first", 6); }, fences_view);
+}
+
+TEST(Catalog, RemembersFencesOfObjectsThatAreThere) {
+  Memory memory;
+  Catalog::format(memory.base(), kSizes);
+  auto catalog = memory.attach();
+  EXPECT_EQ(catalog->raise_fence(7, "a", 5).value(), 5u);
+  EXPECT_EQ(catalog->raise_fence(7, "a", 3).value(), 5u);
+  EXPECT_EQ(catalog->raise_fence(8, "a", 3).value(), 3u);
+  catalog = memory.attach();
+  EXPECT_EQ(catalog->raise_fence(7, "a", 4).value(), 5u);
+  catalog->keep_fences_of([](uint64_t id) { return id == 7; });
+  EXPECT_EQ(catalog->raise_fence(8, "a", 1).value(), 1u);
+  catalog->remove_fences(7);
+  catalog = memory.attach();
+  EXPECT_EQ(catalog->raise_fence(7, "a", 2).value(), 2u);
+  for (int i = 0; i < 6; ++i) {
+    EXPECT_TRUE(catalog->raise_fence(9, std::to_string(i), 1).ok());
+  }
+  EXPECT_EQ(catalog->raise_fence(9, "one more", 1).reason(), Reason::kQuota);
 }
 
 TEST(Catalog, RefusesForeignMemory) {
