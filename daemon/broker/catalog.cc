@@ -179,17 +179,27 @@ void Catalog::add_session(uint16_t owner, uint32_t generation, const SessionEntr
   std::lock_guard lock(mutex_);
   SessionRecord& record = sessions_[owner];
   record.generation.store(generation, std::memory_order_release);
+  record.delay_ends_ms.store(0);
   std::memcpy(&record.entry, &entry, sizeof entry);
   record.commit.store(commit_word(generation, static_cast<uint8_t>(SessionState::kLive)),
                       std::memory_order_release);
 }
 
-void Catalog::set_session_reaping(uint16_t owner) {
+void Catalog::set_session_reaping(uint16_t owner, int64_t delay_ends_ns) {
   std::lock_guard lock(mutex_);
   SessionRecord& record = sessions_[owner];
+  const auto ends_ms = static_cast<uint32_t>(delay_ends_ns / 1'000'000);
+  record.delay_ends_ms.store(delay_ends_ns == 0 ? 0 : ends_ms | 1);
   record.commit.store(
       commit_word(record.generation.load(), static_cast<uint8_t>(SessionState::kReaping)),
       std::memory_order_release);
+}
+
+int64_t Catalog::session_delay_left_ns(uint16_t owner, int64_t now_ns) const {
+  const uint32_t ends_ms = sessions_[owner].delay_ends_ms.load();
+  if (ends_ms == 0) return 0;
+  const auto left_ms = static_cast<int32_t>(ends_ms - static_cast<uint32_t>(now_ns / 1'000'000));
+  return std::max<int64_t>(left_ms, 0) * 1'000'000;
 }
 
 void Catalog::remove_session(uint16_t owner) {

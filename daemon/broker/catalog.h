@@ -66,7 +66,10 @@ class Catalog {
   // The generation that the next session with this number must use.
   uint32_t next_generation(uint16_t owner);
   void add_session(uint16_t owner, uint32_t generation, const SessionEntry& entry);
-  void set_session_reaping(uint16_t owner);
+  // `delay_ends_ns` (CLOCK_MONOTONIC): until then its locks stay its own; 0 = no such time.
+  void set_session_reaping(uint16_t owner, int64_t delay_ends_ns = 0);
+  // What is left of that delay; 0 = nothing.
+  int64_t session_delay_left_ns(uint16_t owner, int64_t now_ns) const;
   void remove_session(uint16_t owner);
   using EachSession =
       std::function<void(uint16_t owner, SessionState, uint32_t generation, const SessionEntry&)>;

@@ -92,7 +92,9 @@ static_assert(sizeof(SessionEntry) == 112);
 struct alignas(64) SessionRecord {
   std::atomic<uint64_t> commit;
   std::atomic<uint32_t> generation;  // of the last session with this number; never goes back
-  uint32_t reserved;
+  // Of a remote session that lapsed with locks to protect: 1 | CLOCK_MONOTONIC ms at which they are
+  // free, modulo 2^32; 0: at once. Stored before the state says kReaping.
+  std::atomic<uint32_t> delay_ends_ms;
   SessionEntry entry;
 };
 static_assert(sizeof(SessionRecord) == 128);

@@ -19,6 +19,7 @@
 #include "daemon/broker/loop.h"
 #include "daemon/broker/segment.h"
 #include "daemon/broker/sessions.h"
+#include "daemon/broker/token_store.h"
 #include "daemon/config/options.h"
 #include "daemon/objects/host.h"
 #include "proto/local/keeper.h"
@@ -141,9 +142,12 @@ class Core final : public Broker, public objects::Host {
   std::shared_ptr<objects::Lock> lock_by_object(uint32_t low) const {
     return locks_.by_object(low);
   }
+  std::shared_ptr<objects::Queue> queue_by_object(uint32_t low) const;
 
   void set_options(const config::Options& options);  // any thread
   void drain() { draining_.store(true); }
+  // The last call of a clean stop, after the loop has ended.
+  void settle_tokens();
 
  private:
   Core(Loop& loop, local::Keeper& keeper, const config::Options& options);
@@ -199,12 +203,14 @@ class Core final : public Broker, public objects::Host {
   std::vector<ObjectRef> used_by(const Session& session);
   void end_objects_of(const Session& session);
   void forget_session(const SessionRef& session);
+  void forget_later(const SessionRef& session, int64_t delay_ns);
   void tick();
   void slow_tick();
   void sweep_abandoned();
   void measure(const std::vector<ObjectRef>& objects);
   void serve_waiting();
   void detect_if_told();
+  uint64_t newest_token() const;
 
   Loop& loop_;
   local::Keeper& keeper_;
@@ -221,8 +227,11 @@ class Core final : public Broker, public objects::Host {
   std::unique_ptr<Catalog> catalog_;
   SessionTable sessions_;
   LockTable locks_;
-  DeadlockDetector deadlocks_{locks_, sessions_};
+  DeadlockDetector deadlocks_{locks_, sessions_,
+                              [this](uint32_t low) { return queue_by_object(low); }};
   std::atomic<bool> detection_due_{false};
+  TokenStore tokens_;
+  int64_t next_token_look_ns_ = 0;
   SessionRef self_;
   SessionRef sessionless_;
   local::Fd doorbell_read_, doorbell_write_;

@@ -295,6 +295,18 @@ void Core::after_delete(const ObjectRef& object, local::EventType event) {
   });
 }
 
+std::shared_ptr<objects::Queue> Core::queue_by_object(uint32_t low) const {
+  std::lock_guard lock(registry_);
+  // Numbers beyond 32 bits come after billions of objects.
+  auto at = objects_.find(low);
+  if (at == objects_.end()) {
+    at = std::find_if(objects_.begin(), objects_.end(), [low](const auto& one) {
+      return static_cast<uint32_t>(one.first) == low;
+    });
+  }
+  return at == objects_.end() || at->second->damaged() ? nullptr : at->second->queue;
+}
+
 Result<LockRef> Core::open_lock(const Caller& caller, ObjectKind kind, std::string_view name,
                                 const LockOptions& options, std::string_view group,
                                 OpenFlags flags) {

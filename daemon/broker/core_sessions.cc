@@ -23,7 +23,7 @@ Status session_lost() {
 // Empty when it cannot be known: a TCP peer has no pid here.
 std::string command_of(pid_t pid) {
   os::ProcessFacts facts;
-  return pid > 0 && os::process_facts(pid, &facts) ? facts.comm : "";
+  return pid > 0 && os::process_facts(pid, &facts) ? os::short_command(facts) : "";
 }
 
 // One journal line per thread of this process, given back when the thread ends.

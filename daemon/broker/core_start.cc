@@ -40,7 +40,10 @@ struct Core::Kept {
 };
 
 Core::Core(Loop& loop, local::Keeper& keeper, const config::Options& options)
-    : loop_(loop), keeper_(keeper), locks_(*this, keeper, sessions_) {
+    : loop_(loop),
+      keeper_(keeper),
+      locks_(*this, keeper, sessions_),
+      tokens_(options.state_dir) {
   set_options(options);
 }
 
@@ -54,6 +57,10 @@ void Core::set_options(const config::Options& options) {
   tick_ns_.store(static_cast<int64_t>(options.scan_ms) * 1'000'000);
   sessions_max_.store(options.sessions_max);
   sessions_per_uid_max_.store(options.sessions_per_uid_max);
+  deadlocks_.set_policy(options.deadlock_policy == "lowest_priority"
+                            ? DeadlockPolicy::kLowestPriority
+                        : options.deadlock_policy == "report_only" ? DeadlockPolicy::kReportOnly
+                                                                   : DeadlockPolicy::kYoungest);
 }
 
 Core::~Core() {
@@ -85,6 +92,7 @@ Status Core::take_over() {
   if (Status status = make_own_sessions(); !status.ok()) return status;
   take_objects(kept);
   locks_.restore(*catalog_, [&kept](uint64_t id) { return kept.take(KeptKind::kMemory, id); });
+  tokens_.reserve(newest_token());
   drop_strays(kept);
   reap_the_dead();
   restore_remote();
@@ -125,7 +133,19 @@ Status Core::take_catalog(Kept& kept) {
   auto catalog = Catalog::attach(catalog_memory_->base(), catalog_memory_->bytes());
   if (!catalog.ok()) return catalog.status();
   catalog_ = *std::move(catalog);
+  // A cold start: what locks gave before is above nothing that is in memory.
+  const Result<uint64_t> tokens = tokens_.load();
+  if (!tokens.ok()) return tokens.status();
+  catalog_->raise_token_high_water(*tokens);
   return Status();
+}
+
+uint64_t Core::newest_token() const {
+  return std::max(catalog_->token_high_water(), locks_.newest_token());
+}
+
+void Core::settle_tokens() {
+  tokens_.settle(newest_token(), sessions_.count(SessionKind::kLocal) == 0);
 }
 
 // Both ends are kept, so that a client that rings while no broker runs gets no SIGPIPE, and the
@@ -175,7 +195,7 @@ Status Core::take_sessions(Kept& kept) {
     // No pidfd stands for a remote peer, so its number may be another process's by now.
     if (session->pid > 0 && os::process_facts(session->pid, &facts) &&
         (local || facts.uid == session->uid)) {
-      session->command = facts.comm;
+      session->command = os::short_command(facts);
     }
     const bool dead = state == SessionState::kReaping || session->kind == SessionKind::kBroker ||
                       (local && (!session->pidfd || os::pidfd_exited(session->pidfd.get())));
@@ -260,9 +280,18 @@ void Core::reap_the_dead() {
     if (session->kind == SessionKind::kBroker) decide_requests(*session);
   }
   catalog_->end_all_requests();
+  // Any reaping looks at every lock, so first of all: whose locks stay closed for some time yet.
+  std::unordered_map<uint16_t, int64_t> delays;
   for (const auto& [session, info] : dead_at_start_) {
+    const int64_t left_ns = catalog_->session_delay_left_ns(session->owner, now_ns());
+    if (left_ns == 0) continue;
+    delays[session->owner] = left_ns;
+    locks_.keep_alive(session->owner, true);
+  }
+  for (const auto& [session, info] : dead_at_start_) {
+    const auto delay = delays.find(session->owner);
     reap(*session, info);
-    forget_session(session);
+    forget_later(session, delay == delays.end() ? 0 : delay->second);
     end_objects_of(*session);
     if (session->kind != SessionKind::kBroker) reaped_.fetch_add(1);
   }

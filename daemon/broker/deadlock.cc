@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "daemon/broker/families.h"
 #include "daemon/os/log.h"
 #include "proto/local/lock_status.h"
 
@@ -15,7 +16,14 @@ using shm::WaitFor;
 namespace {
 
 constexpr size_t kStandingMax = 4096;
+constexpr size_t kFamiliesMax = 64;  // holders looked at each time: files are read for them
+constexpr int kGenerationsMax = 8;
+constexpr size_t kPartiesMax = 256;  // looked at of one barrier
 constexpr size_t kOrdersMax = 100'000;
+
+// A blocker that is all threads of a session; holders have 26 bits.
+constexpr uint32_t kWholeSession = 1u << 31;
+constexpr uint32_t whole_session(uint16_t owner) { return kWholeSession | owner; }
 
 uint64_t without_marks(uint64_t word) { return word & ~(shm::kSleepers | shm::kStarving); }
 
@@ -26,14 +34,22 @@ int64_t unix_ms() {
 
 const char* mode_of(WaitFor what) {
   switch (what) {
-    case WaitFor::kExclusive: return "exclusive";
-    case WaitFor::kShared: return "shared";
-    case WaitFor::kUpdate: return "update";
-    case WaitFor::kPermits: return "permit";
-    case WaitFor::kCondition: return "condition";
-    case WaitFor::kEvent: return "event";
-    case WaitFor::kBarrier: return "barrier";
-    case WaitFor::kJoin: return "join";
+    case WaitFor::kExclusive:
+      return "exclusive";
+    case WaitFor::kShared:
+      return "shared";
+    case WaitFor::kUpdate:
+      return "update";
+    case WaitFor::kPermits:
+      return "permit";
+    case WaitFor::kCondition:
+      return "condition";
+    case WaitFor::kEvent:
+      return "event";
+    case WaitFor::kBarrier:
+      return "barrier";
+    case WaitFor::kJoin:
+      return "join";
   }
   return "?";
 }
@@ -52,8 +68,16 @@ std::string DeadlockReport::text() const {
   return out;
 }
 
+/// Whoever has leased something may be waited for; the joiner's own leases are its own business.
+void DeadlockDetector::find_leases(Node& node) {
+  for (const uint16_t owner : node.queue->lease_owners(&node.seen)) {
+    if (owner != shm::owner_in(node.wait.holder)) node.blockers.push_back(whole_session(owner));
+  }
+}
+
 /// Who has to move before this wait can end.
 void DeadlockDetector::find_blockers(Node& node) const {
+  if (node.queue) return find_leases(node);
   shm::Lock& view = node.lock->view();
   const uint64_t word = view.line().word.load();
   node.seen = without_marks(word);
@@ -62,6 +86,10 @@ void DeadlockDetector::find_blockers(Node& node) const {
   if (what == WaitFor::kPermits) {
     if (view.kind() != shm::LockKind::kSemaphore) return;
     node.any = true;
+  } else if (what == WaitFor::kBarrier) {
+    node.blockers.resize(kPartiesMax);
+    node.blockers.resize(std::min(view.missing(node.blockers.data(), kPartiesMax), kPartiesMax));
+    return;
   } else if (what != WaitFor::kExclusive && what != WaitFor::kShared && what != WaitFor::kUpdate) {
     return;
   } else if (owner != 0 && owner != node.wait.holder) {
@@ -92,27 +120,75 @@ DeadlockDetector::Graph DeadlockDetector::collect() const {
   const auto add = [&](std::vector<Wait> waits) {
     for (Wait& wait : waits) {
       Node node;
-      node.lock = locks_.by_object(wait.object);
+      if (wait.what == WaitFor::kJoin)
+        node.queue = queues_(wait.object);
+      else
+        node.lock = locks_.by_object(wait.object);
       node.wait = std::move(wait);
-      if (!node.lock) continue;
+      if (!node.lock && !node.queue) continue;
       find_blockers(node);
       graph.push_back(std::move(node));
     }
   };
   add(local_waits(sessions_));
   add(remote_waits(locks_, sessions_));
+  add_families(graph);
   return graph;
 }
 
+void DeadlockDetector::add_families(Graph& graph) const {
+  std::unordered_map<pid_t, size_t> waiting;  // pid -> node
+  std::unordered_set<uint32_t> asleep;
+  std::vector<uint32_t> holders;
+  for (size_t i = 0; i < graph.size(); ++i) {
+    asleep.insert(graph[i].wait.holder);
+    if (!graph[i].wait.remote) waiting.emplace(graph[i].wait.session->pid, i);
+  }
+  for (const Node& node : graph) {
+    for (const uint32_t blocker : node.blockers) {
+      if ((blocker & kWholeSession) == 0 && asleep.insert(blocker).second) {
+        holders.push_back(blocker);
+      }
+    }
+  }
+  if (waiting.empty() || holders.size() > kFamiliesMax) return;
+  for (const uint32_t holder : holders) {
+    const SessionRef session = sessions_.by_owner(shm::owner_in(holder));
+    pid_t pid = session && session->kind == SessionKind::kLocal ? session->pid : 0;
+    for (int i = 0; i < kGenerationsMax && pid > 0; ++i) {
+      pid = waited_child(pid);
+      const auto child = waiting.find(pid);
+      if (child == waiting.end()) continue;
+      Node node = graph[child->second];
+      node.wait.holder = holder;
+      graph.push_back(std::move(node));
+      break;
+    }
+  }
+}
+
 /// Takes away what can go on until nothing changes.
-void DeadlockDetector::keep_stuck(Graph& graph) {
-  std::unordered_map<uint32_t, uint32_t> stuck;  // holder -> its stuck waits
+void DeadlockDetector::keep_stuck(Graph& graph) const {
+  std::unordered_map<uint32_t, uint32_t> stuck;     // holder -> its stuck waits
+  std::unordered_map<uint16_t, uint32_t> sleeping;  // session -> its stuck threads
   for (Node& node : graph) {
     node.stuck = !node.blockers.empty();
-    if (node.stuck) ++stuck[node.wait.holder];
+    if (node.stuck && stuck[node.wait.holder]++ == 0) ++sleeping[shm::owner_in(node.wait.holder)];
   }
-  const auto is_stuck = [&stuck](uint32_t holder) {
-    const auto at = stuck.find(holder);
+  std::unordered_map<uint16_t, uint32_t> threads;  // of the sessions that are waited for as a whole
+  const auto is_stuck = [&](uint32_t blocker) {
+    if ((blocker & kWholeSession) != 0) {
+      const uint16_t owner = shm::owner_in(blocker);
+      const auto asleep = sleeping.find(owner);
+      if (asleep == sleeping.end() || asleep->second == 0) return false;
+      const auto [known, fresh] = threads.try_emplace(owner, 0);
+      if (fresh) {
+        const SessionRef session = sessions_.by_owner(owner);
+        known->second = session ? session->threads() : 0;
+      }
+      return asleep->second == known->second;
+    }
+    const auto at = stuck.find(blocker);
     return at != stuck.end() && at->second != 0;
   };
   for (bool changed = true; changed;) {
@@ -124,7 +200,7 @@ void DeadlockDetector::keep_stuck(Graph& graph) {
                                   : std::any_of(b.begin(), b.end(), is_stuck);
       if (still) continue;
       node.stuck = false;
-      --stuck[node.wait.holder];
+      if (--stuck[node.wait.holder] == 0) --sleeping[shm::owner_in(node.wait.holder)];
       changed = true;
     }
   }
@@ -133,7 +209,9 @@ void DeadlockDetector::keep_stuck(Graph& graph) {
 std::vector<size_t> DeadlockDetector::circle_of(const Graph& graph, size_t start) const {
   std::unordered_map<uint32_t, size_t> by_holder;
   for (size_t i = 0; i < graph.size(); ++i) {
-    if (graph[i].stuck) by_holder.emplace(graph[i].wait.holder, i);
+    if (!graph[i].stuck) continue;
+    by_holder.emplace(graph[i].wait.holder, i);
+    by_holder.emplace(whole_session(shm::owner_in(graph[i].wait.holder)), i);
   }
   std::vector<size_t> path;
   std::unordered_map<size_t, size_t> place;
@@ -156,7 +234,8 @@ std::vector<size_t> DeadlockDetector::circle_of(const Graph& graph, size_t start
 bool DeadlockDetector::still_stands(const Graph& graph, const std::vector<size_t>& circle) const {
   for (const size_t i : circle) {
     const Node& node = graph[i];
-    if (without_marks(node.lock->view().line().word.load()) != node.seen) return false;
+    const shm::LockLine* lock = node.lock ? &node.lock->view().line() : nullptr;
+    if (lock != nullptr && without_marks(lock->word.load()) != node.seen) return false;
     if (!node.wait.remote) {
       const shm::JournalLine* line = node.wait.session->journal(node.wait.line);
       if (line->waiting_on.load() != node.wait.word) return false;
@@ -164,7 +243,7 @@ bool DeadlockDetector::still_stands(const Graph& graph, const std::vector<size_t
     Node again = node;
     again.blockers.clear();
     find_blockers(again);
-    if (again.blockers != node.blockers) return false;
+    if (again.blockers != node.blockers || again.seen != node.seen) return false;
   }
   return true;
 }
@@ -189,9 +268,11 @@ void DeadlockDetector::end(const Node& victim, const std::string& why) {
   }
   shm::JournalLine* line = victim.wait.session->journal(victim.wait.line);
   uint64_t word = victim.wait.word;
-  if (line->waiting_on.compare_exchange_strong(word, word | shm::kWaitCancelled)) {
+  if (!line->waiting_on.compare_exchange_strong(word, word | shm::kWaitCancelled)) return;
+  if (victim.queue)
+    victim.queue->wake_joiners();
+  else
     victim.lock->view().wake_everybody();
-  }
 }
 
 void DeadlockDetector::report(const Graph& graph, const std::vector<size_t>& circle) {
@@ -201,8 +282,8 @@ void DeadlockDetector::report(const Graph& graph, const std::vector<size_t>& cir
   for (size_t i = 0; i < circle.size(); ++i) {
     const Node& node = graph[circle[i]];
     DeadlockMember member;
-    member.lock = node.lock->name();
-    member.kind = local::noun_of(node.lock->view().kind());
+    member.lock = node.name();
+    member.kind = node.queue ? "queue" : local::noun_of(node.lock->view().kind());
     member.mode = mode_of(node.wait.what);
     if (node.wait.session) {
       member.session_id = node.wait.session->id;
@@ -232,13 +313,14 @@ void DeadlockDetector::report(const Graph& graph, const std::vector<size_t>& cir
 void DeadlockDetector::note_order(const Graph& graph) {
   std::unordered_map<uint32_t, std::vector<std::string>> held;
   for (const Node& node : graph) {
-    for (const uint32_t blocker : node.blockers) held[blocker].push_back(node.lock->name());
+    if (node.queue) continue;  // waiting for work to be done is no order of locks
+    for (const uint32_t blocker : node.blockers) held[blocker].push_back(node.name());
   }
   std::lock_guard lock(mutex_);
   for (const Node& node : graph) {
     const auto mine = held.find(node.wait.holder);
-    if (mine == held.end()) continue;
-    const std::string& wanted = node.lock->name();
+    if (mine == held.end() || node.queue) continue;
+    const std::string& wanted = node.name();
     const std::string command = node.wait.session ? node.wait.session->command : "";
     for (const std::string& first : mine->second) {
       if (first == wanted || orders_.size() >= kOrdersMax) continue;

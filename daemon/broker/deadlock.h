@@ -1,19 +1,27 @@
 // Finds waits that cannot end, and ends one of them.
 //
 // A wait for a mutex, or for a writer's or reader's turn, is stuck when somebody it waits for is; a
-// wait for a permit only when everybody who holds one is (a permit of any of them would do); a wait
-// for an event, a barrier, a count that anybody may raise, or the first half of a condition's wait
+// wait for a permit only when everybody who holds one is (a permit of any of them would do). A join
+// is stuck when somebody else who has leased a message is: any thread of that session may settle
+// it, so all that use the session have to be; a session without threads that are known, a remote
+// one, never is. A wait at a barrier is stuck when a party that has joined it, and has not arrived,
+// is. A wait for an event, a count that anybody may raise, or the first half of a condition's wait
 // never counts as stuck. The waits that are stuck are what remains when all others are taken away;
 // a circle is found in them by going from each to somebody it waits for.
+//
+// A process that holds something and waits for its only child waits for what that child waits for:
+// `lock run a -- lock run b`. The child's wait is then looked at once more in the parent's name.
 //
 // What is seen is not one moment. So the circle is looked at twice: its waits carry tickets and its
 // locks tokens; all the same twice = none of them moved in between = it stood there as a whole.
 //
-// Broker thread only, reports() apart.
+// Broker thread only, unless a method says otherwise.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <string>
@@ -51,9 +59,9 @@ struct DeadlockReport {
 
 // Two locks that were taken in both orders: not a deadlock yet, but one day.
 struct OrderReport {
-  std::string first, second;      // somebody took second while it held first
-  std::string command;            // who
-  std::string other_command;      // and who the other way round
+  std::string first, second;  // somebody took second while it held first
+  std::string command;        // who
+  std::string other_command;  // and who the other way round
   int64_t found_unix_ms = 0;
 };
 
@@ -61,10 +69,13 @@ class DeadlockDetector {
  public:
   static constexpr size_t kReportsKept = 100;
 
-  DeadlockDetector(LockTable& locks, SessionTable& sessions)
-      : locks_(locks), sessions_(sessions) {}
+  // `queues`: a queue by the low half of its object's number, or none.
+  using QueueOf = std::function<std::shared_ptr<objects::Queue>(uint32_t low)>;
+  DeadlockDetector(LockTable& locks, SessionTable& sessions, QueueOf queues)
+      : locks_(locks), sessions_(sessions), queues_(std::move(queues)) {}
 
-  void set_policy(DeadlockPolicy policy) { policy_ = policy; }
+  // Any thread; holds from the next circle on.
+  void set_policy(DeadlockPolicy policy) { policy_.store(policy); }
   // Looks at everything; ends what it finds by the policy. How many circles.
   size_t run();
   std::vector<DeadlockReport> reports() const;
@@ -76,16 +87,20 @@ class DeadlockDetector {
   struct Node {
     Wait wait;
     std::shared_ptr<objects::Lock> lock;
-    std::vector<uint32_t> blockers;  // holders
+    std::shared_ptr<objects::Queue> queue;  // instead of it: joined
+    const std::string& name() const { return queue ? queue->name() : lock->name(); }
+    std::vector<uint32_t> blockers;  // holders; or whole sessions, see whole_session()
     bool any = false;                // one blocker that moves is enough
-    uint64_t seen = 0;               // the lock's word, sleepers' marks apart
+    uint64_t seen = 0;  // the lock's word, sleepers' marks apart; the leases of a queue
     bool stuck = false;
   };
   using Graph = std::vector<Node>;
 
   Graph collect() const;
+  void add_families(Graph& graph) const;
   void find_blockers(Node& node) const;
-  static void keep_stuck(Graph& graph);
+  static void find_leases(Node& node);
+  void keep_stuck(Graph& graph) const;
   std::vector<size_t> circle_of(const Graph& graph, size_t start) const;
   bool still_stands(const Graph& graph, const std::vector<size_t>& circle) const;
   void report(const Graph& graph, const std::vector<size_t>& circle);
@@ -96,7 +111,8 @@ class DeadlockDetector {
 
   LockTable& locks_;
   SessionTable& sessions_;
-  DeadlockPolicy policy_ = DeadlockPolicy::kYoungest;
+  const QueueOf queues_;
+  std::atomic<DeadlockPolicy> policy_{DeadlockPolicy::kYoungest};
 
   mutable std::mutex mutex_;  // a leaf
   std::deque<DeadlockReport> reports_;

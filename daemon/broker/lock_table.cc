@@ -298,6 +298,15 @@ std::shared_ptr<objects::Lock> LockTable::by_object(uint32_t low) const {
   return at == by_low_id_.end() ? nullptr : at->second->lock;
 }
 
+uint64_t LockTable::newest_token() const {
+  uint64_t newest = 0;
+  std::lock_guard lock(mutex_);
+  for (const auto& [id, object] : objects_) {
+    newest = std::max(newest, object->lock->view().token());
+  }
+  return newest;
+}
+
 void LockTable::set_waiting(uint64_t object_id, bool on) {
   std::lock_guard lock(waiting_mutex_);
   if (on) waiting_.insert(object_id);

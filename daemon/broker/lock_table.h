@@ -55,6 +55,8 @@ class LockTable {
   size_t count() const;
   std::shared_ptr<objects::Lock> by_object(uint32_t object_id_low) const;
   std::vector<std::shared_ptr<objects::Lock>> waiting() const;
+  // Of all locks that there are.
+  uint64_t newest_token() const;
 
   // --- broker thread ---
   // The session ended; its number must not be alive any more. Objects that go with it go.

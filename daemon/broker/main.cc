@@ -33,7 +33,10 @@ class Process {
 
   // False: it cannot serve; the reason is in the log.
   bool start();
-  void run() { loop_.run(); }
+  void run() {
+    loop_.run();
+    core_->settle_tokens();
+  }
 
  private:
   bool configure(const std::string& json);

@@ -21,6 +21,7 @@ namespace {
 
 constexpr int64_t kSlowTickNs = 1'000'000'000;
 constexpr size_t kLostKept = 256;  // sessions
+constexpr int64_t kTokenLookNs = 30'000'000'000;
 
 // The brake of the memory budget: beyond it a queue may use the memory it has, but take no more,
 // so puts that would need more end with MEMORY_EXHAUSTED.
@@ -154,21 +155,13 @@ void Core::end_session(const SessionRef& session, const shm::DeathInfo& info) {
     hung_up_.erase(session->id);
   }
   const bool lapsed = session->remote() && session->lease_ends_ns.load() <= now_ns();
-  catalog_->set_session_reaping(session->owner);
   // Somebody we have lost sight of may still write: what its locks guard stays closed for a time.
   if (lapsed) note_lost(*session);
   const int64_t delay_ns = lapsed ? locks_.delay_ns(*session) : 0;
+  catalog_->set_session_reaping(session->owner, delay_ns == 0 ? 0 : now_ns() + delay_ns);
   if (delay_ns != 0) locks_.keep_alive(session->owner, true);
   reap(*session, info);
-  if (delay_ns == 0) {
-    forget_session(session);
-  } else {
-    at(now_ns() + delay_ns, [this, session] {
-      locks_.keep_alive(session->owner, false);
-      locks_.reap_all();
-      forget_session(session);
-    });
-  }
+  forget_later(session, delay_ns);
   reaped_.fetch_add(1);
   std::vector<ObjectRef> doomed;
   {
@@ -185,6 +178,15 @@ void Core::end_session(const SessionRef& session, const shm::DeathInfo& info) {
           session->command.c_str(), static_cast<int>(session->pid), session->uid,
           died ? "died; repaired" : "ended");
   if (const auto ended = sessions_.take_ended(*session)) ended();
+}
+
+void Core::forget_later(const SessionRef& session, int64_t delay_ns) {
+  if (delay_ns == 0) return forget_session(session);
+  at(now_ns() + delay_ns, [this, session] {
+    locks_.keep_alive(session->owner, false);
+    locks_.reap_all();
+    forget_session(session);
+  });
 }
 
 // What was made with lifetime session.
@@ -253,6 +255,10 @@ void Core::slow_tick() {
     }
   }
   sweep_abandoned();
+  if (now >= next_token_look_ns_) {
+    next_token_look_ns_ = now + kTokenLookNs;
+    tokens_.reserve(newest_token());
+  }
   (void)deadlocks_.run();  // the net under a bell that was not rung
   std::vector<ObjectRef> objects;
   {

@@ -54,6 +54,14 @@ bool Session::every_bell_fired() const {
   return claimed > 0;
 }
 
+uint32_t Session::threads() const {
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < lines_used(); ++i) {
+    count += lines_of(*page)[i].claimed.load(std::memory_order_acquire) != shm::kLineFree;
+  }
+  return count;
+}
+
 bool Session::closed_by_client() const {
   return page && static_cast<shm::SessionHeader*>(page->base())->closed.load() != 0;
 }

@@ -52,6 +52,11 @@ const std::array kTable = std::to_array<OptionRow>({
      "The longest wait between two restarts of the broker."},
     {"scan_ms", &O::scan_ms, kMs, 1, 10'000, "", true, "",
      "How often the broker looks after objects that somebody waits for."},
+    {"deadlock_policy", &O::deadlock_policy, kNone, 0, 0, "youngest|lowest_priority|report_only",
+     true, "",
+     "Which wait of a circle of waits is ended with DEADLOCK_DETECTED: the one that began last, or "
+     "the one with the lowest priority (of several the youngest). With report_only none is: the "
+     "circle is logged and listed by heddle lock deadlocks, and stands."},
     {"memory_max", &O::memory_max, kBytes, 0, std::uint64_t{1} << 50, "", true,
      "half of what the machine and the cgroup have left at start",
      "Byte budget of all objects together. Beyond it calls answer MEMORY_EXHAUSTED. 0 is the "
@@ -92,9 +97,10 @@ struct Suffix {
   std::string_view text;
   std::uint64_t factor;
 };
-constexpr Suffix kByteSuffixes[] = {{"", 1},        {"B", 1},       {"K", kKiB},   {"KiB", kKiB},
-                                    {"M", kMiB},    {"MiB", kMiB},  {"G", kGiB},   {"GiB", kGiB},
-                                    {"kB", 1'000},  {"MB", 1'000'000}, {"GB", 1'000'000'000}};
+constexpr Suffix kByteSuffixes[] = {
+    {"", 1},       {"B", 1},          {"K", kKiB},          {"KiB", kKiB},
+    {"M", kMiB},   {"MiB", kMiB},     {"G", kGiB},          {"GiB", kGiB},
+    {"kB", 1'000}, {"MB", 1'000'000}, {"GB", 1'000'000'000}};
 constexpr Suffix kTimeSuffixes[] = {
     {"", 1}, {"ms", 1}, {"s", 1'000}, {"m", 60'000}, {"h", kHourMs}};
 constexpr Suffix kNoSuffixes[] = {{"", 1}};
@@ -108,8 +114,8 @@ std::span<const Suffix> suffixes_of(Unit unit) {
 std::string quoted(std::string_view text) { return "\"" + std::string(text) + "\""; }
 
 Status bad_value(const OptionRow& row, const std::string& value) {
-  return Status(Reason::kInvalidArgument, quoted(row.name) + " must be " + expectation_of(row) +
-                                              "; it is " + value);
+  return Status(Reason::kInvalidArgument,
+                quoted(row.name) + " must be " + expectation_of(row) + "; it is " + value);
 }
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
@@ -187,10 +193,12 @@ std::string expectation_of(const OptionRow& row) {
   if (std::holds_alternative<std::string O::*>(row.field)) return "a text";
   const std::string range = std::to_string(row.min) + " to " + std::to_string(row.max);
   switch (row.unit) {
-    case Unit::kBytes: return "a number of bytes, " + range + ", or a text such as \"64MiB\"";
+    case Unit::kBytes:
+      return "a number of bytes, " + range + ", or a text such as \"64MiB\"";
     case Unit::kMilliseconds:
       return "a number of milliseconds, " + range + ", or a text such as \"10s\"";
-    case Unit::kNone: break;
+    case Unit::kNone:
+      break;
   }
   return "a whole number, " + range;
 }
@@ -214,7 +222,7 @@ Status set_number(const OptionRow& row, std::uint64_t value, Options* options) {
   if (!field || value < row.min || value > row.max) {
     return bad_value(row, std::to_string(value));
   }
-  options->**field = value;
+  options->** field = value;
   return Status();
 }
 
@@ -238,7 +246,7 @@ Status set_from_text(const OptionRow& row, std::string_view text, Options* optio
     if (text.size() > kTextBytesMax) {
       return bad_value(row, std::to_string(text.size()) + " bytes long, 4096 at most");
     }
-    options->**field = text;
+    options->** field = text;
     return Status();
   }
   std::uint64_t number = 0;
@@ -271,8 +279,8 @@ Status validate(const Options& options) {
   if (options.queue_max_msg_bytes > options.queue_max_bytes) {
     return Status(Reason::kInvalidArgument,
                   "\"queue_max_msg_bytes\" (" + std::to_string(options.queue_max_msg_bytes) +
-                      ") is above \"queue_max_bytes\" (" +
-                      std::to_string(options.queue_max_bytes) + "): no such message could be put");
+                      ") is above \"queue_max_bytes\" (" + std::to_string(options.queue_max_bytes) +
+                      "): no such message could be put");
   }
   if (options.broker_restart_ms_min > options.broker_restart_ms_max) {
     return Status(Reason::kInvalidArgument,

@@ -24,6 +24,8 @@ struct Options {
   std::uint64_t broker_restart_ms_max = 5'000;
   std::uint64_t scan_ms = static_cast<std::uint64_t>(kRescanMs);
 
+  std::string deadlock_policy = "youngest";  // or lowest_priority, report_only
+
   std::uint64_t memory_max = 0;
   std::uint64_t memory_per_uid_max = 0;
   std::uint64_t sessions_max = 16'384;

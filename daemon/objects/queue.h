@@ -163,6 +163,10 @@ class Queue : public std::enable_shared_from_this<Queue> {
 
   std::vector<BrowseItem> browse(const BrowseParams& params);
   std::vector<Holder> holders();
+  // The sessions that have leased something, each once; *seen changes when a lease comes or goes.
+  std::vector<uint16_t> lease_owners(uint64_t* seen);
+  // Wakes whoever joins in its own process, to look again.
+  void wake_joiners();
   shm::QueueCounts counts();
   shm::QueueLimits limits() const;
   const std::string& name() const { return name_; }

@@ -84,6 +84,30 @@ std::vector<Holder> Queue::holders_locked() {
   return out;
 }
 
+std::vector<uint16_t> Queue::lease_owners(uint64_t* seen) {
+  std::vector<uint16_t> owners;
+  std::lock_guard lock(mutex_);
+  *seen = 0;
+  if (quarantined()) return owners;
+  shm::BrowseRow rows[kRowsAtOnce];
+  uint64_t after = 0;
+  for (size_t n = kRowsAtOnce; n == kRowsAtOnce;) {
+    n = ring_.browse(rows, kRowsAtOnce, after, shm::kLeasedMask);
+    for (size_t i = 0; i < n; ++i) {
+      after = rows[i].id;
+      *seen = *seen * 0x9e3779b97f4a7c15 + (rows[i].id ^ uint64_t{rows[i].owner} << 48);
+      const auto at = std::lower_bound(owners.begin(), owners.end(), rows[i].owner);
+      if (at == owners.end() || *at != rows[i].owner) owners.insert(at, rows[i].owner);
+    }
+  }
+  return owners;
+}
+
+void Queue::wake_joiners() {
+  std::lock_guard lock(mutex_);
+  if (!quarantined()) ring_.wake_joiners(actor(host_.own_owner()));
+}
+
 void Queue::restore(const std::unordered_map<uint16_t, int64_t>& term_ns_by_owner) {
   std::lock_guard lock(mutex_);
   if (quarantined()) return;

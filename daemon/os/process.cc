@@ -120,6 +120,19 @@ bool process_facts(pid_t pid, ProcessFacts* out) {
   return true;
 }
 
+std::string short_command(const ProcessFacts& facts) {
+  constexpr std::size_t kShown = 200;
+  std::string text = facts.cmdline.empty() ? facts.comm : facts.cmdline.substr(0, kShown);
+  if (facts.cmdline.size() > kShown) text += "...";
+  // It goes into JSON, protobuf strings and terminals.
+  for (char& c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) c = ' ';
+    if (byte > 0x7f) c = '?';
+  }
+  return text;
+}
+
 std::string own_executable() {
   char path[PATH_MAX];
   const ssize_t n = ::readlink("/proc/self/exe", path, sizeof path);

@@ -44,6 +44,8 @@ struct ProcessFacts {
   uid_t uid = static_cast<uid_t>(-1);
 };
 bool process_facts(pid_t pid, ProcessFacts* out);  // false: no such process
+// What a person calls it: the command line, cut off after 200 bytes; comm where there is none.
+std::string short_command(const ProcessFacts& facts);
 
 std::string own_executable();  // readlink of /proc/self/exe; "" when it cannot be read
 

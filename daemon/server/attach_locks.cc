@@ -16,6 +16,26 @@ using nlohmann::json;
 constexpr ObjectKind kKinds[] = {ObjectKind::kLock, ObjectKind::kSemaphore, ObjectKind::kCondition,
                                  ObjectKind::kEvent, ObjectKind::kBarrier};
 
+/// As text that fits one packet: rows go from the end of the longest of `lists`, and "left_off"
+/// says how many did.
+std::string fitting(json out, std::initializer_list<const char*> lists, size_t bytes_max) {
+  std::string text = text_of(out);
+  uint64_t left_off = 0;
+  while (text.size() > bytes_max) {
+    json* longest = nullptr;
+    for (const char* list : lists) {
+      if (longest == nullptr || out[list].size() > longest->size()) longest = &out[list];
+    }
+    if (longest->empty()) break;
+    const size_t keep = longest->size() * bytes_max / text.size() * 9 / 10;
+    left_off += longest->size() - keep;
+    longest->erase(longest->begin() + static_cast<ptrdiff_t>(keep), longest->end());
+    out["left_off"] = left_off;
+    text = text_of(out);
+  }
+  return text;
+}
+
 const char* mode_name(shm::LockMode mode) {
   static constexpr const char* kNames[] = {"exclusive", "shared", "update"};
   return kNames[static_cast<size_t>(mode) % 3];
@@ -108,12 +128,15 @@ bool may_see(const objects::Caller& caller, uid_t uid) {
   return caller.uid == 0 || caller.uid == uid || caller.uid == ::geteuid();
 }
 
-json deadlocks_json(broker::Core& core, const objects::Caller& caller) {
+/// The newest first, those before number `before` (0: all).
+json deadlocks_json(broker::Core& core, const objects::Caller& caller, uint64_t before) {
   json out = {{"deadlocks", json::array()}};
-  for (const broker::DeadlockReport& report : core.deadlocks().reports()) {
-    const bool visible = std::any_of(report.circle.begin(), report.circle.end(),
+  const std::vector<broker::DeadlockReport> reports = core.deadlocks().reports();
+  for (auto report = reports.rbegin(); report != reports.rend(); ++report) {
+    if (before != 0 && report->number >= before) continue;
+    const bool visible = std::any_of(report->circle.begin(), report->circle.end(),
                                      [&](const auto& m) { return may_see(caller, m.uid); });
-    if (visible) out["deadlocks"].push_back(deadlock_json(report));
+    if (visible) out["deadlocks"].push_back(deadlock_json(*report));
   }
   return out;
 }
@@ -132,8 +155,10 @@ json orders_json(broker::Core& core) {
 
 json holder_json(broker::Core& core, uint32_t holder) {
   const objects::OwnerInfo owner = core.describe_owner(shm::owner_in(holder));
-  return {{"session", owner.session_id}, {"pid", owner.pid},
-          {"uid", owner.uid},            {"command", owner.command},
+  return {{"session", owner.session_id},
+          {"pid", owner.pid},
+          {"uid", owner.uid},
+          {"command", owner.command},
           {"thread", shm::thread_in(holder)}};
 }
 
@@ -142,10 +167,11 @@ json graph_json(broker::Core& core, const objects::Caller& caller) {
   for (const auto& [wait, holders] : core.deadlocks().graph()) {
     if (!wait.session || !may_see(caller, wait.session->uid)) continue;
     const auto lock = core.lock_by_object(wait.object);
-    if (!lock) continue;
+    const auto queue = lock ? nullptr : core.queue_by_object(wait.object);
+    if (!lock && !queue) continue;
     json edge = {{"waiter", holder_json(core, wait.holder)},
-                 {"name", lock->name()},
-                 {"kind", broker::lock_kind_name(lock->view().kind())},
+                 {"name", lock ? lock->name() : queue->name()},
+                 {"kind", lock ? broker::lock_kind_name(lock->view().kind()) : "queue"},
                  {"age_ms", wait.age_ms},
                  {"holders", json::array()}};
     for (const uint32_t holder : holders) edge["holders"].push_back(holder_json(core, holder));
@@ -194,9 +220,12 @@ Result<std::string> answer_lock_call(broker::Core& core, const objects::Caller& 
   }
   try {
     const std::string what = asked.value("do", "");
-    if (what == "deadlocks") return text_of(deadlocks_json(core, caller));
-    if (what == "orders") return text_of(orders_json(core));
-    if (what == "graph") return text_of(graph_json(core, caller));
+    if (what == "deadlocks") {
+      return fitting(deadlocks_json(core, caller, asked.value("before", uint64_t{0})),
+                     {"deadlocks"}, bytes_max);
+    }
+    if (what == "orders") return fitting(orders_json(core), {"orders"}, bytes_max);
+    if (what == "graph") return fitting(graph_json(core, caller), {"edges"}, bytes_max);
     const Result<ObjectKind> kind = kind_of(asked.value("kind", "lock"));
     if (!kind.ok()) return kind.status();
     if (what == "list") return list(core, caller, *kind, asked, bytes_max);
@@ -209,7 +238,10 @@ Result<std::string> answer_lock_call(broker::Core& core, const objects::Caller& 
     const auto ref = core.find_lock(looker, *kind, asked.value("name", ""),
                                     look ? broker::Need::kRead : broker::Need::kOwner);
     if (!ref.ok()) return ref.status();
-    if (look) return text_of(inspect_json(core, *ref));
+    const auto inspected = [&] {
+      return fitting(inspect_json(core, *ref), {"waiters", "holders"}, bytes_max);
+    };
+    if (look) return inspected();
     os::log(os::LogLevel::kNotice, "%s of %s %s by uid %u, pid %d", what.c_str(),
             broker::noun_of(*kind), ref->name.c_str(), caller.uid, static_cast<int>(caller.pid));
     Status status = what == "repair" ? ref->lock->repair()
@@ -217,10 +249,10 @@ Result<std::string> answer_lock_call(broker::Core& core, const objects::Caller& 
                                            static_cast<uint16_t>(asked.value("session", 0u)),
                                            asked.value("thread", -1));
     if (!status.ok()) return status;
-    return text_of(inspect_json(core, *ref));
+    return inspected();
   } catch (const json::exception& error) {
-    return Status(Reason::kInvalidArgument, std::string("an argument is of the wrong type: ") +
-                                                error.what());
+    return Status(Reason::kInvalidArgument,
+                  std::string("an argument is of the wrong type: ") + error.what());
   }
 }
 

@@ -258,6 +258,9 @@ class Lock {
   LockOutcome join(LockActor& a);
   LockOutcome leave(LockActor& a);
   uint32_t arrived() const;
+  /// Who joined and has not arrived at the present generation: returns how many there are, writes
+  /// up to `n` holders.
+  size_t missing(uint32_t* holders, size_t n) const;
 
   // --- everything ---
   /// Takes the lock away from `holder` (0 = from whoever). The next one is told `abandoned`.

@@ -51,6 +51,21 @@ uint32_t Lock::arrived() const {
   return count;
 }
 
+size_t Lock::missing(uint32_t* holders, size_t n) const {
+  const uint32_t parties = line_->limit.load();
+  uint32_t position = 0;
+  size_t found = 0;
+  each_cell([&](Cell& cell) {
+    if (position++ >= parties) return false;
+    const uint64_t seen = cell.word.load(std::memory_order_acquire);
+    if (state_in(seen) != CellState::kMember) return true;
+    if (found < n) holders[found] = holder_in(seen);
+    ++found;
+    return true;
+  });
+  return found;
+}
+
 void Lock::count_arrived(uint32_t generation, uint32_t* count, bool* action) const {
   const uint32_t parties = line_->limit.load();
   uint32_t position = 0;
@@ -209,14 +224,20 @@ LockOutcome Lock::arrive(LockActor& a, bool action, int64_t deadline_ns, uint32_
       }
       continue;
     }
+    if (note.cancelled()) {
+      if (in && generation_in(line_->head.load()) == s.number) break_barrier(false);
+      if (in) end_arrive(s);
+      return LockOutcome::kDeadlock;
+    }
     if (!note.published()) {
       note.publish();
       continue;
     }
+    note.tell(now_ns);
     // Cells that the generation before has not left yet come back without a wake.
     const int64_t most = in && !s.last ? a.sleep_ns_max : kStarvingNs;
     const int result = futex_wait_until(low_half(line_->head), static_cast<uint32_t>(head),
-                                        std::min(deadline_ns, now_ns + most), ~0u);
+                                        std::min(note.wake_at(now_ns, deadline_ns), now_ns + most), ~0u);
     if (note.interrupted(result)) {
       if (in && generation_in(line_->head.load()) == s.number) break_barrier(false);
       if (in) end_arrive(s);

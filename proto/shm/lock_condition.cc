@@ -98,7 +98,8 @@ LockOutcome Lock::wait(LockActor& a, Lock& lock, int64_t deadline_ns, Grant* gra
       const bool late = now_ns >= deadline_ns;
       if (late && stop_wait(s)) break;
       if (late) continue;
-      const int64_t wake_ns = std::min(deadline_ns, now_ns + a.sleep_ns_max);
+      note.tell(now_ns);
+      const int64_t wake_ns = note.wake_at(now_ns, deadline_ns);
       const int result =
           futex_wait_until(low_half(s.cell->word), static_cast<uint32_t>(s.word), wake_ns, ~0u);
       if (note.interrupted(result) && stop_wait(s)) {

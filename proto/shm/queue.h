@@ -258,7 +258,11 @@ class Queue {
   bool next_producer(uint32_t* cell, uint16_t* owner, uint64_t* key) const;
   void unregister_producer(Actor& a, uint32_t cell);
   /// Waits until nothing is ready, leased or returned.
+  /// kInterrupted also when the caller has told its wait in the journal line (wait_note.h) and the
+  /// broker has ended it there.
   Outcome join(Actor& a, int64_t deadline_ns);
+  /// Whoever joins looks again.
+  void wake_joiners(Actor& a);
 
   uint64_t size() const;        // ready + returned; exact when nothing is in flight
   uint64_t unfinished() const;  // ready + returned + leased

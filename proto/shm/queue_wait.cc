@@ -1,5 +1,7 @@
 #include "proto/shm/queue_wait.h"
 
+#include "proto/shm/wait_note.h"
+
 #include <sched.h>
 
 #include <climits>
@@ -60,11 +62,15 @@ void Queue::wake_everyone(Actor& a) {
 }
 
 Outcome Queue::join(Actor& a, int64_t deadline_ns) {
-  return wait(a, header().idle, deadline_ns, [this](bool* done) {
+  return wait(a, header().idle, deadline_ns, [this, &a](bool* done) {
     *done = unfinished() == 0;
-    return *done ? Outcome::kOk : Outcome::kTimedOut;
+    if (*done) return Outcome::kOk;
+    *done = (a.journal->waiting_on.load(std::memory_order_acquire) & kWaitCancelled) != 0;
+    return *done ? Outcome::kInterrupted : Outcome::kTimedOut;
   });
 }
+
+void Queue::wake_joiners(Actor& a) { wake_all(a, header().idle, kDirtyIdle); }
 
 void Queue::arm(uint32_t bits) {
   const auto set = [](WakeWord& line, bool on) {

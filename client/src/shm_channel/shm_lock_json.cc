@@ -121,6 +121,27 @@ Result<std::string> parse_lock_list(const std::string& text, std::vector<LockInf
   return text_of(json, "next_page_token");
 }
 
+Result<std::uint64_t> parse_deadlocks(const std::string& text,
+                                      std::vector<std::string>* newest_first) {
+  const Json json = Json::parse(text, nullptr, false);
+  const Json& reports = member(json, "deadlocks");
+  if (!reports.is_array()) return unreadable();
+  std::uint64_t before = 0;
+  for (const Json& report : reports) {
+    newest_first->push_back(report.dump());
+    before = number<std::uint64_t>(report, "number");
+  }
+  return number<std::uint64_t>(json, "left_off") == 0 ? 0 : before;
+}
+
+std::string deadlocks_text(const std::vector<std::string>& newest_first) {
+  std::string text;
+  for (auto report = newest_first.rbegin(); report != newest_first.rend(); ++report) {
+    text += (text.empty() ? "" : ",") + *report;
+  }
+  return "{\"deadlocks\":[" + text + "]}";
+}
+
 std::string parse_own_deadlock(const std::string& text, std::int32_t pid) {
   const Json json = Json::parse(text, nullptr, false);
   const Json& reports = member(json, "deadlocks");

@@ -186,8 +186,19 @@ Result<LockInfo> ShmChannel::lock_info(SyncKind kind, std::string_view name) {
 
 Result<std::string> ShmChannel::lock_report(LockReport which) {
   static constexpr const char* kWhat[] = {"deadlocks", "graph", "orders"};
-  const nlohmann::json arguments{{"do", kWhat[static_cast<std::size_t>(which)]}};
-  return call(local::CallMethod::kLockDo, arguments.dump());
+  nlohmann::json arguments{{"do", kWhat[static_cast<std::size_t>(which)]}};
+  if (which != LockReport::kDeadlocks) return call(local::CallMethod::kLockDo, arguments.dump());
+  std::vector<std::string> newest_first;
+  std::uint64_t before = 0;
+  do {
+    arguments["before"] = before;
+    auto text = call(local::CallMethod::kLockDo, arguments.dump());
+    if (!text) return text.status();
+    auto next = parse_deadlocks(*text, &newest_first);
+    if (!next) return next.status();
+    before = *next;
+  } while (before != 0);
+  return deadlocks_text(newest_first);
 }
 
 Status ShmChannel::force_release(SyncKind kind, std::string_view name, std::uint16_t session) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "client/src/shm_channel/shm_channel.h"
+#include "proto/shm/wait_note.h"
 
 namespace heddle::detail {
 
@@ -85,7 +86,8 @@ Hands* ShmQueue::hands_slow(Status* status) {
 }
 
 Hands* ShmQueue::hands_here(Status* status) {
-  if (Hands* hands = cached_hands(key_.load(std::memory_order_relaxed))) [[likely]] return hands;
+  if (Hands* hands = cached_hands(key_.load(std::memory_order_relaxed))) [[likely]]
+    return hands;
   std::lock_guard lock(mutex_);
   if (attachment_->session->ended()) return nullptr;
   Hands* hands = nullptr;
@@ -95,7 +97,8 @@ Hands* ShmQueue::hands_here(Status* status) {
 
 Hands* ShmQueue::hands_of_owner(std::uint16_t owner, Status* status) {
   Hands* hands = hands_here(status);
-  if (hands != nullptr && hands->actor->owner == owner) [[likely]] return hands;
+  if (hands != nullptr && hands->actor->owner == owner) [[likely]]
+    return hands;
   if (status->ok()) {
     *status = Status(Reason::kSessionLost,
                      "this delivery belongs to another session: of another process, from before "
@@ -107,7 +110,8 @@ Hands* ShmQueue::hands_of_owner(std::uint16_t owner, Status* status) {
 
 Hands* ShmQueue::hands_of_key(std::uint64_t key, Status* status) {
   Hands* hands = hands_here(status);
-  if (hands != nullptr && hands->key == key) [[likely]] return hands;
+  if (hands != nullptr && hands->key == key) [[likely]]
+    return hands;
   if (status->ok()) {
     *status = Status(Reason::kSessionLost,
                      "this belongs to another session: from before a fork, or one that the "
@@ -130,7 +134,8 @@ template <class Attempt>
 Outcome ShmQueue::wait(Hands& hands, std::int64_t deadline_ns, Status* status, Attempt attempt) {
   for (;;) {
     const Outcome outcome = attempt(deadline_ns);
-    if (outcome != Outcome::kTimedOut) [[likely]] return outcome;
+    if (outcome != Outcome::kTimedOut) [[likely]]
+      return outcome;
     if (deadline_ns != kNever && monotonic_ns() >= deadline_ns) return outcome;
     *status = look(*hands.at);
     if (!status->ok()) return outcome;
@@ -149,8 +154,8 @@ Status ShmQueue::put(const Body& body, std::int64_t deadline_ns, std::uint64_t* 
   return explain(outcome, *hands->at, body.length);
 }
 
-Status ShmQueue::put_many(std::span<const Body> bodies, std::int64_t deadline_ns,
-                          std::size_t* done, std::uint64_t* ids) {
+Status ShmQueue::put_many(std::span<const Body> bodies, std::int64_t deadline_ns, std::size_t* done,
+                          std::uint64_t* ids) {
   *done = 0;
   Status status;
   Hands* hands = this->hands(&status);
@@ -193,8 +198,8 @@ Status ShmQueue::loan(std::size_t bytes, LoanRoom* room) {
   return status;
 }
 
-Status ShmQueue::commit(LoanRoom& room, std::size_t length, BodyKind kind,
-                        std::int64_t deadline_ns, std::uint64_t* id) {
+Status ShmQueue::commit(LoanRoom& room, std::size_t length, BodyKind kind, std::int64_t deadline_ns,
+                        std::uint64_t* id) {
   LoanState state = loan_state(room);
   Status status;
   Hands* hands = hands_of_key(state.key, &status);
@@ -225,7 +230,8 @@ Status ShmQueue::take(const TakeOptions& options, Message* out) {
   const Outcome outcome = wait(*hands, options.deadline_ns, &status, [&](std::int64_t until) {
     return hands->at->queue.take(*hands->actor, mode, &taken, until);
   });
-  if (outcome == Outcome::kOk) [[likely]] return deliver(*hands, options, taken, out);
+  if (outcome == Outcome::kOk) [[likely]]
+    return deliver(*hands, options, taken, out);
   if (!status.ok()) return status;
   return explain(outcome, *hands->at);
 }
@@ -331,11 +337,41 @@ Status ShmQueue::join(std::int64_t deadline_ns) {
   Status status;
   Hands* hands = this->hands(&status);
   if (hands == nullptr) return status;
-  const Outcome outcome = wait(*hands, deadline_ns, &status, [&](std::int64_t until) {
-    return hands->at->queue.join(*hands->actor, until);
-  });
+  Outcome outcome = hands->at->queue.join(*hands->actor, kTry);
+  if (outcome == Outcome::kTimedOut && deadline_ns != kTry) {
+    outcome = join_told(*hands, deadline_ns, &status);
+  }
   if (outcome == Outcome::kOk || !status.ok()) return status;
   return explain(outcome, *hands->at);
+}
+
+// Says what the thread waits for: whoever has to settle a message may wait for a lock of ours.
+Outcome ShmQueue::join_told(Hands& hands, std::int64_t deadline_ns, Status* status) {
+  shm::LockActor waiter;
+  waiter.owner = hands.actor->owner;
+  waiter.thread = hands.actor->thread;
+  waiter.journal = hands.actor->journal;
+  waiter.doorbell_fd = hands.actor->doorbell_fd;
+  waiter.waits_told = &hands.at->session->page()->header().waits_told;
+  waiter.waits = ++hands.uses;  // two joins in a row differ
+  shm::WaitNote note(waiter, shm::WaitFor::kJoin, static_cast<std::uint32_t>(hands.at->object_id));
+  note.publish();
+  for (std::int64_t now = monotonic_ns();; now = monotonic_ns()) {
+    note.tell(now);
+    const Outcome outcome = hands.at->queue.join(*hands.actor, note.wake_at(now, deadline_ns));
+    if (note.cancelled()) {
+      std::string circle = channel_->own_deadlock();
+      *status =
+          Status(Reason::kDeadlockDetected,
+                 circle.empty() ? "the join was part of a circle of waits" : std::move(circle))
+              .with_object("queue " + name_);
+      return outcome;
+    }
+    if (outcome != Outcome::kTimedOut) return outcome;
+    if (deadline_ns != kNever && monotonic_ns() >= deadline_ns) return outcome;
+    *status = look(*hands.at);
+    if (!status->ok()) return outcome;
+  }
 }
 
 Status ShmQueue::shutdown(bool immediate) {

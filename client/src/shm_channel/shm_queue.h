@@ -75,6 +75,7 @@ class ShmQueue final : public QueueChannel {
   template <class Attempt>
   shm::Outcome wait(Hands& hands, std::int64_t deadline_ns, Status* status, Attempt attempt);
   Status look(Attachment& attachment);
+  shm::Outcome join_told(Hands& hands, std::int64_t deadline_ns, Status* status);
 
   Status deliver(Hands& hands, const TakeOptions& options, const shm::Taken& taken, Message* out);
   Status explain(shm::Outcome outcome, Attachment& attachment, std::uint64_t length = 0);

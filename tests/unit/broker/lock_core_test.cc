@@ -7,6 +7,8 @@
 #include <thread>
 
 #include "daemon/broker/core.h"
+#include "daemon/os/files.h"
+#include "tests/support/temp_dir.h"
 #include "tests/unit/broker/fake_supervisor.h"
 
 namespace heddle::broker {
@@ -72,11 +74,11 @@ class LockCoreTest : public testing::Test {
   static std::future<LockReply> ask(objects::Lock& lock, const Caller& caller, LockAsk what,
                                     int64_t wait_ms, objects::LockWait* wait = nullptr) {
     auto done = std::make_shared<std::promise<LockReply>>();
-    const int64_t deadline =
-        wait_ms == 0 ? 0 : wait_ms < 0 ? shm::kLockForever : shm::monotonic_ns() + wait_ms * kMs;
-    auto started = lock.start(caller, what, deadline, [done](LockReply reply) {
-      done->set_value(std::move(reply));
-    });
+    const int64_t deadline = wait_ms == 0  ? 0
+                             : wait_ms < 0 ? shm::kLockForever
+                                           : shm::monotonic_ns() + wait_ms * kMs;
+    auto started = lock.start(caller, what, deadline,
+                              [done](LockReply reply) { done->set_value(std::move(reply)); });
     if (wait != nullptr) *wait = started;
     return done->get_future();
   }
@@ -188,8 +190,7 @@ TEST_F(LockCoreTest, EveryKindWaitsRemotely) {
   ASSERT_TRUE(writer.get().status.ok());
   ASSERT_TRUE(rw.release(b, LockMode::kExclusive, 1, 0).ok());
 
-  objects::Lock& sem =
-      *open(a, "s", shm::LockKind::kSemaphore, ObjectKind::kSemaphore, 2)->lock;
+  objects::Lock& sem = *open(a, "s", shm::LockKind::kSemaphore, ObjectKind::kSemaphore, 2)->lock;
   ASSERT_TRUE(ask(sem, a, {.n = 2}, 0).get().status.ok());
   auto permit = ask(sem, b, {.n = 1}, -1);
   ASSERT_TRUE(sem.release(a, LockMode::kExclusive, 1, 0).ok());
@@ -200,8 +201,7 @@ TEST_F(LockCoreTest, EveryKindWaitsRemotely) {
   ASSERT_TRUE(event.set_event(true).ok());
   EXPECT_TRUE(woken.get().status.ok());
 
-  objects::Lock& cond =
-      *open(a, "c", shm::LockKind::kCondition, ObjectKind::kCondition)->lock;
+  objects::Lock& cond = *open(a, "c", shm::LockKind::kCondition, ObjectKind::kCondition)->lock;
   ASSERT_TRUE(acquire(cond, a).status.ok());
   auto notified = ask(cond, a, {.op = LockOp::kWait}, -1);
   ASSERT_TRUE(acquire(cond, b).status.ok());  // a let it go
@@ -211,8 +211,7 @@ TEST_F(LockCoreTest, EveryKindWaitsRemotely) {
   EXPECT_EQ(ask(cond, a, {.op = LockOp::kWait}, 20).get().status.reason(), Reason::kTimedOut);
   ASSERT_TRUE(cond.release(a, LockMode::kExclusive, 1, 0).ok());  // held again, also after that
 
-  objects::Lock& barrier =
-      *open(a, "b", shm::LockKind::kBarrier, ObjectKind::kBarrier, 2)->lock;
+  objects::Lock& barrier = *open(a, "b", shm::LockKind::kBarrier, ObjectKind::kBarrier, 2)->lock;
   auto first = ask(barrier, a, {.op = LockOp::kArrive}, -1);
   auto second = ask(barrier, b, {.op = LockOp::kArrive}, -1);
   const LockReply one = first.get(), two = second.get();
@@ -281,10 +280,130 @@ TEST_F(LockCoreTest, CirclesOfWaitsAreBroken) {
   EXPECT_EQ(reports[0].circle.size(), kSize);
 }
 
+TEST_F(LockCoreTest, ThePolicyChoosesWhoGivesWay) {
+  const Caller a = session(), b = session();
+  objects::Lock& first = *open(a, "first")->lock;
+  objects::Lock& second = *open(b, "second")->lock;
+  ASSERT_TRUE(acquire(first, a).status.ok());
+  ASSERT_TRUE(acquire(second, b).status.ok());
+  const auto close_circle = [&] {
+    // The older wait has the lower priority.
+    auto older = ask(second, a, {.priority = -1}, -1);
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+    return std::pair(std::move(older), ask(first, b, {.priority = 3}, -1));
+  };
+  const auto is_over = [](std::future<LockReply>& wait, int ms) {
+    return wait.wait_for(std::chrono::milliseconds(ms)) == std::future_status::ready;
+  };
+  options_.deadlock_policy = "lowest_priority";
+  core_->set_options(options_);
+  {
+    auto [older, younger] = close_circle();
+    EXPECT_EQ(older.get().status.reason(), Reason::kDeadlockDetected);
+    EXPECT_FALSE(is_over(younger, 0));
+    ASSERT_TRUE(first.release(a, LockMode::kExclusive, 1, 0).ok());
+    EXPECT_TRUE(younger.get().status.ok());
+    ASSERT_TRUE(first.release(b, LockMode::kExclusive, 1, 0).ok());
+    ASSERT_TRUE(acquire(first, a).status.ok());
+  }
+  options_.deadlock_policy = "youngest";
+  core_->set_options(options_);
+  {
+    auto [older, younger] = close_circle();
+    EXPECT_EQ(younger.get().status.reason(), Reason::kDeadlockDetected);
+    ASSERT_TRUE(second.release(b, LockMode::kExclusive, 1, 0).ok());
+    EXPECT_TRUE(older.get().status.ok());
+    ASSERT_TRUE(second.release(a, LockMode::kExclusive, 1, 0).ok());
+    ASSERT_TRUE(acquire(second, b).status.ok());
+  }
+  options_.deadlock_policy = "report_only";
+  core_->set_options(options_);
+  {
+    auto [older, younger] = close_circle();
+    EXPECT_FALSE(is_over(younger, 200));
+    EXPECT_FALSE(is_over(older, 0));
+    ASSERT_EQ(core_->deadlocks().reports().size(), 3u);
+    for (const auto& member : core_->deadlocks().reports().back().circle) {
+      EXPECT_FALSE(member.victim);
+    }
+    ASSERT_TRUE(second.force_release(0, 0).ok());
+    EXPECT_TRUE(older.get().status.ok());
+    ASSERT_TRUE(first.release(a, LockMode::kExclusive, 1, 0).ok());
+    EXPECT_TRUE(younger.get().status.ok());
+  }
+}
+
+TEST_F(LockCoreTest, TheLockDelayGoesOnOverARestart) {
+  LockOptions options{};
+  options.given = local::kGivenLockDelay;
+  options.lock_delay_ms = 2500;
+  Caller a = user(1000);
+  const auto opened = core_->open_session(a, 1'000 * kMs, "test", nullptr);
+  ASSERT_TRUE(opened.ok());
+  ASSERT_TRUE(core_->enter_session(a, opened->session_id).ok());
+  {
+    const auto ref = core_->open_lock(a, ObjectKind::kLock, "m", options, "", {.create = true});
+    ASSERT_TRUE(acquire(*ref->lock, a).status.ok());
+  }
+  while (core_->stats().sessions_reaped == 0) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  const int64_t lapsed_ns = shm::monotonic_ns();
+  stop();
+  start();
+  const Caller b = session();
+  const auto again = core_->find_lock(b, ObjectKind::kLock, "m", Need::kWrite);
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(acquire(*again->lock, b).status.reason(), Reason::kTimedOut);
+  const LockReply reply = acquire(*again->lock, b, 10'000);
+  ASSERT_TRUE(reply.status.ok()) << reply.status.to_string();
+  EXPECT_TRUE(reply.grant.abandoned);
+  EXPECT_GE(shm::monotonic_ns() - lapsed_ns, 2'300 * kMs);
+}
+
+TEST_F(LockCoreTest, TokensGoOnAfterAColdStart) {
+  test::TempDir state;
+  options_.state_dir = state.path();
+  const auto cold_start = [this](bool settled) {
+    if (settled) core_->settle_tokens();
+    stop();
+    supervisor_.kept().clear();
+    start();
+  };
+  cold_start(false);
+  const auto next = [this] {
+    const Caller me = session();
+    const auto ref = open(me, "m");
+    const uint64_t token = acquire(*ref->lock, me).grant.token;
+    EXPECT_TRUE(ref->lock->release(me, LockMode::kExclusive, 1, 0).ok());
+    return token;
+  };
+  const uint64_t first = next();
+  EXPECT_EQ(next(), first + 1);
+  cold_start(true);
+  EXPECT_EQ(next(), first + 2);  // exact
+  cold_start(false);
+  const uint64_t leapt = next();
+  EXPECT_GT(leapt, first + 2);
+  stop();  // only the broker
+  start();
+  EXPECT_EQ(next(), leapt + 1);
+  cold_start(false);
+  EXPECT_GT(next(), leapt + 1);
+  stop();
+  std::string why;
+  ASSERT_TRUE(os::write_file_atomically(state.file("lock-tokens"), "12x", 0600, &why));
+  supervisor_.kept().clear();
+  keeper_ = std::make_unique<local::Keeper>(supervisor_.connect());
+  loop_ = std::make_unique<Loop>();
+  const auto core = Core::start(*loop_, *keeper_, options_);
+  EXPECT_TRUE(core.status().is(Reason::kCorrupt)) << core.status().to_string();
+  EXPECT_NE(core.status().to_string().find("lock-tokens"), std::string::npos);
+}
+
 TEST_F(LockCoreTest, APermitThatSomebodyElseHoldsIsNoDeadlock) {
   const Caller a = session(), b = session(), c = session();
-  objects::Lock& sem =
-      *open(a, "s", shm::LockKind::kSemaphore, ObjectKind::kSemaphore, 2)->lock;
+  objects::Lock& sem = *open(a, "s", shm::LockKind::kSemaphore, ObjectKind::kSemaphore, 2)->lock;
   objects::Lock& mutex = *open(a, "m")->lock;
   ASSERT_TRUE(ask(sem, a, {.n = 1}, 0).get().status.ok());
   ASSERT_TRUE(ask(sem, c, {.n = 1}, 0).get().status.ok());
