@@ -4,9 +4,13 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
+#include <optional>
+#include <sstream>
 
 #include "client/cli/arguments.h"
 #include "client/cli/lock_runner.h"
@@ -29,9 +33,48 @@ struct HoldArguments {
 struct Held {
   Lock lock;
   Grant grant;
+  bool outer = false;  // held by a `heddle lock run` around this one: not ours to release
 };
 
-Result<Held> hold(const Invocation& run, const HoldArguments& given) {
+// HEDDLE_LOCKS_HELD: what this command and those around it hold, as "NAME:TOKEN:MODE:PID ...".
+constexpr char kHeldVariable[] = "HEDDLE_LOCKS_HELD";
+
+struct OuterHold {
+  std::uint64_t token = 0;
+  LockMode mode = LockMode::kExclusive;
+  int pid = 0;
+};
+
+// The innermost one that claims to hold `name`.
+std::optional<OuterHold> outer_hold(const std::string& name) {
+  const char* value = std::getenv(kHeldVariable);
+  std::istringstream words(value != nullptr ? value : "");
+  std::optional<OuterHold> found;
+  for (std::string word; words >> word;) {
+    std::istringstream parts(word);
+    std::string held, token, mode, pid;
+    std::getline(parts, held, ':');
+    std::getline(parts, token, ':');
+    std::getline(parts, mode, ':');
+    std::getline(parts, pid, ':');
+    if (held != name) continue;
+    found = OuterHold{.token = std::strtoull(token.c_str(), nullptr, 10),
+                      .mode = mode == "shared" ? LockMode::kShared : LockMode::kExclusive,
+                      .pid = std::atoi(pid.c_str())};
+  }
+  return found;
+}
+
+// What the environment says is a claim; the broker knows who holds the lock.
+bool still_held(const LockInfo& info, const OuterHold& outer) {
+  if (info.token != outer.token) return false;
+  return std::any_of(info.holders.begin(), info.holders.end(), [&](const LockParty& party) {
+    return party.pid == outer.pid && party.mode == outer.mode;
+  });
+}
+
+// `nests`: what a command around this one holds is as good as our own.
+Result<Held> hold(const Invocation& run, const HoldArguments& given, bool nests = false) {
   auto client = run.connect();
   if (!client) return client.status();
   LockOptions options;
@@ -42,6 +85,23 @@ Result<Held> hold(const Invocation& run, const HoldArguments& given) {
   auto lock = client->lock(given.name, options);
   // Made for others with another lifetime: that is for them to say.
   if (!lock) return lock.status();
+  if (const auto outer = outer_hold(lock->name())) {
+    auto info = lock->info();
+    if (!info) return info.status();
+    if (still_held(*info, *outer)) {
+      const bool enough = outer->mode == LockMode::kExclusive || given.shared;
+      if (enough && nests) {
+        Grant grant{.token = outer->token};
+        return Held{std::move(*lock), grant, true};
+      }
+      return Status(Reason::kDeadlockDetected,
+                    std::string("it is held") +
+                        (outer->mode == LockMode::kShared ? " shared" : "") +
+                        " by the heddle lock run around this command (pid " +
+                        std::to_string(outer->pid) + "), which waits for this command to end")
+          .with_object("lock " + given.name);
+    }
+  }
   auto grant = lock->acquire_for(given.timeout.value(), given.mode());
   if (!grant) return Status(grant.status()).with_object("lock " + given.name);
   if (grant->abandoned) {
@@ -50,23 +110,31 @@ Result<Held> hold(const Invocation& run, const HoldArguments& given) {
     run.remark("lock " + given.name + ": abandoned, its last owner (" + who +
                ") died or was forced away while it held it");
   }
-  return Held{std::move(*lock), *grant};
+  return Held{std::move(*lock), *grant, false};
 }
 
-std::vector<std::string> environment_of(const std::string& name, const Grant& grant) {
+std::vector<std::string> environment_of(const Held& held, LockMode mode) {
+  const std::string& name = held.lock.name();
+  const Grant& grant = held.grant;
+  const char* outer = std::getenv(kHeldVariable);
+  std::string all = outer != nullptr ? outer : "";
+  if (!held.outer) {
+    all += (all.empty() ? "" : " ") + name + ":" + std::to_string(grant.token) + ":" +
+           word_of(mode) + ":" + std::to_string(::getpid());
+  }
   return {"HEDDLE_LOCK=" + name, "HEDDLE_LOCK_TOKEN=" + std::to_string(grant.token),
           "HEDDLE_FENCE=" + name + ":" + std::to_string(grant.token),
+          std::string(kHeldVariable) + "=" + all,
           std::string("HEDDLE_LOCK_ABANDONED=") + (grant.abandoned ? "1" : "")};
 }
 
 int run_under(const Invocation& run, const HoldArguments& given) {
   const Status missing = need_command(run, "heddle lock run " + given.name);
   if (!missing.ok()) return run.fail(missing);
-  show_as_command(run);
-  auto held = hold(run, given);
+  auto held = hold(run, given, true);
   if (!held) return run.fail(held.status());
-  const ErrandEnd end =
-      run_errand(run, {.environment = environment_of(held->lock.name(), held->grant)});
+  const ErrandEnd end = run_errand(run, {.environment = environment_of(*held, given.mode())});
+  if (held->outer) return end.status;
   const Status released = held->lock.release(given.mode());
   if (!released.ok()) {
     run.remark("lock " + given.name + " was lost while the command ran: " + words_of(released));
@@ -77,11 +145,10 @@ int run_under(const Invocation& run, const HoldArguments& given) {
 int run_elected(const Invocation& run, const HoldArguments& given) {
   const Status missing = need_command(run, "heddle lock elect " + given.name);
   if (!missing.ok()) return run.fail(missing);
-  show_as_command(run);
   auto held = hold(run, given);
   if (!held) return run.fail(held.status());
   Errand errand;
-  errand.environment = environment_of(held->lock.name(), held->grant);
+  errand.environment = environment_of(*held, LockMode::kExclusive);
   errand.own_group = true;
   Lock& lock = held->lock;
   const std::uint64_t term = held->grant.token;
@@ -183,6 +250,9 @@ void add_run(CLI::App& lock, Invocation& run) {
       "The command sees HEDDLE_LOCK, HEDDLE_LOCK_TOKEN (one more with each exclusive grant),\n"
       "HEDDLE_FENCE, both of them for heddle queue put --fence, and HEDDLE_LOCK_ABANDONED, 1 if\n"
       "the last owner died holding it.\n"
+      "Under another heddle lock run of the same lock it runs at once, under the outer one's "
+      "grant;\n"
+      "asking for more than that one holds (exclusive under --shared) fails at once.\n"
       "Signals go on to the command. If this process is killed, so is the command.\n"
       "Exit status: that of the command, 128 + n for signal n; 124 not acquired in time,\n"
       "125 any other failure, 126 cannot be run, 127 not found.");

@@ -19,65 +19,98 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kForwarded[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGCONT};
 constexpr std::chrono::seconds kKillAfter{5};
+constexpr long kLookNs = 50'000'000;
 
-// Blocks what is forwarded, and SIGCHLD, which must not be ignored or there is no status.
+// Where signals go; for the handler.
+volatile sig_atomic_t target = 0;
+volatile sig_atomic_t target_is_here = 0;
+
+void forward(int signal, siginfo_t* info, void*) {
+  // The terminal's signals go to its whole group, and the command may be in it.
+  if (target == 0 || (info->si_code == SI_KERNEL && target_is_here != 0)) return;
+  const int error = errno;
+  ::kill(target, signal);
+  errno = error;
+}
+
+// Blocks what is forwarded while there is nobody to forward it to, and SIGCHLD, which must not be
+// ignored or there is no status.
 class Signals {
  public:
   Signals() {
     ::signal(SIGCHLD, SIG_DFL);
     sigemptyset(&set_);
-    sigaddset(&set_, SIGCHLD);
     for (const int signal : kForwarded) sigaddset(&set_, signal);
+    sigemptyset(&child_);
+    sigaddset(&child_, SIGCHLD);
     ::sigprocmask(SIG_BLOCK, &set_, &before_);
+    ::sigprocmask(SIG_BLOCK, &child_, nullptr);
   }
   ~Signals() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
   Signals(const Signals&) = delete;
   Signals& operator=(const Signals&) = delete;
 
   const sigset_t& before() const { return before_; }
-  // 0 if nothing came in time.
-  int wait(long ns, siginfo_t* info) const {
-    const timespec tick{ns / 1'000'000'000, ns % 1'000'000'000};
-    const int signal = ::sigtimedwait(&set_, info, &tick);
-    return signal < 0 ? 0 : signal;
+  void send_on(pid_t to, bool own_group) const {
+    target_is_here = own_group ? 0 : 1;
+    target = own_group ? -to : to;
+    struct sigaction action {};
+    action.sa_sigaction = forward;
+    action.sa_flags = SA_SIGINFO;
+    for (const int signal : kForwarded) ::sigaction(signal, &action, nullptr);
+    ::sigprocmask(SIG_UNBLOCK, &set_, nullptr);
+  }
+  void send_on_no_more() const {
+    ::sigprocmask(SIG_BLOCK, &set_, nullptr);
+    target = 0;
+    for (const int signal : kForwarded) ::signal(signal, SIG_DFL);
+  }
+  // Until a child ends, a signal was sent on, or this time is over.
+  void wait_child(long ns) const {
+    const timespec tick{0, ns};
+    ::sigtimedwait(&child_, nullptr, &tick);
   }
 
  private:
   sigset_t set_;
+  sigset_t child_;
   sigset_t before_;
 };
 
-// True when it has ended.
-bool reap(pid_t pid, int* status) {
-  int word = 0;
-  pid_t got;
-  while ((got = ::waitpid(pid, &word, WNOHANG)) < 0 && errno == EINTR) {
-  }
-  if (got == 0) return false;
-  *status = got < 0 ? kExitNotRun : WIFEXITED(word) ? WEXITSTATUS(word) : 128 + WTERMSIG(word);
-  return true;
+// Whether it has ended; it keeps its number until it is reaped.
+bool ended(pid_t pid, int options) {
+  siginfo_t info{};
+  const int got = ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT | options);
+  return (got == 0 && info.si_pid == pid) || (got < 0 && errno != EINTR);
 }
 
-void end_of(pid_t pid, const Signals& signals, const Errand& errand, ErrandEnd* end) {
-  const pid_t target = errand.own_group ? -pid : pid;
-  const long tick_ns = errand.still_wanted ? 50'000'000 : 1'000'000'000;
+int reap(pid_t pid) {
+  int word = 0;
+  pid_t got;
+  while ((got = ::waitpid(pid, &word, 0)) < 0 && errno == EINTR) {
+  }
+  if (got < 0) return kExitNotRun;
+  return WIFEXITED(word) ? WEXITSTATUS(word) : 128 + WTERMSIG(word);
+}
+
+// Looks whether the command is still wanted, and ends it if not. True if it was not.
+bool watch(pid_t pid, const Signals& signals, const Errand& errand) {
+  const pid_t whom = errand.own_group ? -pid : pid;
+  bool stopped = false;
   Clock::time_point kill_at = Clock::time_point::max();
-  while (!reap(pid, &end->status)) {
-    siginfo_t info{};
-    const int signal = signals.wait(tick_ns, &info);
-    // The terminal's signals go to its whole group, and the command is in it.
-    const bool told = info.si_code == SI_KERNEL && !errand.own_group;
-    if (signal != 0 && signal != SIGCHLD && !told) ::kill(target, signal);
-    if (!end->stopped && errand.still_wanted && !errand.still_wanted()) {
-      end->stopped = true;
+  while (!ended(pid, WNOHANG)) {
+    signals.wait_child(kLookNs);
+    if (!stopped && !errand.still_wanted()) {
+      stopped = true;
       kill_at = Clock::now() + kKillAfter;
-      ::kill(target, SIGTERM);
-      ::kill(target, SIGCONT);  // one that is stopped would not see it
+      ::kill(whom, SIGTERM);
+      ::kill(whom, SIGCONT);  // one that is stopped would not see it
     }
-    if (Clock::now() >= kill_at) ::kill(target, SIGKILL);
+    if (Clock::now() >= kill_at) ::kill(whom, SIGKILL);
   }
   // What it left behind in its group was only wanted as long as it was.
-  if (end->stopped && errand.own_group) ::kill(target, SIGKILL);
+  if (stopped && errand.own_group) ::kill(whom, SIGKILL);
+  return stopped;
 }
 
 }  // namespace
@@ -94,14 +127,17 @@ ErrandEnd run_errand(const Invocation& run, const Errand& errand) {
     return end;
   }
   end.ran = true;
-  end_of(child.pid, signals, errand, &end);
+  signals.send_on(child.pid, errand.own_group);
+  if (errand.still_wanted) {
+    end.stopped = watch(child.pid, signals, errand);
+  } else {
+    // In wait() itself, not in a sleep: who looks for deadlocks sees what we wait for.
+    while (!ended(child.pid, 0)) {
+    }
+  }
+  signals.send_on_no_more();
+  end.status = reap(child.pid);
   return end;
-}
-
-void show_as_command(const Invocation& run) {
-  const std::string& path = run.command[0];
-  // 15 bytes of it; the kernel cuts off the rest.
-  ::prctl(PR_SET_NAME, path.substr(path.rfind('/') + 1).c_str());
 }
 
 Status need_command(const Invocation& run, const std::string& usage) {

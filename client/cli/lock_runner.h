@@ -33,9 +33,6 @@ struct ErrandEnd {
 // does. Call it from the only thread.
 ErrandEnd run_errand(const Invocation& run, const Errand& errand);
 
-// People who ask who holds what see this process under the name of its command. Before connecting.
-void show_as_command(const Invocation& run);
-
 // Fails with words if there is no command after "--".
 Status need_command(const Invocation& run, const std::string& usage);
 // " -- COMMAND [ARGUMENT...]" in the usage line of its help.

@@ -56,7 +56,6 @@ int create_sem(const Invocation& run, const Arguments& given) {
 int run_with_permit(const Invocation& run, const Arguments& given) {
   const Status missing = need_command(run, "heddle sem run " + given.name);
   if (!missing.ok()) return run.fail(missing);
-  show_as_command(run);
   auto client = run.connect();
   if (!client) return run.fail(client.status());
   SemaphoreOptions options{.permits = narrow(given.count), .lifetime = lifetime_of(given.lifetime)};

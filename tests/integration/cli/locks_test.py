@@ -7,6 +7,7 @@ that is not a matter of the command, and tested elsewhere.
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -132,6 +133,64 @@ class Run(Locks):
                       "--", "sh", "-c", "echo $HEDDLE_LOCK; env | grep -c ^HEDDLE_LOCK=")
         self.assertEqual(out, self.name + ".inner\n1\n")
 
+    def test_what_it_writes_is_fenced(self):
+        self.ok("queue", "create", self.name)
+        self.ok("lock", "run", self.name, "--", "sh", "-c",
+                f'echo "$HEDDLE_FENCE" > {self.file("fence")}; '
+                f'{HEDDLE} queue put {self.name} in-time --fence "$HEDDLE_FENCE"')
+        fence = self.read("fence").strip()
+        self.assertEqual(fence.split(":")[0], self.name)
+        self.ok("lock", "run", self.name, "--", "true")
+        late = self.ends(14, "queue", "put", self.name, "late", "--fence", fence)
+        token = int(fence.split(":")[1])
+        self.assertIn(f"lock {self.name}: token {token} was given and {token + 1} is the newest",
+                      late.err)
+        self.assertEqual(self.ends(14, "queue", "put", self.name, "-", "--lines", "--fence", fence,
+                                   given="a\nb\n").out, "")
+        self.assertIn("LOCK:TOKEN", self.ends(2, "queue", "put", self.name, "x", "--fence",
+                                              "nothing").err)
+        self.assertEqual(self.ok("queue", "get", self.name), "in-time\n")
+
+    def test_the_same_lock_again_is_no_wait(self):
+        inner = [HEDDLE, "lock", "run", self.name, "--", "sh", "-c", "echo $HEDDLE_LOCK_TOKEN"]
+        tokens = self.ok("lock", "run", self.name, "--", "sh", "-c",
+                         "echo $HEDDLE_LOCK_TOKEN; " + " ".join(map(shlex.quote, inner))).split()
+        self.assertEqual(tokens[0], tokens[1])
+        self.assertFalse(json.loads(self.ok("lock", "info", self.name, "--json"))["locked"])
+        # What the environment claims is asked of the broker: somebody else has it by now.
+        holder, _ = self.hold("lock", "run", self.name)
+        claim = {**os.environ,
+                 "HEDDLE_LOCKS_HELD": f"{self.name}:{tokens[0]}:exclusive:{holder.pid}"}
+        process = self.start("lock", "run", self.name, "-t", "50ms", "--", "true", env=claim)
+        self.assertEqual(process.wait(timeout=20), 124)
+        self.let_go(holder)
+
+    def test_more_than_the_outer_one_holds_fails_at_once(self):
+        ended = self.ends(125, "lock", "run", self.name, "--shared", "--", HEDDLE, "lock", "run",
+                          self.name, "--", "true")
+        self.assertIn("held shared by the heddle lock run around this command", ended.err)
+        self.ok("lock", "run", self.name, "--shared", "--", HEDDLE, "lock", "run", self.name,
+                "--shared", "--", "true")
+        self.assertIn("which waits for this command",
+                      self.ends(125, "lock", "run", self.name, "--", HEDDLE, "lock", "elect",
+                                self.name, "--", "true").err)
+
+    def test_two_that_nest_the_other_way_round(self):
+        script = ("touch {0}; while [ ! -e {1} ]; do sleep 0.01; done; "
+                  "{2} lock run {3} -- true; exit $?")
+        other = self.name + ".other"
+        runs = []
+        for mine, theirs, wanted in (("a", "b", other), ("b", "a", self.name)):
+            runs.append(self.start("lock", "run", self.name if mine == "a" else other, "--", "sh",
+                                   "-c", script.format(self.file(mine), self.file(theirs), HEDDLE,
+                                                       wanted)))
+        ended = []
+        for run in runs:
+            _, err = run.communicate(timeout=20)
+            ended.append((run.returncode, err))
+        self.assertEqual(sorted(status for status, _ in ended), [0, 125], ended)
+        self.assertIn("a circle of 2 waits", max(ended)[1])
+
     def test_they_exclude_one_another(self):
         script = (f"mkdir {self.file('in')} || echo both; sleep 0.05; rmdir {self.file('in')}; "
                   f"echo $HEDDLE_LOCK_TOKEN >> {self.file('tokens')}")
@@ -214,11 +273,13 @@ class Look(Locks):
         waiting = self.start("lock", "run", self.name, "--", "true")
         self.wait_waiters("lock", 1)
         held, waits = self.parties("lock", "who"), self.parties("lock", "waiters")
-        self.assertEqual([(one["pid"], one["command"], one["mode"], one["uid"]) for one in held],
-                         [(holder.pid, "sh", "exclusive", os.getuid())])
-        self.assertEqual([(one["pid"], one["command"]) for one in waits], [(waiting.pid, "true")])
+        self.assertEqual([(one["pid"], one["mode"], one["uid"]) for one in held],
+                         [(holder.pid, "exclusive", os.getuid())])
+        self.assertIn(f"lock run {self.name} --plane shm -- sh -c", held[0]["command"])
+        self.assertEqual([one["pid"] for one in waits], [waiting.pid])
+        self.assertTrue(waits[0]["command"].endswith("-- true"), waits)
         self.assertIn(str(holder.pid), self.ok("lock", "who", self.name))
-        self.assertIn(f"held by pid {holder.pid} (sh), 1 waiting", self.ok("lock", "ls", "-l"))
+        self.assertRegex(self.ok("lock", "ls", "-l"), rf"held by pid {holder.pid} \(.*\), 1 waiting")
         edges = [edge for edge in json.loads(self.ok("lock", "graph", "--json"))["edges"]
                  if edge["name"] == self.name]
         self.assertEqual([(edge["waiter"]["pid"], edge["holders"][0]["pid"]) for edge in edges],
