@@ -65,6 +65,7 @@ Status ShmQueue::put_fenced(const Body& body, const Fence& fence, std::int64_t d
   for (;;) {
     const std::int64_t left_ns =
         deadline_ns == kTry ? 0 : std::max<std::int64_t>(deadline_ns - monotonic_ns(), 0);
+    if (left_ns == 0 && status.is(Reason::kTimedOut)) return status;
     head.wait_ns = std::min(left_ns, turn_ns);
     status = send_put(session, head, body, id);
     if (!status.is(Reason::kTimedOut) || left_ns <= turn_ns) return status;

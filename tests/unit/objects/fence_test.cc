@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "daemon/objects/queue.h"
+#include "proto/shm/futex.h"
 #include "tests/unit/shm/queue_fixture.h"
 
 namespace heddle::objects {
