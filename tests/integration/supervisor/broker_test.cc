@@ -20,7 +20,7 @@ class Broker : public ::testing::Test {
     ASSERT_TRUE(eventually([&] { return process_gone(old); }));
     ASSERT_NE(daemon_.broker_pid(), old);
   }
-  Daemon daemon_;
+  Heddled daemon_;
 };
 
 TEST_F(Broker, KilledIsReplacedAndGetsEverythingBack) {

@@ -40,36 +40,36 @@ bool process_ended(pid_t pid) {
          stat.find(") Z ") != std::string::npos;
 }
 
-Daemon::Daemon() {
+Heddled::Heddled() {
   write_config("{\"drain_ms\": 2000}");
   environment["HEDDLE_BROKER"] = FAKE_BROKER;
 }
 
-Daemon::~Daemon() {
+Heddled::~Heddled() {
   if (pid_ == 0) return;
   signal(SIGTERM);
   EXPECT_EQ(wait(), 0) << log();
 }
 
-void Daemon::write_config(const std::string& json) {
+void Heddled::write_config(const std::string& json) {
   std::string why;
   EXPECT_TRUE(os::write_file_atomically(file("heddled.json"), json, 0600, &why)) << why;
 }
 
-std::string Daemon::log() const {
+std::string Heddled::log() const {
   std::string text;
   os::read_file(file("err"), 1 << 20, &text);
   return text;
 }
 
-std::vector<std::string> Daemon::usual() const {
+std::vector<std::string> Heddled::usual() const {
   std::vector<std::string> arguments = {"--config",    file("heddled.json"), "--runtime-dir",
                                         file("run"),   "--state-dir",        file("state")};
   arguments.insert(arguments.end(), flags.begin(), flags.end());
   return arguments;
 }
 
-pid_t Daemon::launch(const std::vector<std::string>& arguments) {
+pid_t Heddled::launch(const std::vector<std::string>& arguments) {
   const pid_t pid = ::fork();
   if (pid != 0) return pid_ = pid;
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a test that hangs is killed; nothing may stay
@@ -100,19 +100,19 @@ pid_t Daemon::launch(const std::vector<std::string>& arguments) {
   ::_exit(99);
 }
 
-void Daemon::start() {
+void Heddled::start() {
   launch(usual());
   ASSERT_NE(tell("pid"), "") << log();
 }
 
-int Daemon::wait() {
+int Heddled::wait() {
   int status = 0;
   const pid_t pid = std::exchange(pid_, 0);
   if (::waitpid(pid, &status, 0) != pid) return -1;
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-Ended Daemon::run(const std::vector<std::string>& arguments) {
+Ended Heddled::run(const std::vector<std::string>& arguments) {
   ::unlink(file("out").c_str());
   ::unlink(file("err").c_str());
   const pid_t before = pid_;
@@ -125,9 +125,9 @@ Ended Daemon::run(const std::vector<std::string>& arguments) {
   return ended;
 }
 
-void Daemon::signal(int number) const { ::kill(pid_, number); }
+void Heddled::signal(int number) const { ::kill(pid_, number); }
 
-std::string Daemon::tell(const std::string& command) {
+std::string Heddled::tell(const std::string& command) {
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
   std::strncpy(name.sun_path, file("run/local.sock").c_str(), sizeof name.sun_path - 1);

@@ -19,10 +19,10 @@ struct Ended {
   std::string out, err;
 };
 
-class Daemon {
+class Heddled {
  public:
-  Daemon();
-  ~Daemon();  // SIGTERM, then waits
+  Heddled();
+  ~Heddled();  // SIGTERM, then waits
 
   std::string dir() const { return temp_.path(); }
   std::string file(const std::string& name) const { return temp_.file(name); }

@@ -95,7 +95,7 @@ class Manager : public ::testing::Test {
     daemon_.start();
   }
 
-  Daemon daemon_;
+  Heddled daemon_;
   Fd socket_;
   std::vector<std::pair<std::string, Fd>> store_;
   std::string said_;

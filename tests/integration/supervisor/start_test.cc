@@ -21,7 +21,7 @@ mode_t mode_of(const std::string& path) {
 }
 
 TEST(Start, SocketsPidFileAndCleanEnd) {
-  Daemon daemon;
+  Heddled daemon;
   daemon.start();
   EXPECT_EQ(mode_of(daemon.file("run")), 0755u);
   EXPECT_EQ(mode_of(daemon.file("state")), 0700u);
@@ -41,7 +41,7 @@ TEST(Start, SocketsPidFileAndCleanEnd) {
 }
 
 TEST(Start, SecondOneNamesTheFirst) {
-  Daemon daemon;
+  Heddled daemon;
   daemon.start();
   const Ended second = daemon.run(daemon.usual());
   EXPECT_EQ(second.status, 3);
@@ -57,7 +57,7 @@ TEST(Start, SecondOneNamesTheFirst) {
 }
 
 TEST(Start, LeftoversOfAKilledDaemonAreNoObstacle) {
-  Daemon daemon;
+  Heddled daemon;
   daemon.start();
   const pid_t broker = daemon.broker_pid();
   daemon.signal(SIGKILL);
@@ -68,7 +68,7 @@ TEST(Start, LeftoversOfAKilledDaemonAreNoObstacle) {
 }
 
 TEST(Start, UsageAndConfigurationMistakesAreStatusTwo) {
-  Daemon daemon;
+  Heddled daemon;
   Ended ended = daemon.run({"--runtime-dri", "/x"});
   EXPECT_EQ(ended.status, 2);
   EXPECT_TRUE(contains(ended.err, "did you mean --runtime-dir?")) << ended.err;
@@ -86,7 +86,7 @@ TEST(Start, UsageAndConfigurationMistakesAreStatusTwo) {
 }
 
 TEST(Start, QuestionsAreAnsweredWithoutStarting) {
-  Daemon daemon;
+  Heddled daemon;
   EXPECT_TRUE(contains(daemon.run({"--help"}).out, "--drain-ms VALUE"));
   EXPECT_EQ(daemon.run({"--version"}).out.rfind("heddled ", 0), 0u);
   Ended ended = daemon.run({"--check-config", "--config", daemon.file("heddled.json")});
@@ -99,7 +99,7 @@ TEST(Start, QuestionsAreAnsweredWithoutStarting) {
 }
 
 TEST(Start, ABrokerThatDiesAtOnceFailsTheStart) {
-  Daemon daemon;
+  Heddled daemon;
   daemon.environment["FAKE_BROKER"] = "die";
   const Ended ended = daemon.run(daemon.usual());
   EXPECT_EQ(ended.status, 1);
@@ -111,7 +111,7 @@ TEST(Start, ABrokerThatDiesAtOnceFailsTheStart) {
 }
 
 TEST(Start, ABrokerThatIsNeverReadyIsKilled) {
-  Daemon daemon;
+  Heddled daemon;
   daemon.environment["FAKE_BROKER"] = "hang";
   daemon.flags = {"--start-ms-max=150"};
   const Ended ended = daemon.run(daemon.usual());
@@ -134,7 +134,7 @@ class Background : public ::testing::Test {
     os::read_file(daemon_.file("log"), 1 << 20, &text);
     return text;
   }
-  Daemon daemon_;
+  Heddled daemon_;
 };
 
 TEST_F(Background, ParentReturnsWhenItServes) {
@@ -167,7 +167,7 @@ TEST_F(Background, ParentTellsWhyTheStartFailed) {
 }
 
 TEST(Start, TcpOnLoopbackIsHandedToTheBroker) {
-  Daemon daemon;
+  Heddled daemon;
   daemon.flags = {"--listen=127.0.0.1:0,[::1]:0"};
   daemon.start();
   const std::string listeners = daemon.tell("listeners");
@@ -178,7 +178,7 @@ TEST(Start, TcpOnLoopbackIsHandedToTheBroker) {
 
 TEST(Start, ConnectGroupNarrowsTheSockets) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root may give a socket to another group";
-  Daemon daemon;
+  Heddled daemon;
   daemon.flags = {"--connect-group=daemon"};
   daemon.start();
   EXPECT_EQ(mode_of(daemon.file("run/grpc.sock")), 0660u);
@@ -188,7 +188,7 @@ TEST(Start, ConnectGroupNarrowsTheSockets) {
 }
 
 TEST(Start, SomethingElseInTheSocketsPlaceIsNotRemoved) {
-  Daemon daemon;
+  Heddled daemon;
   std::string why;
   ASSERT_TRUE(os::make_directory(daemon.file("run"), 0755, &why)) << why;
   ASSERT_TRUE(os::write_file_atomically(daemon.file("run/grpc.sock"), "mine", 0600, &why)) << why;
