@@ -61,12 +61,13 @@ Status Lock::status_of(LockOutcome outcome, uint32_t asked) {
   const bool counting = view_.kind() == shm::LockKind::kCounting;
   facts.limit = counting ? view_.line().count_max.load() : view_.line().limit.load();
   facts.actual = asked;
+  OwnerInfo who;  // `facts` looks into it
   if (outcome == LockOutcome::kTimedOut || outcome == LockOutcome::kNotHeld) {
     shm::LockStanding standing[4];
     const size_t n = view_.standing(standing, 4);
     for (size_t i = 0; i < n && i < 4; ++i) {
       if (standing[i].waits) continue;
-      const OwnerInfo who = host_.describe_owner(shm::owner_in(standing[i].holder));
+      who = host_.describe_owner(shm::owner_in(standing[i].holder));
       if (!who.known) continue;
       facts.holder_pid = who.pid;
       facts.holder = who.command;
