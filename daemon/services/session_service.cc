@@ -79,32 +79,37 @@ class SessionStream : public grpc::ServerBidiReactor<Request, Response>,
   }
 
   void send(Response::Event event, const std::vector<std::string>& lost = {}) {
-    Response response;
-    for (const std::string& name : lost) response.add_lost(name);
-    response.set_event(event);
-    response.set_session(session_.session_id);
-    response.set_token(SessionTable::token_text(session_.token));
-    response.set_lease_ms(static_cast<uint32_t>(session_.lease_ns / 1'000'000));
     const auto keep = shared_from_this();
     std::lock_guard lock(mutex_);
-    if (finished_ || pending_.size() >= kPendingMax) return;
-    pending_.push_back(std::move(response));
-    write_next_locked();
+    send_locked(event, lost);
   }
 
   // 0 before it is open.
   uint64_t session_id() const { return session_id_.load(); }
 
-  void finish(const Status& status) {
+  // `lost`: what ended with the session. Told once, by whoever notices the end first.
+  void finish(const Status& status, const std::vector<std::string>& lost = {}) {
     const auto keep = shared_from_this();
     std::lock_guard lock(mutex_);
     if (finished_) return;
+    if (!lost.empty()) send_locked(Response::EVENT_LOST, lost);
     finished_ = true;
     final_ = to_grpc(status);
     if (!writing_) Finish(final_);
   }
 
  private:
+  void send_locked(Response::Event event, const std::vector<std::string>& lost) {
+    if (finished_ || pending_.size() >= kPendingMax) return;
+    Response response;
+    for (const std::string& name : lost) response.add_lost(name);
+    response.set_event(event);
+    response.set_session(session_.session_id);
+    response.set_token(SessionTable::token_text(session_.token));
+    response.set_lease_ms(static_cast<uint32_t>(session_.lease_ns / 1'000'000));
+    pending_.push_back(std::move(response));
+    write_next_locked();
+  }
   void write_next_locked() {
     if (writing_) return;
     if (!pending_.empty()) {
@@ -145,6 +150,9 @@ class SessionStream : public grpc::ServerBidiReactor<Request, Response>,
       if (status.ok()) {
         send(Response::EVENT_RENEWED);
         renewed();
+      } else {
+        // The lease ran out: its end may still be under way.
+        finish(status, env_.broker.lost_with(session_.token));
       }
     } else {
       status = open();
@@ -160,10 +168,8 @@ class SessionStream : public grpc::ServerBidiReactor<Request, Response>,
       env->sessions.remove(link->token);
       env->lock_requests.forget(link->session_id);
       if (link->stream == nullptr) return;
-      if (const auto lost = env->broker.lost_with(link->token); !lost.empty()) {
-        link->stream->send(Response::EVENT_LOST, lost);
-      }
-      link->stream->finish({Reason::kSessionLost, "the session has ended; open a new one"});
+      link->stream->finish({Reason::kSessionLost, "the session has ended; open a new one"},
+                           env->broker.lost_with(link->token));
     };
     const bool resume = !request_.resume_token().empty();
     broker::ResumeToken token;
@@ -178,8 +184,7 @@ class SessionStream : public grpc::ServerBidiReactor<Request, Response>,
                          : env_.broker.open_session(caller_, request_.lease_ms() * 1'000'000LL,
                                                     request_.name(), std::move(ended));
     if (!opened.ok()) {
-      const auto lost = resume ? env_.broker.lost_with(token) : std::vector<std::string>();
-      if (!lost.empty()) send(Response::EVENT_LOST, lost);
+      if (resume) finish(opened.status(), env_.broker.lost_with(token));
       return opened.status();
     }
     session_ = *opened;
