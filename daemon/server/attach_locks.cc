@@ -180,25 +180,33 @@ json graph_json(broker::Core& core, const objects::Caller& caller) {
   return out;
 }
 
+json listed_json(const LockRef& ref) {
+  json one = lock_json(ref);
+  const auto parties = ref.lock->inspect().parties;
+  one["holders"] = std::count_if(parties.begin(), parties.end(),
+                                 [](const objects::LockParty& party) { return !party.waits; });
+  return one;
+}
+
+// As many as are asked for, or as fit.
 Result<std::string> list(broker::Core& core, const objects::Caller& caller, ObjectKind kind,
                          const json& asked, size_t bytes_max) {
-  size_t page = std::clamp<size_t>(asked.value("page_size", 100u), 1, 1000);
+  constexpr size_t kFrameBytes = 64;
+  const size_t page = std::clamp<size_t>(asked.value("page_size", 100u), 1, 1000);
   const std::string prefix = asked.value("prefix", ""), after = asked.value("page_token", "");
-  for (;; page /= 2) {
-    const std::vector<LockRef> refs = core.list_locks(caller, kind, prefix, after, page);
-    json out = {{"objects", json::array()}, {"next_page_token", ""}};
-    for (const LockRef& ref : refs) {
-      json one = lock_json(ref);
-      one["holders"] = 0;
-      for (const auto& party : ref.lock->inspect().parties) {
-        one["holders"] = one["holders"].get<int>() + (party.waits ? 0 : 1);
-      }
-      out["objects"].push_back(std::move(one));
-    }
-    if (refs.size() == page) out["next_page_token"] = refs.back().name;
-    std::string text = text_of(out);
-    if (text.size() <= bytes_max || page <= 1) return text;
+  const std::vector<LockRef> refs = core.list_locks(caller, kind, prefix, after, page);
+  json objects = json::array();
+  size_t bytes = kFrameBytes;
+  for (const LockRef& ref : refs) {
+    json one = listed_json(ref);
+    bytes += text_of(one).size() + 1;
+    if (bytes + ref.name.size() > bytes_max && !objects.empty()) break;
+    objects.push_back(std::move(one));
   }
+  const size_t n = objects.size();
+  const bool more = n < refs.size() || (n != 0 && n == page);
+  return text_of({{"objects", std::move(objects)},
+                  {"next_page_token", more ? refs[n - 1].name : std::string()}});
 }
 
 Result<ObjectKind> kind_of(const std::string& noun) {

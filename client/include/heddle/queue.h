@@ -172,8 +172,8 @@ class HEDDLE_API Queue {
   // Fenced: only if nobody has been granted the lock after this token, as far as the lock's daemon
   // or this queue has seen, over restarts of the broker too. Else STALE_FENCE, a failure that names
   // the lock and both tokens; nothing was put. The broker does the check and the put in one turn,
-  // so this costs a round trip to it; BROKER_AWAY. INVALID_ARGUMENT: a token that was never
-  // granted.
+  // so this costs a round trip to it. BROKER_AWAY: it may or may not have been put.
+  // INVALID_ARGUMENT: a token that was never granted.
   Result<std::uint64_t> put(Body body, const Fence& fence,
                             std::chrono::nanoseconds timeout = kForever);
   // Each of them is checked.
