@@ -169,8 +169,8 @@ int run_elected(const Invocation& run, const HoldArguments& given) {
 
 int g_told[2] = {-1, -1};
 
-// Until stdin closes, or a signal comes: which one, or 0. By a handler: gRPC has threads whose masks
-// are not ours.
+// Until stdin closes, or a signal comes: which one, or 0. By a handler: gRPC has threads whose
+// masks are not ours.
 int wait_for_end() {
   if (::pipe2(g_told, O_CLOEXEC) != 0) return 0;
   struct sigaction action {};

@@ -236,8 +236,9 @@ LockOutcome Lock::arrive(LockActor& a, bool action, int64_t deadline_ns, uint32_
     note.tell(now_ns);
     // Cells that the generation before has not left yet come back without a wake.
     const int64_t most = in && !s.last ? a.sleep_ns_max : kStarvingNs;
-    const int result = futex_wait_until(low_half(line_->head), static_cast<uint32_t>(head),
-                                        std::min(note.wake_at(now_ns, deadline_ns), now_ns + most), ~0u);
+    const int64_t wake_ns = std::min(note.wake_at(now_ns, deadline_ns), now_ns + most);
+    const int result =
+        futex_wait_until(low_half(line_->head), static_cast<uint32_t>(head), wake_ns, ~0u);
     if (note.interrupted(result)) {
       if (in && generation_in(line_->head.load()) == s.number) break_barrier(false);
       if (in) end_arrive(s);

@@ -88,8 +88,8 @@ struct alignas(128) LockLine {
   std::atomic<uint32_t> limit;     // permits or parties, by the broker alone
   std::atomic<uint32_t> all_upto;  // kCondition: waiters up to this ticket are notified
   std::atomic<uint32_t> ticket;    // kCondition, strict locks: the last one given
-  // kRlock: token low << 32 | entries beyond the first. Counts for the grant of that token alone, so
-  // what a dead owner left means nothing to the next.
+  // kRlock: token low << 32 | entries beyond the first. Counts for the grant of that token alone,
+  // so what a dead owner left means nothing to the next.
   std::atomic<uint64_t> depth;
   // Second cache line: rarely touched.
   std::atomic<uint64_t> dead_by;    // token low << 32 | holder of the last owner that died
@@ -104,7 +104,8 @@ static_assert(offsetof(LockLine, dead_by) == 64);
 
 struct alignas(64) Cell {
   std::atomic<uint64_t> word;
-  // seq of the claim << 32 | ticket of a waiter, or generation and flags of an arrival; by its owner.
+  // seq of the claim << 32 | ticket of a waiter, or generation and flags of an arrival; by its
+  // owner.
   std::atomic<uint64_t> note;
   uint8_t reserved[48];
 };

@@ -95,6 +95,7 @@ class Planted(unittest.TestCase):
         self.expect("daemon/os/README.md", "x\n" * 31, "31 lines in a folder's README")
         self.expect("daemon/os/CMakeLists.txt", "#\n" * 41, "41 lines")
         self.expect("daemon/os/x.cc", "//" + "x" * 99 + "\n", "101 columns")
+        self.expect("daemon/os/lock_word.cc", "//" + "x" * 99 + "\n", "101 columns")
 
     def test_names_and_places(self):
         self.expect("daemon/os/utils.h", GUARD.format(""), "'utils'")

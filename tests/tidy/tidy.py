@@ -25,7 +25,7 @@ CPP, LINED = (".h", ".cc", ".c"), (".h", ".cc", ".c", ".py", ".sh", ".proto", ".
 # Written by the program they are about, and compared with what it writes.
 MADE_BY = re.compile(r"\b[Mm]ade by `heddle ")
 # Not written by hand, or quoting what is banned.
-TEXT_EXEMPT = re.compile(r"^tests/tidy/|(^|/)(LICENSE|go\.sum|[\w.-]*lock[\w.-]*)$")
+TEXT_EXEMPT = re.compile(r"^tests/tidy/|(^|/)(LICENSE|go\.sum|[\w-]+\.lock|package-lock\.json)$")
 # A folder that its parent's README speaks for.
 README_EXEMPT = re.compile(
     r"(^|/)(include|decisions)(/|$)|^proto/(heddle|google|grpc)(/(?!heddle/v1$)(?!v1$)|$)|^proto/grpc/|^tests/unit/|^\.ci$"

@@ -65,7 +65,8 @@ struct SemaphoreOptions {
   // false: permits are owned, those of a dead holder come back, and a release of what was not
   // acquired is refused. true: a bare count that anybody may raise and take from.
   std::optional<bool> counting = {};
-  std::optional<std::uint32_t> permits_max = {};  // Counting: a release beyond is refused; 0 = none.
+  // Counting: a release beyond is refused; 0 = none.
+  std::optional<std::uint32_t> permits_max = {};
   std::optional<Lifetime> lifetime = {};
   std::optional<std::uint32_t> mode = {};
   std::string group = {};

@@ -280,7 +280,8 @@ class Look(Locks):
         self.assertEqual([one["pid"] for one in waits], [waiting.pid])
         self.assertTrue(waits[0]["command"].endswith("-- true"), waits)
         self.assertIn(str(holder.pid), self.ok("lock", "who", self.name))
-        self.assertRegex(self.ok("lock", "ls", "-l"), rf"held by pid {holder.pid} \(.*\), 1 waiting")
+        self.assertRegex(self.ok("lock", "ls", "-l"),
+                         rf"held by pid {holder.pid} \(.*\), 1 waiting")
         edges = [edge for edge in json.loads(self.ok("lock", "graph", "--json"))["edges"]
                  if edge["name"] == self.name]
         self.assertEqual([(edge["waiter"]["pid"], edge["holders"][0]["pid"]) for edge in edges],
@@ -295,7 +296,8 @@ class Look(Locks):
     def test_manage(self):
         made = json.loads(self.ok("lock", "create", self.name, "--kind", "rlock", "--fair",
                                   "--mode", "0640", "--json"))
-        self.assertEqual({key: made[key] for key in ("created", "variant", "fair", "mode", "locked")},
+        shown = ("created", "variant", "fair", "mode", "locked")
+        self.assertEqual({key: made[key] for key in shown},
                          {"created": True, "variant": "rlock", "fair": True, "mode": "0640",
                           "locked": False})
         self.assertIn("already", self.ends(0, "lock", "create", self.name).err)
@@ -389,7 +391,8 @@ class Kin(Locks):
         self.let_go(two, "two")
         self.assertEqual(json.loads(self.ok("sem", "info", self.name, "--json"))["free"], 2)
         self.ends(125, "sem", "run", self.name, "-n", "3", "--", "true")
-        self.assertIn("sem create", self.ends(125, "sem", "run", self.name + ".no", "--", "true").err)
+        missing = self.ends(125, "sem", "run", self.name + ".no", "--", "true")
+        self.assertIn("sem create", missing.err)
         self.assertIn("sem run", self.ends(2, "sem", "release", self.name).err)
 
     def test_counting(self):
