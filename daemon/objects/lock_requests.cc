@@ -33,6 +33,15 @@ struct LockRequests::Call {
   LockDone done;
 };
 
+/// A call that waits and its request hold each other.
+LockRequests::~LockRequests() {
+  for (auto& [id, session] : sessions_) {
+    for (const Place& place : session.places) {
+      for (const RequestRef& request : place.requests) request->callers.clear();
+    }
+  }
+}
+
 Status LockRequests::check(const Caller& caller, std::string_view id) {
   if (id.size() > kLockRequestIdBytesMax) {
     return Status(Reason::kInvalidArgument, "request_id is too long")

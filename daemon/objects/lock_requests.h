@@ -50,6 +50,12 @@ class LockRequests {
   struct Call;  // one caller that waits
   using CallRef = std::shared_ptr<Call>;
 
+  LockRequests() = default;
+  // The callbacks of calls that still wait do not run.
+  ~LockRequests();
+  LockRequests(const LockRequests&) = delete;
+  LockRequests& operator=(const LockRequests&) = delete;
+
   // INVALID_ARGUMENT for an id that is too long, or without a session.
   static Status check(const Caller& caller, std::string_view id);
   // `done` runs once, maybe within this call. Needs an id that passed check().

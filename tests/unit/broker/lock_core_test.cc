@@ -322,8 +322,9 @@ TEST_F(LockCoreTest, ThePolicyChoosesWhoGivesWay) {
     auto [older, younger] = close_circle();
     EXPECT_FALSE(is_over(younger, 200));
     EXPECT_FALSE(is_over(older, 0));
-    ASSERT_EQ(core_->deadlocks().reports().size(), 3u);
-    for (const auto& member : core_->deadlocks().reports().back().circle) {
+    const auto reports = core_->deadlocks().reports();
+    ASSERT_EQ(reports.size(), 3u);
+    for (const auto& member : reports.back().circle) {
       EXPECT_FALSE(member.victim);
     }
     ASSERT_TRUE(second.force_release(0, 0).ok());
