@@ -2,7 +2,7 @@
 // lock is deleted; then the stopped one resumes, and what it computed before must fail.
 //
 // A stopped one that holds the lock is waited for; one that is before its grant or after its
-// release blocks nobody. Every instruction with HEDDLE_LONG, else every seventh; both less often in
+// release blocks nobody. Every instruction with HEDDLE_LONG, else every 13th; both less often in
 // the long spins beyond the 100th.
 #include "proto/shm/futex.h"
 #include "tests/crash/locks/lock_runs.h"
@@ -14,6 +14,7 @@ using Run = std::string (*)(const LockScenario&, uint64_t, Figures*);
 
 void run(const char* what, size_t index, Run one) {
   if (!can_run()) return;
+  stride_wanted = 13;
   const int64_t start_ns = monotonic_ns();
   const LockScenario scenario = lock_scenarios()[index];
   Figures f;
