@@ -113,6 +113,7 @@ class Core final : public Broker, public objects::Host {
     return catalog_->raise_fence(object_id, lock, token);
   }
   objects::OwnerInfo describe_owner(uint16_t owner) const override;
+  bool session_ended(uint64_t session_id) const override;
   void set_waiting(uint64_t object_id, bool waiting) override;
   void wait_began() override;
 
@@ -210,6 +211,9 @@ class Core final : public Broker, public objects::Host {
   void measure(const std::vector<ObjectRef>& objects);
   void serve_waiting();
   void detect_if_told();
+  void detect_if_due();
+  // Queues that remote callers wait for.
+  std::vector<std::shared_ptr<objects::Queue>> waiting_queues() const;
   uint64_t newest_token() const;
 
   Loop& loop_;
@@ -228,8 +232,10 @@ class Core final : public Broker, public objects::Host {
   SessionTable sessions_;
   LockTable locks_;
   DeadlockDetector deadlocks_{locks_, sessions_,
-                              [this](uint32_t low) { return queue_by_object(low); }};
+                              {[this](uint32_t low) { return queue_by_object(low); },
+                               [this] { return waiting_queues(); }}};
   std::atomic<bool> detection_due_{false};
+  int64_t detect_not_before_ns_ = 0;  // broker thread
   TokenStore tokens_;
   int64_t next_token_look_ns_ = 0;
   SessionRef self_;

@@ -135,6 +135,11 @@ objects::OwnerInfo Core::describe_owner(uint16_t owner) const {
   return info;
 }
 
+bool Core::session_ended(uint64_t session_id) const {
+  const SessionRef session = sessions_.find(session_id);
+  return !session || session->ending.load();
+}
+
 std::vector<objects::LockParty> Core::local_waiters(const LockRef& ref) {
   std::vector<objects::LockParty> waiters;
   for (const Wait& wait : local_waits()) {

@@ -21,10 +21,6 @@ constexpr int kGenerationsMax = 8;
 constexpr size_t kPartiesMax = 256;  // looked at of one barrier
 constexpr size_t kOrdersMax = 100'000;
 
-// A blocker that is all threads of a session; holders have 26 bits.
-constexpr uint32_t kWholeSession = 1u << 31;
-constexpr uint32_t whole_session(uint16_t owner) { return kWholeSession | owner; }
-
 uint64_t without_marks(uint64_t word) { return word & ~(shm::kSleepers | shm::kStarving); }
 
 int64_t unix_ms() {
@@ -62,46 +58,25 @@ std::string DeadlockReport::text() const {
     const DeadlockMember& m = circle[i];
     if (i != 0) out += ", ";
     out += "pid " + std::to_string(m.pid) + " (" + m.command + ", thread " +
-           std::to_string(m.thread) + ") waits " + std::to_string(m.age_ms) + " ms for " + m.kind +
-           " " + m.lock + " (" + m.mode + ")";
+           std::to_string(m.thread) + ", session " + std::to_string(m.session_id) +
+           (m.remote ? ", grpc" : ", shm") + ") waits " + std::to_string(m.age_ms) + " ms for " +
+           m.kind + " " + m.lock + " (" + m.mode + ")";
   }
   return out;
 }
 
-/// Whoever has leased something may be waited for; the joiner's own leases are its own business.
-void DeadlockDetector::find_leases(Node& node) {
-  for (const uint16_t owner : node.queue->lease_owners(&node.seen)) {
-    if (owner != shm::owner_in(node.wait.holder)) node.blockers.push_back(whole_session(owner));
+namespace {
+
+// Whoever has leased something may be waited for; the joiner's own leases are its own business.
+Blockers lease_holders(objects::Queue& queue, uint32_t joiner) {
+  Blockers out;
+  for (const uint16_t owner : queue.lease_owners(&out.seen)) {
+    if (owner != shm::owner_in(joiner)) out.parties.push_back(whole_session(owner));
   }
+  return out;
 }
 
-/// Who has to move before this wait can end.
-void DeadlockDetector::find_blockers(Node& node) const {
-  if (node.queue) return find_leases(node);
-  shm::Lock& view = node.lock->view();
-  const uint64_t word = view.line().word.load();
-  node.seen = without_marks(word);
-  const uint32_t owner = shm::holder_in(word);
-  const WaitFor what = node.wait.what;
-  if (what == WaitFor::kPermits) {
-    if (view.kind() != shm::LockKind::kSemaphore) return;
-    node.any = true;
-  } else if (what == WaitFor::kBarrier) {
-    node.blockers.resize(kPartiesMax);
-    node.blockers.resize(std::min(view.missing(node.blockers.data(), kPartiesMax), kPartiesMax));
-    return;
-  } else if (what != WaitFor::kExclusive && what != WaitFor::kShared && what != WaitFor::kUpdate) {
-    return;
-  } else if (owner != 0 && owner != node.wait.holder) {
-    const bool lets_read = (word & shm::kUpdate) != 0 && (word & shm::kClaimed) == 0;
-    if (what != WaitFor::kShared || !lets_read) node.blockers.push_back(owner);
-    return;
-  } else if (owner == node.wait.holder && (word & (shm::kClaimed | shm::kUpdate)) == 0) {
-    node.blockers.push_back(owner);  // it waits for itself
-    return;
-  } else if (owner == 0) {
-    return;  // free, or handed to somebody who is on his way
-  }
+void add_readers(shm::Lock& view, Blockers* out) {
   std::vector<shm::LockStanding> standing(64);
   size_t n = view.standing(standing.data(), standing.size());
   if (n > standing.size()) {
@@ -110,28 +85,95 @@ void DeadlockDetector::find_blockers(Node& node) const {
   }
   for (size_t i = 0; i < n; ++i) {
     const bool inside = !standing[i].waits && standing[i].mode == shm::LockMode::kShared;
-    if (inside) node.blockers.push_back(standing[i].holder);
+    if (inside) out->parties.push_back(standing[i].holder);
   }
-  if (node.any && view.permits_free() > 0) node.blockers.clear();
 }
+
+Blockers blockers_of_word(shm::Lock& view, WaitFor what, uint32_t waiter) {
+  Blockers out;
+  const uint64_t word = view.line().word.load();
+  out.seen = without_marks(word);
+  const uint32_t owner = shm::holder_in(word);
+  if (what == WaitFor::kPermits) {
+    if (view.kind() != shm::LockKind::kSemaphore) return out;
+    out.any = true;
+  } else if (what == WaitFor::kBarrier) {
+    out.parties.resize(kPartiesMax);
+    out.parties.resize(std::min(view.missing(out.parties.data(), kPartiesMax), kPartiesMax));
+    return out;
+  } else if (what != WaitFor::kExclusive && what != WaitFor::kShared && what != WaitFor::kUpdate) {
+    return out;
+  } else if (owner != 0 && owner != waiter) {
+    const bool lets_read = (word & shm::kUpdate) != 0 && (word & shm::kClaimed) == 0;
+    if (what != WaitFor::kShared || !lets_read) out.parties.push_back(owner);
+    return out;
+  } else if (owner == waiter && (word & (shm::kClaimed | shm::kUpdate)) == 0) {
+    out.parties.push_back(owner);  // it waits for itself
+    return out;
+  } else if (owner == 0) {
+    return out;  // free, or handed to somebody who is on his way
+  }
+  add_readers(view, &out);
+  if (out.any && view.permits_free() > 0) out.parties.clear();
+  return out;
+}
+
+bool still_waits(const WaitNode& node) {
+  const uint64_t word = node.wait.word;
+  if (node.wait.remote) return node.queue ? node.queue->joins(word) : node.lock->waits(word);
+  return node.wait.session->journal(node.wait.line)->waiting_on.load() == word;
+}
+
+Blockers blockers_of(const WaitNode& node) {
+  if (node.queue) return lease_holders(*node.queue, node.wait.holder);
+  return blockers_of_word(node.lock->view(), node.wait.what, node.wait.holder);
+}
+
+// Whoever waits for an object in the same way waits for the same: looked at once.
+class BlockersSeen {
+ public:
+  std::shared_ptr<const Blockers> of(const WaitNode& node) {
+    const bool own =
+        node.lock && shm::holder_in(node.lock->view().line().word.load()) == node.wait.holder;
+    if (own) return std::make_shared<const Blockers>(blockers_of(node));
+    // Of those who join, sessions differ: each leaves its own leases out.
+    const uint32_t way = node.queue ? shm::owner_in(node.wait.holder) : 0;
+    std::shared_ptr<const Blockers>& seen =
+        seen_[{uint64_t{node.wait.object} << 32 | way, node.wait.what}];
+    if (!seen) seen = std::make_shared<const Blockers>(blockers_of(node));
+    return seen;
+  }
+
+ private:
+  struct Hash {
+    size_t operator()(const std::pair<uint64_t, WaitFor>& key) const {
+      return (key.first ^ static_cast<uint64_t>(key.second) << 29) * 0x9e3779b97f4a7c15;
+    }
+  };
+  std::unordered_map<std::pair<uint64_t, WaitFor>, std::shared_ptr<const Blockers>, Hash> seen_;
+};
+
+}  // namespace
 
 DeadlockDetector::Graph DeadlockDetector::collect() const {
   Graph graph;
+  BlockersSeen blockers;
   const auto add = [&](std::vector<Wait> waits) {
+    graph.reserve(graph.size() + waits.size());
     for (Wait& wait : waits) {
-      Node node;
+      WaitNode node;
       if (wait.what == WaitFor::kJoin)
-        node.queue = queues_(wait.object);
+        node.queue = queues_.by_object(wait.object);
       else
         node.lock = locks_.by_object(wait.object);
       node.wait = std::move(wait);
       if (!node.lock && !node.queue) continue;
-      find_blockers(node);
+      node.blockers = blockers.of(node);
       graph.push_back(std::move(node));
     }
   };
   add(local_waits(sessions_));
-  add(remote_waits(locks_, sessions_));
+  add(remote_waits(locks_, queues_.waiting(), sessions_));
   add_families(graph);
   return graph;
 }
@@ -144,8 +186,8 @@ void DeadlockDetector::add_families(Graph& graph) const {
     asleep.insert(graph[i].wait.holder);
     if (!graph[i].wait.remote) waiting.emplace(graph[i].wait.session->pid, i);
   }
-  for (const Node& node : graph) {
-    for (const uint32_t blocker : node.blockers) {
+  for (const WaitNode& node : graph) {
+    for (const uint32_t blocker : node.blockers->parties) {
       if ((blocker & kWholeSession) == 0 && asleep.insert(blocker).second) {
         holders.push_back(blocker);
       }
@@ -159,7 +201,7 @@ void DeadlockDetector::add_families(Graph& graph) const {
       pid = waited_child(pid);
       const auto child = waiting.find(pid);
       if (child == waiting.end()) continue;
-      Node node = graph[child->second];
+      WaitNode node = graph[child->second];
       node.wait.holder = holder;
       graph.push_back(std::move(node));
       break;
@@ -167,88 +209,17 @@ void DeadlockDetector::add_families(Graph& graph) const {
   }
 }
 
-/// Takes away what can go on until nothing changes.
-void DeadlockDetector::keep_stuck(Graph& graph) const {
-  std::unordered_map<uint32_t, uint32_t> stuck;     // holder -> its stuck waits
-  std::unordered_map<uint16_t, uint32_t> sleeping;  // session -> its stuck threads
-  for (Node& node : graph) {
-    node.stuck = !node.blockers.empty();
-    if (node.stuck && stuck[node.wait.holder]++ == 0) ++sleeping[shm::owner_in(node.wait.holder)];
-  }
-  std::unordered_map<uint16_t, uint32_t> threads;  // of the sessions that are waited for as a whole
-  const auto is_stuck = [&](uint32_t blocker) {
-    if ((blocker & kWholeSession) != 0) {
-      const uint16_t owner = shm::owner_in(blocker);
-      const auto asleep = sleeping.find(owner);
-      if (asleep == sleeping.end() || asleep->second == 0) return false;
-      const auto [known, fresh] = threads.try_emplace(owner, 0);
-      if (fresh) {
-        const SessionRef session = sessions_.by_owner(owner);
-        known->second = session ? session->threads() : 0;
-      }
-      return asleep->second == known->second;
-    }
-    const auto at = stuck.find(blocker);
-    return at != stuck.end() && at->second != 0;
-  };
-  for (bool changed = true; changed;) {
-    changed = false;
-    for (Node& node : graph) {
-      if (!node.stuck) continue;
-      const auto& b = node.blockers;
-      const bool still = node.any ? std::all_of(b.begin(), b.end(), is_stuck)
-                                  : std::any_of(b.begin(), b.end(), is_stuck);
-      if (still) continue;
-      node.stuck = false;
-      if (--stuck[node.wait.holder] == 0) --sleeping[shm::owner_in(node.wait.holder)];
-      changed = true;
-    }
-  }
-}
-
-std::vector<size_t> DeadlockDetector::circle_of(const Graph& graph, size_t start) const {
-  std::unordered_map<uint32_t, size_t> by_holder;
-  for (size_t i = 0; i < graph.size(); ++i) {
-    if (!graph[i].stuck) continue;
-    by_holder.emplace(graph[i].wait.holder, i);
-    by_holder.emplace(whole_session(shm::owner_in(graph[i].wait.holder)), i);
-  }
-  std::vector<size_t> path;
-  std::unordered_map<size_t, size_t> place;
-  for (size_t at = start;;) {
-    const auto [seen, fresh] = place.emplace(at, path.size());
-    if (!fresh) return {path.begin() + static_cast<ptrdiff_t>(seen->second), path.end()};
-    path.push_back(at);
-    bool found = false;
-    for (const uint32_t blocker : graph[at].blockers) {
-      const auto next = by_holder.find(blocker);
-      if (next == by_holder.end()) continue;
-      at = next->second;
-      found = true;
-      break;
-    }
-    if (!found) return {};
-  }
-}
-
-bool DeadlockDetector::still_stands(const Graph& graph, const std::vector<size_t>& circle) const {
+bool DeadlockDetector::still_stands(const Graph& graph, const Circle& circle) const {
   for (const size_t i : circle) {
-    const Node& node = graph[i];
-    const shm::LockLine* lock = node.lock ? &node.lock->view().line() : nullptr;
-    if (lock != nullptr && without_marks(lock->word.load()) != node.seen) return false;
-    if (!node.wait.remote) {
-      const shm::JournalLine* line = node.wait.session->journal(node.wait.line);
-      if (line->waiting_on.load() != node.wait.word) return false;
-    }
-    Node again = node;
-    again.blockers.clear();
-    find_blockers(again);
-    if (again.blockers != node.blockers || again.seen != node.seen) return false;
+    const WaitNode& node = graph[i];
+    if (!still_waits(node)) return false;
+    const Blockers again = blockers_of(node);
+    if (again.parties != node.blockers->parties || again.seen != node.blockers->seen) return false;
   }
   return true;
 }
 
-size_t DeadlockDetector::choose(const Graph& graph, const std::vector<size_t>& circle) const {
+size_t DeadlockDetector::choose(const Graph& graph, const Circle& circle) const {
   size_t victim = 0;
   for (size_t i = 1; i < circle.size(); ++i) {
     const Wait& a = graph[circle[i]].wait;
@@ -261,7 +232,12 @@ size_t DeadlockDetector::choose(const Graph& graph, const std::vector<size_t>& c
   return victim;
 }
 
-void DeadlockDetector::end(const Node& victim, const std::string& why) {
+void DeadlockDetector::end(const WaitNode& victim, const std::string& why) {
+  // Over already: then it was no circle any more.
+  if (victim.wait.remote && victim.queue) {
+    (void)victim.queue->refuse_join(victim.wait.word, why);
+    return;
+  }
   if (victim.wait.remote) {
     (void)victim.lock->refuse(victim.wait.word, why);
     return;
@@ -275,12 +251,12 @@ void DeadlockDetector::end(const Node& victim, const std::string& why) {
     victim.lock->view().wake_everybody();
 }
 
-void DeadlockDetector::report(const Graph& graph, const std::vector<size_t>& circle) {
+void DeadlockDetector::report(const Graph& graph, const Circle& circle) {
   DeadlockReport report;
   report.found_unix_ms = unix_ms();
   const size_t victim = choose(graph, circle);
   for (size_t i = 0; i < circle.size(); ++i) {
-    const Node& node = graph[circle[i]];
+    const WaitNode& node = graph[circle[i]];
     DeadlockMember member;
     member.lock = node.name();
     member.kind = node.queue ? "queue" : local::noun_of(node.lock->view().kind());
@@ -311,41 +287,45 @@ void DeadlockDetector::report(const Graph& graph, const std::vector<size_t>& cir
 
 /// Of each wait: what its thread holds comes before what it waits for.
 void DeadlockDetector::note_order(const Graph& graph) {
-  std::unordered_map<uint32_t, std::vector<std::string>> held;
-  for (const Node& node : graph) {
-    if (node.queue) continue;  // waiting for work to be done is no order of locks
-    for (const uint32_t blocker : node.blockers) held[blocker].push_back(node.name());
+  std::unordered_map<uint32_t, std::vector<const WaitNode*>> held;  // one wait for each of them
+  std::unordered_set<const Blockers*> seen;
+  for (const WaitNode& node : graph) {
+    if (node.queue || !seen.insert(node.blockers.get()).second) continue;
+    for (const uint32_t party : node.blockers->parties) held[party].push_back(&node);
   }
   std::lock_guard lock(mutex_);
-  for (const Node& node : graph) {
+  for (const WaitNode& node : graph) {
+    if (node.queue) continue;  // waiting for work to be done is no order of locks
     const auto mine = held.find(node.wait.holder);
-    if (mine == held.end() || node.queue) continue;
-    const std::string& wanted = node.name();
-    const std::string command = node.wait.session ? node.wait.session->command : "";
-    for (const std::string& first : mine->second) {
-      if (first == wanted || orders_.size() >= kOrdersMax) continue;
-      if (!orders_.emplace(std::pair(first, wanted), command).second) continue;
-      const auto other = orders_.find({wanted, first});
-      if (other == orders_.end()) continue;
-      order_reports_.push_back({first, wanted, command, other->second, unix_ms()});
-      if (order_reports_.size() > kReportsKept) order_reports_.pop_front();
-    }
+    if (mine == held.end()) continue;
+    for (const WaitNode* first : mine->second) note_order(node, *first);
   }
+}
+
+void DeadlockDetector::note_order(const WaitNode& node, const WaitNode& first) {
+  const uint64_t both = uint64_t{first.wait.object} << 32 | node.wait.object;
+  if (first.wait.object == node.wait.object || orders_seen_.contains(both)) return;
+  if (orders_.size() >= kOrdersMax || orders_seen_.size() >= kOrdersMax) return;
+  orders_seen_.insert(both);
+  const std::string& wanted = node.name();
+  const std::string command = node.wait.session ? node.wait.session->command : "";
+  if (!orders_.emplace(std::pair(first.name(), wanted), command).second) return;
+  const auto other = orders_.find({wanted, first.name()});
+  if (other == orders_.end()) return;
+  order_reports_.push_back({first.name(), wanted, command, other->second, unix_ms()});
+  if (order_reports_.size() > kReportsKept) order_reports_.pop_front();
 }
 
 size_t DeadlockDetector::run() {
   Graph graph = collect();
   note_order(graph);
-  keep_stuck(graph);
-  std::unordered_set<size_t> told;
+  find_stuck(graph, [this](uint16_t owner) {
+    const SessionRef session = sessions_.by_owner(owner);
+    return session ? session->threads() : 0;
+  });
   size_t circles = 0;
-  for (size_t i = 0; i < graph.size(); ++i) {
-    if (!graph[i].stuck || told.contains(i)) continue;
-    const std::vector<size_t> circle = circle_of(graph, i);
-    bool fresh = !circle.empty();
-    for (const size_t member : circle) fresh = fresh && !told.contains(member);
-    told.insert(circle.begin(), circle.end());
-    if (!fresh || !still_stands(graph, circle)) continue;
+  for (const Circle& circle : circles_of(graph)) {
+    if (!still_stands(graph, circle)) continue;
     if (policy_ == DeadlockPolicy::kReportOnly && !reported_.insert(key_of(graph, circle)).second) {
       continue;
     }
@@ -356,7 +336,7 @@ size_t DeadlockDetector::run() {
 }
 
 /// Names one deadlock for as long as it stands: the waits it is made of.
-std::string DeadlockDetector::key_of(const Graph& graph, const std::vector<size_t>& circle) {
+std::string DeadlockDetector::key_of(const Graph& graph, const Circle& circle) {
   std::vector<std::string> parts;
   for (const size_t i : circle) {
     parts.push_back(std::to_string(graph[i].wait.holder) + ":" +
@@ -380,7 +360,9 @@ std::vector<OrderReport> DeadlockDetector::order_reports() const {
 
 std::vector<std::pair<Wait, std::vector<uint32_t>>> DeadlockDetector::graph() const {
   std::vector<std::pair<Wait, std::vector<uint32_t>>> out;
-  for (Node& node : collect()) out.emplace_back(std::move(node.wait), std::move(node.blockers));
+  for (WaitNode& node : collect()) {
+    out.emplace_back(std::move(node.wait), node.blockers->parties);
+  }
   return out;
 }
 

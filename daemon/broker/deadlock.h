@@ -1,13 +1,4 @@
-// Finds waits that cannot end, and ends one of them.
-//
-// A wait for a mutex, or for a writer's or reader's turn, is stuck when somebody it waits for is; a
-// wait for a permit only when everybody who holds one is (a permit of any of them would do). A join
-// is stuck when somebody else who has leased a message is: any thread of that session may settle
-// it, so all that use the session have to be; a session without threads that are known, a remote
-// one, never is. A wait at a barrier is stuck when a party that has joined it, and has not arrived,
-// is. A wait for an event, a count that anybody may raise, or the first half of a condition's wait
-// never counts as stuck. The waits that are stuck are what remains when all others are taken away;
-// a circle is found in them by going from each to somebody it waits for.
+// Finds waits that cannot end (wait_graph.h says which), and ends one of them.
 //
 // A process that holds something and waits for its only child waits for what that child waits for:
 // `lock run a -- lock run b`. The child's wait is then looked at once more in the parent's name.
@@ -23,13 +14,14 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
-#include "daemon/broker/waits.h"
+#include "daemon/broker/wait_graph.h"
 
 namespace heddle::broker {
 
@@ -69,9 +61,13 @@ class DeadlockDetector {
  public:
   static constexpr size_t kReportsKept = 100;
 
-  // `queues`: a queue by the low half of its object's number, or none.
-  using QueueOf = std::function<std::shared_ptr<objects::Queue>(uint32_t low)>;
-  DeadlockDetector(LockTable& locks, SessionTable& sessions, QueueOf queues)
+  struct Queues {
+    // By the low half of its object's number, or none.
+    std::function<std::shared_ptr<objects::Queue>(uint32_t low)> by_object;
+    // Those that remote callers wait for.
+    std::function<std::vector<std::shared_ptr<objects::Queue>>()> waiting;
+  };
+  DeadlockDetector(LockTable& locks, SessionTable& sessions, Queues queues)
       : locks_(locks), sessions_(sessions), queues_(std::move(queues)) {}
 
   // Any thread; holds from the next circle on.
@@ -84,40 +80,29 @@ class DeadlockDetector {
   std::vector<std::pair<Wait, std::vector<uint32_t>>> graph() const;
 
  private:
-  struct Node {
-    Wait wait;
-    std::shared_ptr<objects::Lock> lock;
-    std::shared_ptr<objects::Queue> queue;  // instead of it: joined
-    const std::string& name() const { return queue ? queue->name() : lock->name(); }
-    std::vector<uint32_t> blockers;  // holders; or whole sessions, see whole_session()
-    bool any = false;                // one blocker that moves is enough
-    uint64_t seen = 0;  // the lock's word, sleepers' marks apart; the leases of a queue
-    bool stuck = false;
-  };
-  using Graph = std::vector<Node>;
+  using Graph = std::vector<WaitNode>;
+  using Circle = std::vector<size_t>;
 
   Graph collect() const;
   void add_families(Graph& graph) const;
-  void find_blockers(Node& node) const;
-  static void find_leases(Node& node);
-  void keep_stuck(Graph& graph) const;
-  std::vector<size_t> circle_of(const Graph& graph, size_t start) const;
-  bool still_stands(const Graph& graph, const std::vector<size_t>& circle) const;
-  void report(const Graph& graph, const std::vector<size_t>& circle);
-  size_t choose(const Graph& graph, const std::vector<size_t>& circle) const;
-  void end(const Node& victim, const std::string& why);
+  bool still_stands(const Graph& graph, const Circle& circle) const;
+  void report(const Graph& graph, const Circle& circle);
+  size_t choose(const Graph& graph, const Circle& circle) const;
+  void end(const WaitNode& victim, const std::string& why);
   void note_order(const Graph& graph);
-  static std::string key_of(const Graph& graph, const std::vector<size_t>& circle);
+  void note_order(const WaitNode& node, const WaitNode& first);
+  static std::string key_of(const Graph& graph, const Circle& circle);
 
   LockTable& locks_;
   SessionTable& sessions_;
-  const QueueOf queues_;
+  const Queues queues_;
   std::atomic<DeadlockPolicy> policy_{DeadlockPolicy::kYoungest};
 
   mutable std::mutex mutex_;  // a leaf
   std::deque<DeadlockReport> reports_;
   uint64_t found_ = 0;
   std::map<std::pair<std::string, std::string>, std::string> orders_;  // -> who was first
+  std::unordered_set<uint64_t> orders_seen_;  // the same by the numbers of both objects
   std::deque<OrderReport> order_reports_;
   std::unordered_set<std::string> reported_;  // with kReportOnly; broker thread
 };

@@ -78,6 +78,8 @@ int64_t LockTable::delay_ns(const Session& session) const {
     const bool may = session.inherited || (touched != touched_.end() &&
                                            touched->second.contains(object->memory->id));
     if (!may) continue;
+    // Permits guard nothing that a late writer could spoil; one of them lies in the word.
+    if (object->lock->view().kind() == shm::LockKind::kSemaphore) continue;
     const uint64_t word = object->lock->view().line().word.load();
     if (shm::owner_in(word) != session.owner) continue;
     delay = std::max(delay, int64_t{object->entry.options.lock_delay_ms} * 1'000'000);

@@ -22,6 +22,8 @@ namespace {
 constexpr int64_t kSlowTickNs = 1'000'000'000;
 constexpr size_t kLostKept = 256;  // sessions
 constexpr int64_t kTokenLookNs = 30'000'000'000;
+constexpr int64_t kDetectAfterNs = 2'000'000;
+constexpr int64_t kDetectRest = 2;  // so many times as long as the last look took
 
 // The brake of the memory budget: beyond it a queue may use the memory it has, but take no more,
 // so puts that would need more end with MEMORY_EXHAUSTED.
@@ -43,8 +45,10 @@ void Core::at(int64_t when_ns, std::function<void()> run) {
 
 void Core::set_waiting(uint64_t object_id, bool waiting) {
   std::lock_guard lock(waiting_mutex_);
-  if (waiting) waiting_.insert(object_id);
-  else waiting_.erase(object_id);
+  if (waiting)
+    waiting_.insert(object_id);
+  else
+    waiting_.erase(object_id);
   locks_.set_waiting(object_id, waiting);
 }
 
@@ -54,27 +58,41 @@ void Core::serve_waiting() {
   char drain[512];
   while (::read(doorbell_read_.get(), drain, sizeof drain) == sizeof drain) {
   }
-  std::vector<std::shared_ptr<objects::Queue>> queues;
-  {
-    std::lock_guard registry(registry_);
-    std::lock_guard lock(waiting_mutex_);
-    for (const uint64_t id : waiting_) {
-      const auto at = objects_.find(id);
-      if (at != objects_.end() && at->second->queue) queues.push_back(at->second->queue);
-    }
-  }
-  for (const auto& queue : queues) queue->poll();
+  for (const auto& queue : waiting_queues()) queue->poll();
   locks_.serve();
   detect_if_told();
 }
 
-constexpr int64_t kDetectAfterNs = 2'000'000;
+std::vector<std::shared_ptr<objects::Queue>> Core::waiting_queues() const {
+  std::vector<std::shared_ptr<objects::Queue>> queues;
+  std::lock_guard registry(registry_);
+  std::lock_guard lock(waiting_mutex_);
+  for (const uint64_t id : waiting_) {
+    const auto at = objects_.find(id);
+    if (at != objects_.end() && at->second->queue) queues.push_back(at->second->queue);
+  }
+  return queues;
+}
 
 void Core::wait_began() {
   if (detection_due_.exchange(true)) return;
-  at(now_ns() + kDetectAfterNs, [this] {
-    if (detection_due_.exchange(false)) (void)deadlocks_.run();
-  });
+  at(now_ns() + kDetectAfterNs, [this] { detect_if_due(); });
+}
+
+// With very many waits a look at them takes milliseconds: then they come at intervals that leave
+// most of this thread's time for everything else.
+void Core::detect_if_due() {
+  if (!detection_due_.load()) return;
+  const int64_t began_ns = now_ns();
+  if (began_ns < detect_not_before_ns_) {
+    return at(detect_not_before_ns_, [this] { detect_if_due(); });
+  }
+  // Whoever begins to wait from here on is looked at next time.
+  detection_due_.store(false);
+  const size_t circles = deadlocks_.run();
+  const int64_t now = now_ns();
+  detect_not_before_ns_ = now + (now - began_ns) * kDetectRest;
+  if (circles != 0) wait_began();  // a wait may have been part of several
 }
 
 // A local thread that has waited for some time says so in its session page.
@@ -83,7 +101,10 @@ void Core::detect_if_told() {
   for (const SessionRef& session : sessions_.all()) {
     told = session->take_waits_told() || told;
   }
-  if (told) (void)deadlocks_.run();
+  if (!told) return;
+  if (now_ns() < detect_not_before_ns_) return wait_began();
+  detection_due_.store(true);
+  detect_if_due();
 }
 
 std::vector<ObjectRef> Core::used_by(const Session& session) {
@@ -117,6 +138,7 @@ void Core::reap(const Session& session, const shm::DeathInfo& info) {
     lines = copies.data();
     count = copies.size();
   }
+  for (const auto& queue : waiting_queues()) queue->drop_waits_of(session.owner);
   for (const ObjectRef& object : used_by(session)) {
     object->queue->reap(session.owner, lines, count, info, origins.data());
   }
@@ -259,7 +281,7 @@ void Core::slow_tick() {
     next_token_look_ns_ = now + kTokenLookNs;
     tokens_.reserve(newest_token());
   }
-  (void)deadlocks_.run();  // the net under a bell that was not rung
+  wait_began();  // the net under a bell that was not rung
   std::vector<ObjectRef> objects;
   {
     std::lock_guard lock(registry_);

@@ -7,10 +7,14 @@ namespace {
 
 shm::WaitFor what_of(const objects::Lock::RemoteWait& wait, objects::Lock& lock) {
   switch (wait.op) {
-    case objects::LockOp::kWait: return shm::WaitFor::kCondition;
-    case objects::LockOp::kWaitEvent: return shm::WaitFor::kEvent;
-    case objects::LockOp::kArrive: return shm::WaitFor::kBarrier;
-    default: break;
+    case objects::LockOp::kWait:
+      return wait.notified ? shm::WaitFor::kExclusive : shm::WaitFor::kCondition;
+    case objects::LockOp::kWaitEvent:
+      return shm::WaitFor::kEvent;
+    case objects::LockOp::kArrive:
+      return shm::WaitFor::kBarrier;
+    default:
+      break;
   }
   const shm::LockKind kind = lock.view().kind();
   if (kind == shm::LockKind::kSemaphore || kind == shm::LockKind::kCounting) {
@@ -47,21 +51,30 @@ std::vector<Wait> local_waits(const SessionTable& sessions) {
   return out;
 }
 
-std::vector<Wait> remote_waits(const LockTable& locks, const SessionTable& sessions) {
+std::vector<Wait> remote_waits(const LockTable& locks,
+                               const std::vector<std::shared_ptr<objects::Queue>>& queues,
+                               const SessionTable& sessions) {
   std::vector<Wait> out;
   const int64_t now_ns = shm::monotonic_ns();
+  const auto add = [&](const auto& wait, uint64_t object_id, shm::WaitFor what) {
+    Wait one;
+    one.holder = wait.holder;
+    one.object = static_cast<uint32_t>(object_id);
+    one.what = what;
+    one.age_ms = (now_ns - wait.since_ns) / 1'000'000;
+    one.priority = wait.priority;
+    one.word = wait.serial;
+    one.remote = true;
+    one.session = sessions.by_owner(shm::owner_in(wait.holder));
+    out.push_back(std::move(one));
+  };
   for (const auto& lock : locks.waiting()) {
-    for (const auto& wait : lock->remote_waits()) {
-      Wait one;
-      one.holder = wait.holder;
-      one.object = static_cast<uint32_t>(lock->object_id());
-      one.what = what_of(wait, *lock);
-      one.age_ms = (now_ns - wait.since_ns) / 1'000'000;
-      one.priority = wait.priority;
-      one.word = wait.serial;
-      one.remote = true;
-      one.session = sessions.by_owner(shm::owner_in(wait.holder));
-      out.push_back(std::move(one));
+    for (const auto& wait : lock->remote_waits())
+      add(wait, lock->object_id(), what_of(wait, *lock));
+  }
+  for (const auto& queue : queues) {
+    for (const auto& join : queue->remote_joins()) {
+      add(join, queue->object_id(), shm::WaitFor::kJoin);
     }
   }
   return out;

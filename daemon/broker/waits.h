@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "daemon/broker/lock_table.h"
+#include "daemon/objects/queue.h"
 #include "proto/shm/wait_note.h"
 
 namespace heddle::broker {
@@ -24,6 +26,9 @@ struct Wait {
 };
 
 std::vector<Wait> local_waits(const SessionTable& sessions);
-std::vector<Wait> remote_waits(const LockTable& locks, const SessionTable& sessions);
+// Of sessions. `queues`: those that somebody may join.
+std::vector<Wait> remote_waits(const LockTable& locks,
+                               const std::vector<std::shared_ptr<objects::Queue>>& queues,
+                               const SessionTable& sessions);
 
 }  // namespace heddle::broker

@@ -51,6 +51,8 @@ class Host {
   virtual Result<uint64_t> raise_fence(uint64_t object_id, std::string_view lock,
                                        uint64_t token) = 0;
   virtual OwnerInfo describe_owner(uint16_t owner) const = 0;
+  // It has begun to end, or is gone: what it held is being given back, or was.
+  virtual bool session_ended(uint64_t) const { return false; }
   // Whether remote callers wait for this object: then its doorbell is listened to.
   virtual void set_waiting(uint64_t object_id, bool waiting) = 0;
   // Somebody began to wait for a lock: soon it is time to look for deadlocks.

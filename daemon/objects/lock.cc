@@ -206,6 +206,7 @@ LockWait Lock::start(const Caller& caller, const LockAsk& ask, int64_t deadline_
   wait->began_ns = host_.now_ns();
   wait->done = std::move(done);
   std::vector<LockWait> finished;
+  bool late = false;  // the session is gone; nobody would give this back
   {
     std::lock_guard lock(mutex_);
     Status refused = ended_ ? status_of(LockOutcome::kGone) : refusal(caller, ask);
@@ -229,11 +230,26 @@ LockWait Lock::start(const Caller& caller, const LockAsk& ask, int64_t deadline_
         finish(wait, outcome == LockOutcome::kLead ? Status() : status_of(outcome, ask.n),
                &finished);
       }
+      late = caller.session_id != 0 && host_.session_ended(caller.session_id);
+      if (late && !wait->finished) {
+        give_up(*wait);
+        finish(wait, {}, &finished);
+      }
     }
   }
+  if (late) disown(*wait);
   run(finished);
   if (ask.guard) ask.guard->changed();  // it may have been let go of
   return wait;
+}
+
+/// Of a call that came in while its session ended, and may have acquired after the reaper was here.
+void Lock::disown(LockWaiter& wait) {
+  if (wait.ask.op == LockOp::kAcquire && wait.reply.status.ok()) {
+    (void)release(wait.caller, wait.ask.mode, wait.ask.n, wait.ask.thread);
+  }
+  wait.reply = {};
+  wait.reply.status = Status(Reason::kSessionLost, "the session that asked has ended");
 }
 
 Status Lock::needs_session(const Caller& caller, uint16_t thread) const {
@@ -432,9 +448,16 @@ std::vector<Lock::RemoteWait> Lock::remote_waits() {
   std::lock_guard lock(mutex_);
   for (const LockWait& wait : waits_) {
     out.push_back({shm::holder_of(wait->caller.owner, wait->ask.thread), wait->ask.op,
-                   wait->ask.mode, wait->began_ns, wait->ask.priority, wait->serial});
+                   wait->ask.mode, wait->began_ns, wait->ask.priority, wait->serial,
+                   wait->notified});
   }
   return out;
+}
+
+bool Lock::waits(uint64_t serial) {
+  std::lock_guard lock(mutex_);
+  return std::any_of(waits_.begin(), waits_.end(),
+                     [&](const LockWait& wait) { return wait->serial == serial; });
 }
 
 }  // namespace heddle::objects

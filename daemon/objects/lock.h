@@ -122,8 +122,10 @@ class Lock : public std::enable_shared_from_this<Lock> {
     int64_t since_ns;
     int32_t priority;
     uint64_t serial;
+    bool notified;  // of a condition: only its lock is missing
   };
   std::vector<RemoteWait> remote_waits();
+  bool waits(uint64_t serial);
   // Ends that very wait with DEADLOCK_DETECTED; false when it is over.
   bool refuse(uint64_t serial, const std::string& why);
 
@@ -145,6 +147,7 @@ class Lock : public std::enable_shared_from_this<Lock> {
   Status refusal(const Caller& caller, const LockAsk& ask) const;
   Status needs_session(const Caller& caller, uint16_t thread) const;
   void take_guard_again(const LockWait& wait);
+  void disown(LockWaiter& wait);
   // All with mutex_ held.
   shm::LockOutcome attempt(LockWaiter& wait);
   shm::LockOutcome attempt_wait(LockWaiter& wait, shm::LockActor& a, bool late);

@@ -111,6 +111,12 @@ struct JoinResult {
   std::vector<Holder> holders;
 };
 
+// Who joins: which thread of the session, as with locks, and how willing to give way.
+struct JoinParams {
+  uint16_t thread = 0;  // from shm::kThreadsMax on: one that holds nothing
+  int32_t priority = 0;
+};
+
 using GetDone = std::function<void(GetResult)>;
 using PutDone = std::function<void(PutResult)>;
 using JoinDone = std::function<void(JoinResult)>;
@@ -138,7 +144,9 @@ class Queue : public std::enable_shared_from_this<Queue> {
   // kAuto here means: leased to the broker until the service says delivered() (reply written) or
   // undelivered() (caller gone: back to its place, uncounted).
   Wait get_async(const Caller& caller, const GetParams& params, int64_t deadline_ns, GetDone done);
-  Wait join_async(const Caller& caller, int64_t deadline_ns, JoinDone done);
+  // Of a session it may be ended with DEADLOCK_DETECTED, see refuse_join().
+  Wait join_async(const Caller& caller, int64_t deadline_ns, JoinDone done,
+                  const JoinParams& params = {});
   void cancel(const Wait& wait);
 
   void delivered(std::span<const Delivery> deliveries);
@@ -165,6 +173,17 @@ class Queue : public std::enable_shared_from_this<Queue> {
   std::vector<Holder> holders();
   // The sessions that have leased something, each once; *seen changes when a lease comes or goes.
   std::vector<uint16_t> lease_owners(uint64_t* seen);
+  // Sessions that join by a waiting call: for the deadlock detector.
+  struct RemoteJoin {
+    uint32_t holder;  // shm::holder_of
+    int64_t since_ns;
+    int32_t priority;
+    uint64_t serial;
+  };
+  std::vector<RemoteJoin> remote_joins();
+  bool joins(uint64_t serial);
+  // Ends that very join with DEADLOCK_DETECTED; false when it is over.
+  bool refuse_join(uint64_t serial, const std::string& why);
   // Wakes whoever joins in its own process, to look again.
   void wake_joiners();
   shm::QueueCounts counts();
@@ -191,6 +210,9 @@ class Queue : public std::enable_shared_from_this<Queue> {
   void restore(const std::unordered_map<uint16_t, int64_t>& term_ns_by_owner);
   // Gives memory of free bodies back to the machine; bytes.
   uint64_t trim();
+  // The session is gone: its calls that wait to hold something, or are waited for, end with
+  // SESSION_LOST.
+  void drop_waits_of(uint16_t owner);
   // The name is gone: operations and waiting callers, local and remote, end with CLOSED.
   void end_of_object();
   bool quarantined() const { return quarantined_.load(std::memory_order_relaxed); }
@@ -215,6 +237,7 @@ class Queue : public std::enable_shared_from_this<Queue> {
   Status status_of(shm::Outcome outcome, uint64_t body_bytes = 0);
   bool dead_to(Status* why);  // deleted, damaged, or no row free for the broker
   void enlist(const Wait& wait, std::list<Wait>& list, Finished* finished);
+  bool needs_session(const Waiter& wait) const;
   void arm();
   void finish(const Wait& wait, Status status, Finished* finished);
   void serve(Finished* finished);
@@ -261,6 +284,7 @@ class Queue : public std::enable_shared_from_this<Queue> {
   std::map<std::pair<uint16_t, uint64_t>, uint32_t> producers_;     // by session and key: the cell
   int64_t scheduled_ns_ = INT64_MAX;
   uint8_t lease_serial_ = 0;
+  uint64_t join_serial_ = 0;
 };
 
 // The lease name that travels over gRPC and in the shell: 32 characters, URL-safe.

@@ -3,8 +3,14 @@
 
 #include "daemon/objects/queue.h"
 #include "daemon/objects/waiter.h"
+#include "proto/shm/lock_word.h"
 
 namespace heddle::objects {
+namespace {
+
+constexpr const char* kWaiterEnded = "the session that waited has ended";
+
+}  // namespace
 
 Wait Queue::get_async(const Caller& caller, const GetParams& params, int64_t deadline_ns,
                       GetDone done) {
@@ -53,18 +59,70 @@ Wait Queue::put_async(const Caller& caller, std::vector<Body> bodies, int64_t de
   return wait;
 }
 
-Wait Queue::join_async(const Caller& caller, int64_t deadline_ns, JoinDone done) {
+Wait Queue::join_async(const Caller& caller, int64_t deadline_ns, JoinDone done,
+                       const JoinParams& params) {
   auto wait = std::make_shared<Waiter>();
   wait->caller = caller;
   wait->deadline_ns = deadline_ns;
   wait->on_join = std::move(done);
+  wait->join = params;
+  wait->joining_ns = host_.now_ns();
   Finished finished;
   {
     std::lock_guard lock(mutex_);
+    wait->serial = ++join_serial_;
     enlist(wait, joiners_, &finished);
+    if (!wait->finished && caller.owner != kNoOwner) host_.wait_began();
   }
   run(finished);
   return wait;
+}
+
+std::vector<Queue::RemoteJoin> Queue::remote_joins() {
+  std::vector<RemoteJoin> out;
+  std::lock_guard lock(mutex_);
+  for (const Wait& wait : joiners_) {
+    if (wait->caller.owner == kNoOwner || wait->join.thread >= shm::kThreadsMax) continue;
+    out.push_back({shm::holder_of(wait->caller.owner, wait->join.thread), wait->joining_ns,
+                   wait->join.priority, wait->serial});
+  }
+  return out;
+}
+
+bool Queue::joins(uint64_t serial) {
+  std::lock_guard lock(mutex_);
+  return std::any_of(joiners_.begin(), joiners_.end(),
+                     [&](const Wait& wait) { return wait->serial == serial; });
+}
+
+bool Queue::refuse_join(uint64_t serial, const std::string& why) {
+  Finished finished;
+  {
+    std::lock_guard lock(mutex_);
+    const auto at = std::find_if(joiners_.begin(), joiners_.end(),
+                                 [&](const Wait& wait) { return wait->serial == serial; });
+    if (at == joiners_.end()) return false;
+    finish(Wait(*at), Status(Reason::kDeadlockDetected, why).with_object("queue " + name_),
+           &finished);
+  }
+  run(finished);
+  return true;
+}
+
+void Queue::drop_waits_of(uint16_t owner) {
+  Finished finished;
+  {
+    std::lock_guard lock(mutex_);
+    for (auto* list : {&getters_, &joiners_}) {
+      for (auto it = list->begin(); it != list->end();) {
+        const Wait wait = *it++;
+        if (wait->caller.owner != owner || !needs_session(*wait)) continue;
+        finish(wait, Status(Reason::kSessionLost, kWaiterEnded), &finished);
+      }
+    }
+    if (!finished.empty()) settle(&finished);  // whoever stood behind may be served now
+  }
+  run(finished);
 }
 
 void Queue::cancel(const Wait& wait) {
@@ -110,6 +168,10 @@ void Queue::enlist(const Wait& wait, std::list<Wait>& list, Finished* finished) 
   wait->list = &list;
   wait->at = list.insert(list.end(), wait);
   if (waiting_.fetch_add(1) == 0) host_.set_waiting(object_id_, true);
+  // Looked at only now: from here on the end of the session finds it here.
+  if (needs_session(*wait) && host_.session_ended(wait->caller.session_id)) {
+    return finish(wait, Status(Reason::kSessionLost, kWaiterEnded), finished);
+  }
   serve(finished);
   if (wait->finished) return;
   if (wait->deadline_ns <= host_.now_ns()) {
@@ -119,6 +181,12 @@ void Queue::enlist(const Wait& wait, std::list<Wait>& list, Finished* finished) 
   arm();
   serve(finished);
   if (!wait->finished) schedule(wait->deadline_ns);
+}
+
+// A lease would be nobody's, and a wait for others somebody else's.
+bool Queue::needs_session(const Waiter& wait) const {
+  if (wait.caller.owner == kNoOwner) return false;
+  return wait.on_join || (wait.on_get && wait.get.ack != AckMode::kAuto);
 }
 
 // Only for what is waited for: every removal of a message asks whether the queue is idle while

@@ -28,6 +28,9 @@ struct Waiter {
   PutResult put;
   PutDone on_put;
 
+  JoinParams join;
+  int64_t joining_ns = 0;  // since when
+  uint64_t serial = 0;     // of joins
   JoinResult joined;
   JoinDone on_join;
 

@@ -29,6 +29,10 @@ class ProduceBatch {
   const std::string& name() const { return name_; }  // empty: not given
   std::optional<int64_t> timeout_ms() const { return timeout_ms_; }
   bool want_ids() const { return want_ids_; }
+  // Null: not fenced.
+  const v1::Fence* fence() const {
+    return request_ && request_->has_fence() ? &request_->fence() : nullptr;
+  }
   // Once. They lie in here until the next read(). INVALID_ARGUMENT: one cannot be stored.
   Status bodies(std::vector<objects::Body>* out);
 

@@ -75,13 +75,19 @@ class ProduceStream final : public QueueService::BytesReactor,
     if (!queue_.queue) return {Reason::kInvalidArgument, "the first request must name the queue"};
     std::vector<objects::Body> bodies;
     if (Status status = batch_.bodies(&bodies); !status.ok()) return status;
+    objects::Fence fence;
+    if (batch_.fence() != nullptr) {
+      auto known = env_.broker.fence_of(caller_, batch_.fence()->lock(), batch_.fence()->token());
+      if (!known.ok()) return known.status();
+      fence = *std::move(known);
+    }
     const int64_t deadline = deadline_ns(context_, batch_.timeout_ms(), shm::kForever);
     const auto at = queue_.queue;
     const uint64_t number = ++put_count_;
-    auto wait = at->put_async(caller_, std::move(bodies), deadline,
-                              [keep = shared_from_this()](objects::PutResult result) {
-                                keep->stored(std::move(result));
-                              });
+    auto wait = at->put_async(
+        caller_, std::move(bodies), deadline,
+        [keep = shared_from_this()](objects::PutResult result) { keep->stored(std::move(result)); },
+        {}, std::move(fence));
     // The callback may have run by now and the next put have begun: nothing but what the mutex
     // guards may be touched from here on.
     std::unique_lock lock(mutex_);

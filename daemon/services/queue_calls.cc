@@ -224,12 +224,20 @@ class JoinCall final : public WaitingCall {
   using WaitingCall::WaitingCall;
   void start(const v1::QueueServiceJoinRequest& request, v1::QueueServiceJoinResponse* response) {
     if (Status status = find(request.name(), Need::kRead); !status.ok()) return finish(status);
+    if (request.thread() > shm::kThreadsMax) {
+      return finish(Status(Reason::kInvalidArgument,
+                           "thread is a number below 1024, or 1024 for one that holds no lock")
+                        .with_limit(shm::kThreadsMax, request.thread()));
+    }
+    const objects::JoinParams params{.thread = static_cast<uint16_t>(request.thread()),
+                                     .priority = request.priority()};
     const int64_t deadline = deadline_ns(context_, timeout_of(request), shm::kForever);
-    park(queue_.queue->join_async(caller_, deadline, [this, response](objects::JoinResult result) {
+    const auto joined = [this, response](objects::JoinResult result) {
       response->set_unfinished(result.unfinished);
       holders_to(result.holders, response->mutable_holders());
       finish(set_outcome(std::move(result.status), response));
-    }));
+    };
+    park(queue_.queue->join_async(caller_, deadline, joined, params));
   }
 };
 

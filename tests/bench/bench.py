@@ -43,8 +43,9 @@ class Bench:
         keys = dict(figure.keys)
         if self.smoke:
             keys["seconds"] = SMOKE_S
-            if "outstanding" in keys:
-                keys["outstanding"] = min(keys["outstanding"], SMOKE_OUTSTANDING)
+            for crowd in ("outstanding", "remote"):
+                if crowd in keys:
+                    keys[crowd] = min(keys[crowd], SMOKE_OUTSTANDING)
         if figure.server:
             keys["socket"] = self.servers.address(figure.server)
         runtime = "pinned" if figure.server == "pinned" else "daemon"

@@ -17,10 +17,13 @@ int main(int argc, char** argv) {
       {"heddle stream", measure_produce_consume},
       {"heddle rate", measure_produce_to_consume},
       {"heddle block", block_gets},
+      {"heddle crowd", wait_for_locks},
   };
   const Options options = parse_options(argc, argv);
   const auto work = works.find(options.peer + " " + options.work);
   if (work == works.end()) fail("no such work: " + options.peer + " " + options.work);
-  if (options.work != "serve" && options.work != "block") push_neighbours_away();
+  const bool measures =
+      options.work != "serve" && options.work != "block" && options.work != "crowd";
+  if (measures) push_neighbours_away();
   work->second(options);
 }

@@ -20,6 +20,8 @@ void measure_produce_consume(const Options& options);
 void measure_produce_to_consume(const Options& options);
 // options.outstanding calls of Get that wait; says "ready" and ends with standard input.
 void block_gets(const Options& options);
+// The same of Acquire, each by a thread of its session that holds a lock itself.
+void wait_for_locks(const Options& options);
 
 }  // namespace heddle::bench
 

@@ -1,11 +1,13 @@
 #include "tests/bench/lock_heddle.h"
 
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -191,10 +193,53 @@ void wait_in_crowd(unsigned number, unsigned threads, std::atomic<uint32_t>& wai
   pause();
 }
 
+/// Another program, whose calls wait over gRPC for as long as its standard input is open.
+class FarCrowd {
+ public:
+  explicit FarCrowd(const Options& options) {
+    if (options.remote == 0) return;
+    int in[2], out[2];
+    if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0) fail("no pipe");
+    pid_ = start([&] {
+      dup2(in[0], STDIN_FILENO);
+      dup2(out[1], STDOUT_FILENO);
+      const std::string program = own_folder() + "/heddle_bench_grpc";
+      execl(program.c_str(), program.c_str(), "heddle", "crowd",
+            ("socket=" + options.socket).c_str(),
+            ("outstanding=" + std::to_string(options.remote)).c_str(), nullptr);
+      fail("cannot start " + program);
+    });
+    close(in[0]);
+    close(out[1]);
+    input_ = in[1];
+    char ready[8];
+    if (read(out[0], ready, sizeof ready) <= 0) fail("the waits over gRPC did not begin");
+    close(out[0]);
+  }
+  ~FarCrowd() {
+    if (pid_ == 0) return;
+    close(input_);
+    waitpid(pid_, nullptr, 0);
+  }
+  FarCrowd(const FarCrowd&) = delete;
+
+ private:
+  static std::string own_folder() {
+    char path[4096];
+    const ssize_t length = readlink("/proc/self/exe", path, sizeof path);
+    const std::string own(path, length > 0 ? size_t(length) : 0);
+    return own.substr(0, own.rfind('/'));
+  }
+  pid_t pid_ = 0;
+  int input_ = -1;
+};
+
 }  // namespace
 
-/// Two close a circle while `outstanding` others wait elsewhere: until one of them is told.
+/// Two close a circle while `outstanding` others wait elsewhere, and `remote` over gRPC: until one
+/// of them is told.
 void measure_deadlock(const Options& options) {
+  const FarCrowd far(options);
   Shared& shared = *Shared::map();
   auto* counters = new (shared_memory<LockCounters>()) LockCounters;
   std::vector<pid_t> crowd;

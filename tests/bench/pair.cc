@@ -86,6 +86,7 @@ Options parse_options(int argc, char** argv) {
     else if (key == "consumers") options.consumers = static_cast<unsigned>(std::stoul(value));
     else if (key == "batch") options.batch = static_cast<unsigned>(std::stoul(value));
     else if (key == "outstanding") options.outstanding = static_cast<unsigned>(std::stoul(value));
+    else if (key == "remote") options.remote = static_cast<unsigned>(std::stoul(value));
     else if (key == "slots") options.slots = static_cast<unsigned>(std::stoul(value));
     else if (key == "socket") options.socket = value;
     else if (key == "queue") options.queue = value;

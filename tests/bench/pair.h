@@ -31,6 +31,7 @@ struct Options {
   std::string socket;  // of a peer's server
   std::string queue;   // name, where an existing one is used
   unsigned outstanding = 1;
+  unsigned remote = 0;  // so many more that wait over gRPC
 
   unsigned slots = 0;
   // Messages that a channel with a configurable depth holds.

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "client/src/grpc_channel/grpc_queue.h"
+#include "client/src/grpc_channel/thread_number.h"
 #include "client/src/grpc_channel/wire.h"
 
 namespace heddle::detail {
@@ -58,6 +59,7 @@ Status GrpcQueue::extend(const Lease& lease, std::int64_t duration_ms) {
 Status GrpcQueue::join(std::int64_t deadline_ns) {
   v1::QueueServiceJoinRequest request;
   timeout_to(deadline_ns, &request);
+  request.set_thread(ThreadNumber::known());
   HEDDLE_UNARY(Join, deadline_ns);
   return status.ok() ? outcome_from(response) : status;
 }

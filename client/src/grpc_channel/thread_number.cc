@@ -57,6 +57,11 @@ Status ThreadNumber::own(std::uint32_t* number) {
   return {};
 }
 
+std::uint32_t ThreadNumber::known() {
+  const Own& own = mine();
+  return own.number == kNone ? kNumbersMax : own.number;
+}
+
 void ThreadNumber::held(std::int64_t more) { mine().held += more; }
 
 }  // namespace heddle::detail

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "tests/support/daemon_fixture.h"
+#include "tests/support/leak_check.h"
 
 namespace heddle::test {
 namespace {
@@ -27,8 +28,11 @@ class CirclesTest : public DaemonFixture {
   }
 };
 
+class JoinTest : public CirclesTest, public testing::WithParamInterface<Plane> {};
+
 // Who waits until the work is done holds what the worker needs for it.
-TEST_F(CirclesTest, AJoinAndTheLockThatTheWorkerNeeds) {
+TEST_P(JoinTest, AJoinAndTheLockThatTheWorkerNeeds) {
+  allow_leaks("gRPC keeps threads and descriptors");
   {
     Client setup = connect();
     Queue work = setup.create_queue("work", {}).value();
@@ -45,11 +49,15 @@ TEST_F(CirclesTest, AJoinAndTheLockThatTheWorkerNeeds) {
     if (!work.task_done().ok()) _exit(3);
     _exit(grant ? 0 : grant.status().is(Reason::kDeadlockDetected) ? 1 : 2);
   }
-  Client client = connect();
+  Client client = Client::connect({.runtime_dir = runtime_dir(), .plane = GetParam()}).value();
   Queue work = client.queue("work").value();
   while (work.counts()->leased == 0) std::this_thread::sleep_for(1ms);
   Lock ledger = client.lock("ledger").value();
   ASSERT_TRUE(ledger.acquire().ok());
+  std::thread([&] {  // another thread's join waits for nobody's locks
+    EXPECT_TRUE(work.join_for(300ms).status.is(Reason::kTimedOut));
+  })
+      .join();
   const Status joined = work.join_for(20s).status;
   const bool broken_here = joined.is(Reason::kDeadlockDetected);
   EXPECT_TRUE(joined.ok() || broken_here) << joined.to_string();
@@ -61,8 +69,11 @@ TEST_F(CirclesTest, AJoinAndTheLockThatTheWorkerNeeds) {
   ASSERT_EQ(waitpid(child, &status, 0), child);
   EXPECT_EQ(WEXITSTATUS(status), broken_here ? 0 : 1) << status;
   EXPECT_TRUE(work.join_for(20s).status.ok());
-  expect_reported(client, {"\"queue\"", "\"work\"", "\"join\"", "\"ledger\""});
+  const std::string plane = GetParam() == Plane::kGrpc ? "\"grpc\"" : "\"shm\"";
+  expect_reported(client, {"\"queue\"", "\"work\"", "\"join\"", "\"ledger\"", plane});
 }
+
+INSTANTIATE_TEST_SUITE_P(Planes, JoinTest, testing::Values(Plane::kShm, Plane::kGrpc));
 
 // A worker with a thread that can still settle what it took is not stuck.
 TEST_F(CirclesTest, AnotherThreadOfTheWorkerIsEnough) {

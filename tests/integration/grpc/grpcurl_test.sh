@@ -63,7 +63,16 @@ for _ in $(seq 200); do
   sleep 0.05
 done
 lock() { call -H "heddle-session: $token" -d "$2" "$socket" "heddle.v1.LockService/$1"; }
-expect "$(lock Acquire '{"name":"ledger","timeout_ms":1000}')" '"token": '
+grant=$(lock Acquire '{"name":"ledger","timeout_ms":1000}')
+expect "$grant" '"token": '
+held=$(sed -n 's/.*"token": "\([0-9]*\)".*/\1/p' <<<"$grant")
+fenced='"fence":{"lock":"ledger","token":"'$held'"}'
+expect "$(queue Put '{"name":"jobs","message":{"text":"in time"},'"$fenced"'}')" OUTCOME_OK
+produce() { # requests, one a line
+  printf '%s\n' "$@" | call -d @ "$socket" heddle.v1.QueueService/Produce
+}
+batch='{"name":"jobs","messages":[{"text":"x"},{"text":"y"}],'$fenced'}'
+expect "$(produce "$batch" "$batch" | tr -d ' \n')" '"done":2}{"outcome":"OUTCOME_OK","done":2}'
 expect "$(lock Acquire '{"name":"ledger","timeout_ms":0,"thread":1}')" OUTCOME_EMPTY
 expect "$(lock Inspect '{"name":"ledger"}')" '"holders"'
 expect "$(lock Release '{"name":"ledger"}')" OUTCOME_OK
@@ -71,6 +80,13 @@ expect "$(lock Release '{"name":"ledger"}')" OUTCOME_LEASE_LOST
 expect "$(lock Create '{"kind":"SYNC_KIND_SEMAPHORE","name":"seats","options":{"count":2}}')" \
   '"created": true'
 expect "$(lock Acquire '{"kind":"SYNC_KIND_SEMAPHORE","name":"seats","permits":2}')" OUTCOME_OK
+expect "$(lock Acquire '{"name":"ledger","timeout_ms":1000}')" '"token": '
+for failure in "$(queue Put '{"name":"jobs","message":{"text":"late"},'"$fenced"'}' 2>&1 || true)" \
+    "$(produce "$batch" 2>&1 || true)"; do
+  expect "$failure" FailedPrecondition
+  expect "$failure" "token $held was given"
+done
+expect "$(queue Info '{"name":"jobs"}')" '"ready": "5"'
 exec 9>&-  # the end of the session: what it held comes free
 wait "$stream"
 expect "$(call -d '{"kind":"SYNC_KIND_SEMAPHORE","name":"seats"}' "$socket" \

@@ -282,6 +282,50 @@ class Locks(unittest.TestCase):
         report = self.stub.Deadlocks(locks.LockServiceDeadlocksRequest()).report
         self.assertIn(a, str(report))
 
+    def test_a_crowd_delays_no_report(self):
+        """2,000 calls wait elsewhere, each by a thread that holds something: half of them for one
+        lock, half in a chain, whose last member goes on."""
+        holder, crowd, waits = 1023, 500, []
+        last = self.session(lease_ms=120_000)
+        for number in range(4):
+            connection = Connection()
+            self.addCleanup(connection.channel.close)
+            guests = self.session(connection, lease_ms=120_000)
+
+            def acquire(name, guests=guests, stub=connection.lock, **fields):
+                return self.acquire(guests, self.name + "/" + name, stub=stub, **fields)
+            prefix = f"{number}/"
+            own = [acquire(prefix + str(thread), thread=thread) for thread in range(crowd)]
+            own.append(acquire(f"one/{number}", thread=holder))
+            own.append(self.acquire(last, f"{self.name}/{prefix}{crowd}"))
+            for call in own:
+                self.assertEqual(call.result().outcome, types.OUTCOME_OK)
+            for thread in range(crowd):
+                name = f"one/{number}" if number % 2 else prefix + str(thread + 1)
+                waits.append(acquire(name, thread=thread))
+        self.wait_until(lambda: all(
+            len(self.inspect(f"{self.name}/one/{number}").waiters) == crowd for number in (1, 3)))
+        a, b = self.name + "/a", self.name + "/b"
+        one, two = self.session(lease_ms=120_000), self.session(lease_ms=120_000)
+        ages = []
+        for _ in range(5):
+            self.acquire(one, a).result()
+            self.acquire(two, b).result()
+            pair = [self.acquire(one, b), self.acquire(two, a)]
+            self.wait_until(lambda pair=pair: pair[0].done() or pair[1].done())
+            loser = 0 if pair[0].done() else 1
+            self.assertEqual(details(pair[loser].exception())["ErrorInfo"].reason,
+                             "DEADLOCK_DETECTED")
+            self.release(*((one, a), (two, b))[loser])
+            self.assertEqual(pair[1 - loser].result().outcome, types.OUTCOME_OK)
+            self.release(*((two, b), (one, a))[loser])
+            self.release(*((two, a), (one, b))[loser])
+            report = self.stub.Deadlocks(locks.LockServiceDeadlocksRequest()).report
+            ages.append(min(member["age_ms"] for member in report["deadlocks"][0]["circle"]))
+        self.assertFalse(any(call.done() for call in waits))
+        print("2,000 waits elsewhere; told after (ms):", ages)
+        self.assertLess(min(ages), 100)
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

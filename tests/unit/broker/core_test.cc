@@ -307,6 +307,27 @@ TEST_F(CoreTest, SessionOwnsItsLeasesAndItsEndGivesThemBack) {
   EXPECT_EQ(core_->renew_session(caller, session->session_id).reason(), Reason::kSessionLost);
 }
 
+// A call that waits when its session ends, or comes in after that with what it knew before.
+TEST_F(CoreTest, AnEndedSessionLeasesAndWaitsForNothing) {
+  ASSERT_TRUE(create(user(5), "q").ok());
+  Caller caller = user(5);
+  const auto session = core_->open_session(caller, 0, "", nullptr);
+  ASSERT_TRUE(core_->enter_session(caller, session->session_id).ok());
+  const auto ref = core_->find_queue(caller, "q", Need::kWrite);
+  std::promise<objects::GetResult> got;
+  std::promise<objects::JoinResult> joined;
+  ref->queue->get_async(caller, {.ack = AckMode::kManual}, shm::kForever,
+                        [&](objects::GetResult result) { got.set_value(std::move(result)); });
+  ASSERT_TRUE(core_->close_session(user(5), session->session_id).ok());
+  EXPECT_EQ(got.get_future().get().status.reason(), Reason::kSessionLost);
+  ASSERT_TRUE(put(*ref->queue, "x").status.ok());
+  EXPECT_EQ(get(*ref->queue, caller, AckMode::kManual).status.reason(), Reason::kSessionLost);
+  EXPECT_EQ(ref->queue->counts().ready, 1u);
+  ref->queue->join_async(caller, shm::kForever,
+                         [&](objects::JoinResult result) { joined.set_value(std::move(result)); });
+  EXPECT_EQ(joined.get_future().get().status.reason(), Reason::kSessionLost);
+}
+
 TEST_F(CoreTest, OnNextAcksThePreviousOne) {
   ASSERT_TRUE(create(user(5), "q").ok());
   Caller caller = user(5);

@@ -160,6 +160,20 @@ TEST_F(LockCoreTest, AnEndedSessionLosesWhatItHeldAndWaitedFor) {
   EXPECT_TRUE(reply.grant.abandoned);
 }
 
+// A call that had shown its session just before the session ended.
+TEST_F(LockCoreTest, AnEndedSessionAcquiresNothing) {
+  const Caller a = session(), b = session();
+  objects::Lock& lock = *open(a, "m")->lock;
+  objects::Lock& sem = *open(a, "s", shm::LockKind::kSemaphore, ObjectKind::kSemaphore, 2)->lock;
+  ASSERT_TRUE(core_->close_session(user(1000), a.session_id).ok());
+  EXPECT_EQ(acquire(lock, a).status.reason(), Reason::kSessionLost);
+  EXPECT_EQ(ask(sem, a, {.n = 2}, -1).get().status.reason(), Reason::kSessionLost);
+  ASSERT_TRUE(acquire(lock, b).status.ok());
+  EXPECT_EQ(acquire(lock, a, -1).status.reason(), Reason::kSessionLost);
+  EXPECT_FALSE(lock.has_waiting());
+  EXPECT_EQ(sem.inspect().free, 2u);
+}
+
 TEST_F(LockCoreTest, ALostRemoteHolderKeepsItForTheLockDelay) {
   LockOptions options{};
   options.given = local::kGivenLockDelay;
@@ -176,6 +190,15 @@ TEST_F(LockCoreTest, ALostRemoteHolderKeepsItForTheLockDelay) {
   ASSERT_TRUE(reply.status.ok()) << reply.status.to_string();
   EXPECT_TRUE(reply.grant.abandoned);
   EXPECT_GE(shm::monotonic_ns() - start, 2'400 * kMs);  // the lease, then the delay
+}
+
+TEST_F(LockCoreTest, PermitsOfALostSessionComeBackAtOnce) {
+  const Caller a = session(1000, 1'000 * kMs), b = session();
+  const auto ref = open(a, "s", shm::LockKind::kSemaphore, ObjectKind::kSemaphore, 2);
+  objects::Lock& sem = *ref->lock;
+  ASSERT_TRUE(ask(sem, a, {.n = 2}, 0).get().status.ok());
+  const LockReply reply = ask(sem, b, {.n = 2}, 10'000).get();
+  EXPECT_TRUE(reply.status.ok()) << reply.status.to_string();
 }
 
 TEST_F(LockCoreTest, EveryKindWaitsRemotely) {
@@ -278,6 +301,49 @@ TEST_F(LockCoreTest, CirclesOfWaitsAreBroken) {
   const auto reports = core_->deadlocks().reports();
   ASSERT_EQ(reports.size(), 1u);
   EXPECT_EQ(reports[0].circle.size(), kSize);
+}
+
+// Notified, it waits for its lock, in somebody's hands who wants what it holds itself.
+TEST_F(LockCoreTest, AConditionTakesItsLockAgainInACircle) {
+  const Caller a = session(), b = session();
+  objects::Lock& ledger = *open(a, "ledger")->lock;
+  objects::Lock& news = *open(a, "news", shm::LockKind::kCondition, ObjectKind::kCondition)->lock;
+  for (const bool with_guard : {false, true}) {
+    const auto other = open(a, "guard");
+    objects::Lock& held = with_guard ? *other->lock : news;
+    ASSERT_TRUE(acquire(ledger, a).status.ok());
+    ASSERT_TRUE(acquire(held, a).status.ok());
+    LockAsk wait{.op = LockOp::kWait};
+    if (with_guard) wait.guard = other->lock;
+    auto notified = ask(news, a, wait, -1);
+    ASSERT_TRUE(acquire(held, b).status.ok());
+    EXPECT_EQ(news.notify(b, 1, false).value(), 1u);
+    auto wants_ledger = ask(ledger, b, {}, -1);
+    // The one that began last gives way: it has to be one of the two.
+    const auto over = [](auto& future) {
+      return future.wait_for(std::chrono::milliseconds(5)) == std::future_status::ready;
+    };
+    while (!over(notified) && !over(wants_ledger)) {
+    }
+    if (over(wants_ledger)) {
+      const LockReply reply = wants_ledger.get();
+      EXPECT_EQ(reply.status.reason(), Reason::kDeadlockDetected) << reply.status.to_string();
+      ASSERT_TRUE(held.release(b, LockMode::kExclusive, 1, 0).ok());
+      EXPECT_TRUE(notified.get().status.ok());
+      ASSERT_TRUE(held.release(a, LockMode::kExclusive, 1, 0).ok());
+    } else {
+      EXPECT_EQ(notified.get().status.reason(), Reason::kDeadlockDetected);
+      ASSERT_TRUE(held.release(b, LockMode::kExclusive, 1, 0).ok());
+    }
+    ASSERT_TRUE(ledger.release(a, LockMode::kExclusive, 1, 0).ok());
+    if (wants_ledger.valid()) {
+      EXPECT_TRUE(wants_ledger.get().status.ok());
+      ASSERT_TRUE(ledger.release(b, LockMode::kExclusive, 1, 0).ok());
+    }
+    const auto reports = core_->deadlocks().reports();
+    ASSERT_EQ(reports.size(), with_guard ? 2u : 1u);
+    EXPECT_EQ(reports.back().circle.size(), 2u);
+  }
 }
 
 TEST_F(LockCoreTest, ThePolicyChoosesWhoGivesWay) {
