@@ -12,6 +12,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr int64_t kUntoldNs = 3'000'000'000;
 constexpr const char* kNames[kObjects] = {"mutex", "strict", "reentrant", "rw", "permits", "meet"};
 
 LockOptions options_of(Object object) {
@@ -24,9 +25,12 @@ LockOptions options_of(Object object) {
 
 class Worker {
  public:
-  Worker(const ConnectOptions& to, Archive& archive, Stage& stage, uint32_t process)
+  Worker(const ConnectOptions& to, Archive& archive, Stage& stage, uint32_t process, bool writes)
       : stage_(stage), recorder_(archive, process), random_(process * 7919 + 1) {
     Client client = Client::connect(to).value();
+    for (const Object object : {kMutex, kStrict}) {
+      if (writes) papers_[object] = client.queue(kNames[object]).value();
+    }
     for (const Object object : {kMutex, kStrict, kReentrant, kRw}) {
       locks_[object] = client.lock(kNames[object], options_of(object)).value();
     }
@@ -47,15 +51,17 @@ class Worker {
   bool ended(Record& record, const Result<Grant>& grant) {
     if (grant) {
       Recorder::end(record, End::kOk, grant->token, grant->abandoned);
+      token_ = grant->token;
       return true;
     }
+    const bool lost = grant.status().is(Reason::kSessionLost);
     const bool outcome = grant.status().is(Reason::kEmpty) || grant.status().is(Reason::kTimedOut);
-    if (!outcome) stage_.complain("acquire: " + grant.status().to_string());
-    Recorder::end(record, End::kNo);
+    if (!outcome && !lost) stage_.complain("acquire: " + grant.status().to_string());
+    Recorder::end(record, lost ? End::kLost : End::kNo);
     return false;
   }
   void released(Record& record, const Status& status) {
-    if (!status.ok() && !status.is(Reason::kLeaseLost)) {
+    if (!status.ok() && !status.is(Reason::kLeaseLost) && !status.is(Reason::kSessionLost)) {
       stage_.complain("release: " + status.to_string());
     }
     Recorder::end(record, status.ok() ? End::kOk : End::kLost);
@@ -82,10 +88,25 @@ class Worker {
       options.mode = mode == Mode::kUpdate ? LockMode::kUpdate : LockMode::kShared;
     }
     if (!acquire(object, options, mode)) return;
+    if (papers_[object]) write(object);
     const bool twice = object == kReentrant && random_() % 2 == 0 && acquire(object, {}, mode);
     linger();
     if (twice) release(object, mode, options.mode);
     release(object, mode, options.mode);
+  }
+  /// As whoever holds it believes.
+  void write(Object object) {
+    for (unsigned n = random_() % 3; n > 0; --n) {
+      Record* record = recorder_.call(object, Op::kWrite);
+      if (record == nullptr) return;
+      const Status status =
+          papers_[object].put(std::to_string(token_), Fence{kNames[object], token_}).status();
+      if (!status.ok() && !status.is(Reason::kStaleFence)) {
+        stage_.complain("write: " + status.to_string());
+      }
+      Recorder::end(*record, status.ok() ? End::kOk : End::kLost, token_);
+      if (random_() % 2 == 0) linger();
+    }
   }
   bool acquire(Object object, const AcquireOptions& options, Mode mode) {
     Record* record = recorder_.call(object, op(options), mode);
@@ -111,7 +132,9 @@ class Worker {
   Stage& stage_;
   Recorder recorder_;
   std::minstd_rand random_;
+  uint64_t token_ = 0;  // of the last grant
   Lock locks_[kObjects];
+  Queue papers_[kObjects];
   Semaphore permits_;
 };
 
@@ -125,17 +148,27 @@ ConnectOptions connection(const std::string& runtime_dir, Plane plane) {
   return {.runtime_dir = runtime_dir, .plane = plane, .timeout = 25s};
 }
 
-void make_objects(const ConnectOptions& to) {
+void make_objects(const ConnectOptions& to, std::chrono::milliseconds lock_delay) {
   Client client = Client::connect(to).value();
   for (const Object object : {kMutex, kStrict, kReentrant, kRw}) {
-    client.lock(kNames[object], options_of(object)).or_throw();
+    LockOptions options = options_of(object);
+    options.lock_delay = object == kMutex ? 0ms : lock_delay;
+    client.lock(kNames[object], options).or_throw();
   }
+  for (const Object object : {kMutex, kStrict}) client.create_queue(kNames[object]).or_throw();
   client.semaphore(kNames[kSemaphore], {.permits = kPermits}).or_throw();
   client.barrier(kNames[kBarrier], {.parties = kParties}).or_throw();
 }
 
-void work(const ConnectOptions& to, Archive& archive, Stage& stage, int actor, uint32_t process) {
-  Worker worker(to, archive, stage, process);
+void work(ConnectOptions to, Archive& archive, Stage& stage, int actor, uint32_t process,
+          bool writes) {
+  to.on_session = [&stage, process](const SessionEvent& event) {
+    if (event.state != SessionState::kLost) return;
+    const uint32_t at = stage.losses.fetch_add(1);
+    // It may have been lost for as long as nobody told.
+    if (at < kLossesMax) stage.lost[at] = {process, now_ns() - kUntoldNs, now_ns()};
+  };
+  Worker worker(to, archive, stage, process, writes);
   for (int phase; (phase = stage.phase.load()) != Stage::kOver && !stage.wrong.load();) {
     stage.idle[actor].store(phase == Stage::kRest || archive.full());
     if (stage.idle[actor].load())
@@ -143,6 +176,18 @@ void work(const ConnectOptions& to, Archive& archive, Stage& stage, int actor, u
     else
       worker.once();
   }
+}
+
+std::vector<History::Written> written(const ConnectOptions& to) {
+  Client client = Client::connect(to).value();
+  std::vector<History::Written> all;
+  for (const Object object : {kMutex, kStrict}) {
+    Queue paper = client.queue(kNames[object]).value();
+    while (auto message = paper.try_get()) {
+      all.push_back({std::stoull(std::string(message->text())), object});
+    }
+  }
+  return all;
 }
 
 void take_part(const ConnectOptions& to, Archive& archive, Stage& stage, uint32_t process) {

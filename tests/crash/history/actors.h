@@ -5,6 +5,8 @@
 #include <heddle/heddle.h>
 
 #include <atomic>
+#include <chrono>
+#include <vector>
 
 #include "tests/crash/history/recorder.h"
 
@@ -12,6 +14,7 @@ namespace heddle::history {
 
 enum Object : uint16_t { kMutex, kStrict, kReentrant, kRw, kSemaphore, kBarrier, kObjects };
 inline constexpr uint32_t kPermits = 3, kParties = 3;
+inline constexpr uint32_t kLossesMax = 4'096;
 inline constexpr int kWorkers = 6, kActors = kWorkers + static_cast<int>(kParties);
 
 /// Shared by all processes.
@@ -21,6 +24,9 @@ struct Stage {
   std::atomic<bool> idle[kActors];
   std::atomic<uint64_t> generations{0};  // arrivals at the barrier that went well
   std::atomic<bool> wrong{false};
+  // By processes that were told that their session is lost.
+  std::atomic<uint32_t> losses{0};
+  Span lost[kLossesMax];
   char why[400];
 
   /// The first complaint stays.
@@ -28,10 +34,13 @@ struct Stage {
 };
 
 ConnectOptions connection(const std::string& runtime_dir, Plane plane);
-/// Makes all objects.
-void make_objects(const ConnectOptions& to);
-/// Uses locks and permits at random.
-void work(const ConnectOptions& to, Archive& archive, Stage& stage, int actor, uint32_t process);
+/// Makes all objects; how long locks stay closed after a session was lost.
+void make_objects(const ConnectOptions& to, std::chrono::milliseconds lock_delay);
+/// Uses locks and permits at random. `writes`: and to the queues beside the first two, fenced.
+void work(ConnectOptions to, Archive& archive, Stage& stage, int actor, uint32_t process,
+          bool writes);
+/// What is in those queues.
+std::vector<History::Written> written(const ConnectOptions& to);
 /// Comes to the barrier again and again, whatever the phase; ends by a signal only.
 void take_part(const ConnectOptions& to, Archive& archive, Stage& stage, uint32_t process);
 /// While all workers rest: true when everything is free, soon.

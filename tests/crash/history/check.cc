@@ -220,6 +220,41 @@ std::string check_refusals(const Model& model, const History& history,
   return "";
 }
 
+/// What was written carries tokens that never fall, each of them from a grant; and nobody who holds
+/// it for sure is refused.
+std::string check_writes(const History& history, const Processes& processes,
+                         const std::vector<Hold>& holds) {
+  for (size_t i = 1; i < history.written.size(); ++i) {
+    if (history.written[i].token >= history.written[i - 1].token) continue;
+    return "written with token " + std::to_string(history.written[i].token) + " after " +
+           std::to_string(history.written[i - 1].token);
+  }
+  std::map<uint64_t, const Hold*> granted;
+  for (const Hold& hold : holds) {
+    if (hold.granted && exclusive(hold)) granted[hold.token] = &hold;
+  }
+  std::map<uint64_t, uint32_t> written;  // token -> how often
+  for (const History::Written& write : history.written) ++written[write.token];
+  std::map<uint64_t, uint32_t> told;
+  for (const Record& record : history.records) {
+    if (record.op != Op::kWrite) continue;
+    const auto hold = granted.find(record.token);
+    if (hold == granted.end() && record.return_ns != 0) {
+      return "process " + std::to_string(record.process) + " writes with no grant's token " +
+             std::to_string(record.token);
+    }
+    if (record.end == End::kOk) ++told[record.token];
+    if (record.end != End::kLost) continue;
+    if (processes.loss(record.process, hold->second->asked_ns, record.return_ns) == nullptr) {
+      return where("refused to write what it holds", *hold->second);
+    }
+  }
+  for (const auto& [token, times] : told) {
+    if (written[token] < times) return "a write with token " + std::to_string(token) + " is gone";
+  }
+  return "";
+}
+
 std::string check(const Model& model, const History& history) {
   const Processes processes(history);
   if (model.kind == Kind::kBarrier) return check_barrier(model, history, processes);
@@ -230,6 +265,7 @@ std::string check(const Model& model, const History& history) {
   if (wrong.empty()) wrong = check_deaths(model, holds);
   if (wrong.empty()) wrong = check_refusals(model, history, holds);
   if (wrong.empty()) wrong = check_sleepers(model, history, processes, holds);
+  if (wrong.empty()) wrong = check_writes(history, processes, holds);
   return wrong;
 }
 

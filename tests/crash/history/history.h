@@ -2,8 +2,10 @@
 //
 // A call took effect somewhere between its two times; one that never returned may have or not. So a
 // holder holds it for sure from the return of its acquire to the call of its release, or to the
-// signal that killed it. What is checked follows from that alone and never from how long something
-// took, but for a wait for a lock that nobody held all that time (Model::patience_ns).
+// signal that killed it. Somebody who lost sight of the broker holds it for sure up to then only:
+// it may go on believing that it does, and what it then writes is fenced off. What is checked
+// follows from that alone and never from how long something took, but for a wait for a lock that
+// nobody held all that time (Model::patience_ns).
 #pragma once
 
 #include <cstdint>
@@ -12,13 +14,13 @@
 
 namespace heddle::history {
 
-enum class Op : uint8_t { kAcquire, kTry, kRelease, kArrive };
+enum class Op : uint8_t { kAcquire, kTry, kRelease, kArrive, kWrite };
 enum class Mode : uint8_t { kExclusive, kShared, kUpdate };
 enum class End : uint8_t {
   kNever,  // did not return: its process was killed, or still waits
   kOk,
   kNo,      // empty, timed out
-  kLost,    // of a release: it is not the caller's
+  kLost,    // of a release: it is not the caller's; of a write: its token is stale
   kBroken,  // of an arrival
 };
 
@@ -47,7 +49,13 @@ struct History {
   std::vector<Record> records;  // of a process in the order of its calls
   std::vector<Span> deaths;
   std::vector<Span> stops;
-  int64_t end_ns = 0;  // nobody called anything after it
+  std::vector<Span> losses;  // out of the broker's sight, maybe for longer than it waits
+  struct Written {
+    uint64_t token;
+    uint16_t object;
+  };
+  std::vector<Written> written;  // what writes have left, in order
+  int64_t end_ns = 0;            // nobody called anything after it
 };
 
 enum class Kind : uint8_t { kMutex, kReentrant, kRw, kSemaphore, kBarrier };

@@ -39,6 +39,18 @@ class Hand {
     now_ += ns;
     all_.stops.push_back({process, from, now_});
   }
+  void lose(uint32_t process, int64_t ns = 1) {
+    const int64_t from = ++now_;
+    now_ += ns;
+    all_.losses.push_back({process, from, now_});
+  }
+  void write(uint32_t process, uint64_t token, End how = End::kOk, bool stays = true) {
+    end(call(process, Op::kWrite), how, token);
+    if (how == End::kOk && stays) all_.written.push_back({token, 0});
+  }
+  void lost(uint32_t process, Mode mode = Mode::kExclusive) {
+    end(call(process, Op::kRelease, mode), End::kLost);
+  }
   void arrive(uint32_t process, uint32_t index, Id id) {
     end(id, End::kOk);
     all_.records[id].n = index;
@@ -211,6 +223,82 @@ TEST(History, ADeathInTheReleaseMayBeTold) {
     h.acquire(2, 2, told);
     EXPECT_EQ(h.checked(Kind::kMutex), "");
   }
+}
+
+TEST(History, WhoeverLostItsSessionMayBelieveThatItHoldsOn) {
+  Hand right, sound, silent, told, unheard;
+  for (Hand* h : {&right, &sound, &silent}) {
+    h->acquire(1, 1);
+    if (h != &sound) h->lose(1);
+    h->acquire(2, 2, h != &silent);
+    h->write(2, 2);
+    h->write(1, 1, End::kLost);
+    h->lost(1);
+    h->release(2);
+    h->acquire(3, 3);
+    h->release(3);
+  }
+  EXPECT_EQ(right.checked(Kind::kMutex), "");
+  EXPECT_WRONG(sound, "not its own", Kind::kMutex);
+  EXPECT_WRONG(silent, "not told of a death", Kind::kMutex);
+  told.acquire(1, 1);
+  told.lose(1);
+  told.release(1);  // in time after all
+  told.acquire(2, 2, true);
+  EXPECT_WRONG(told, "told of a death that nobody died", Kind::kMutex);
+  const auto asks = unheard.call(1, Op::kAcquire);  // token 1 went with its session
+  unheard.lose(1);
+  unheard.acquire(2, 2, true);
+  unheard.release(2);
+  unheard.end(asks, End::kOk, 3);
+  unheard.release(1);
+  EXPECT_EQ(unheard.checked(Kind::kMutex), "");
+}
+
+TEST(History, WhoeverLostItsSessionAndWasKilled) {
+  for (const bool lost : {false, true}) {
+    Hand h;
+    h.acquire(1, 1);
+    if (lost) h.lose(1);
+    h.acquire(2, 2, true);
+    h.kill(1);
+    h.release(2);
+    if (lost) {
+      EXPECT_EQ(h.checked(Kind::kMutex), "");
+    } else {
+      EXPECT_WRONG(h, "held by two", Kind::kMutex);
+    }
+  }
+}
+
+TEST(History, LostPermitsMayBeGivenAgain) {
+  Hand right, wrong;
+  for (Hand* h : {&right, &wrong}) {
+    h->acquire(1, 1, false, Mode::kExclusive, 2);
+    if (h == &right) h->lose(1);
+    h->acquire(2, 2, false, Mode::kExclusive, 2);
+    h->lost(1);
+  }
+  EXPECT_EQ(right.checked(Kind::kSemaphore, 2), "");
+  EXPECT_WRONG(wrong, "not its own", Kind::kSemaphore, 2);
+}
+
+TEST(History, WritesAreFenced) {
+  Hand late, refused, gone, strange;
+  for (Hand* h : {&late, &refused}) {
+    h->acquire(1, 1);
+    if (h == &late) h->lose(1);
+    if (h == &late) h->acquire(2, 2, true), h->write(2, 2);
+    h->write(1, 1, h == &late ? End::kOk : End::kLost);
+  }
+  EXPECT_WRONG(late, "written with token 1 after 2", Kind::kMutex);
+  EXPECT_WRONG(refused, "refused to write what it holds", Kind::kMutex);
+  gone.acquire(1, 1);
+  gone.write(1, 1, End::kOk, false);
+  EXPECT_WRONG(gone, "is gone", Kind::kMutex);
+  strange.acquire(1, 1);
+  strange.write(1, 7);
+  EXPECT_WRONG(strange, "no grant's token", Kind::kMutex);
 }
 
 TEST(History, ReadersBesideReadersAndUpdate) {

@@ -7,6 +7,7 @@ namespace heddle::history {
 Processes::Processes(const History& history) {
   for (const Span& death : history.deaths) deaths_[death.process] = death;
   for (const Span& stop : history.stops) stops_[stop.process].push_back(stop);
+  for (const Span& loss : history.losses) losses_[loss.process].push_back(loss);
   for (auto& [process, stops] : stops_) {
     std::sort(stops.begin(), stops.end(),
               [](const Span& a, const Span& b) { return a.from_ns < b.from_ns; });
@@ -16,6 +17,17 @@ Processes::Processes(const History& history) {
 const Span* Processes::death(uint32_t process) const {
   const auto found = deaths_.find(process);
   return found == deaths_.end() ? nullptr : &found->second;
+}
+
+const Span* Processes::loss(uint32_t process, int64_t from_ns, int64_t to_ns) const {
+  const auto found = losses_.find(process);
+  if (found == losses_.end()) return nullptr;
+  const Span* first = nullptr;
+  for (const Span& loss : found->second) {
+    const bool within = loss.from_ns < to_ns && loss.to_ns > from_ns;
+    if (within && (first == nullptr || loss.from_ns < first->from_ns)) first = &loss;
+  }
+  return first;
 }
 
 int64_t Processes::before(uint32_t process, int64_t ns, int64_t span) const {
@@ -57,14 +69,14 @@ bool acquires(const Record& record) { return record.op == Op::kAcquire || record
 /// What one process did, one call after the other.
 class Reader {
  public:
-  Reader(const Model& model, const Span* death, std::vector<Hold>* holds)
-      : model_(model), death_(death), holds_(holds) {}
+  Reader(const Model& model, const Processes& processes, uint32_t process, std::vector<Hold>* holds)
+      : model_(model), processes_(processes), death_(processes.death(process)), holds_(holds) {}
 
   std::string read(const Record& record) {
     if (record.return_ns != 0 && record.return_ns < record.call_ns)
       return "returned before it came";
     if (acquires(record)) return acquired(record);
-    return record.op == Op::kRelease ? released(record) : "";
+    return record.op == Op::kRelease ? released(record) : "";  // writes: check_writes()
   }
   void finish() {
     for (const size_t i : open_) end((*holds_)[i]);
@@ -72,15 +84,34 @@ class Reader {
 
  private:
   void end(Hold& hold) const {
-    if (death_ == nullptr) return;
+    if (death_ == nullptr) {
+      const Span* loss = processes_.loss(hold.process, hold.asked_ns, kNever);
+      hold.died = loss != nullptr;
+      if (hold.died) hold.leaving_ns = loss->from_ns;
+      return;
+    }
     hold.died = true;
     hold.sure_death = hold.granted;
     hold.leaving_ns = death_->from_ns;
     hold.left_ns = death_->to_ns;
+    const Span* loss = processes_.loss(hold.process, hold.asked_ns, death_->from_ns);
+    if (loss != nullptr) hold.leaving_ns = loss->from_ns;
+  }
+
+  /// It was granted to a session that was then lost, before the caller could hear of it.
+  void maybe_unheard(const Record& record) const {
+    const Span* loss = processes_.loss(record.process, record.call_ns, record.return_ns);
+    if (loss == nullptr) return;
+    Hold hold{.process = record.process, .n = record.n, .mode = record.mode, .died = true};
+    hold.asked_ns = record.call_ns;
+    hold.leaving_ns = loss->from_ns;
+    hold.left_ns = std::max(loss->to_ns, record.return_ns);
+    holds_->push_back(hold);
   }
 
   std::string acquired(const Record& record) {
-    if (record.end == End::kNo) return "";
+    if (record.return_ns != 0) maybe_unheard(record);
+    if (record.end == End::kNo || record.end == End::kLost) return "";
     if (!open_.empty() && model_.kind == Kind::kReentrant && record.end == End::kOk) {
       ++depth_;
       const Hold& outer = (*holds_)[open_.back()];
@@ -105,9 +136,7 @@ class Reader {
   }
 
   std::string released(const Record& record) {
-    if (record.end == End::kLost) {
-      return open_.empty() ? "" : where("what it holds is not its own", (*holds_)[open_.back()]);
-    }
+    if (record.end == End::kLost) return lost(record);
     const auto found = std::find_if(open_.begin(), open_.end(), [&](size_t i) {
       return (*holds_)[i].mode == record.mode && (*holds_)[i].n == record.n;
     });
@@ -131,7 +160,23 @@ class Reader {
     return "";
   }
 
+  /// Not its own any more: only if it was out of sight since it asked. Then all of it is gone.
+  std::string lost(const Record& record) {
+    for (const size_t i : open_) {
+      Hold& hold = (*holds_)[i];
+      const Span* loss = processes_.loss(hold.process, hold.asked_ns, record.return_ns);
+      if (loss == nullptr) return where("what it holds is not its own", hold);
+      hold.died = hold.sure_death = true;
+      hold.leaving_ns = std::min(loss->from_ns, record.call_ns);
+      hold.left_ns = record.return_ns;
+    }
+    open_.clear();
+    depth_ = 0;
+    return "";
+  }
+
   const Model& model_;
+  const Processes& processes_;
   const Span* death_;
   std::vector<Hold>* holds_;
   std::vector<size_t> open_;
@@ -145,8 +190,7 @@ std::string holds_of(const Model& model, const History& history, const Processes
   std::unordered_map<uint32_t, Reader> readers;
   for (const Record& record : history.records) {
     Reader& reader =
-        readers.try_emplace(record.process, model, processes.death(record.process), holds)
-            .first->second;
+        readers.try_emplace(record.process, model, processes, record.process, holds).first->second;
     const std::string wrong = reader.read(record);
     if (!wrong.empty()) return wrong;
   }
@@ -159,6 +203,7 @@ std::string holds_of(const Model& model, const History& history, const Processes
 History only(const History& history, uint16_t object) {
   History part = history;
   std::erase_if(part.records, [&](const Record& record) { return record.object != object; });
+  std::erase_if(part.written, [&](const auto& write) { return write.object != object; });
   return part;
 }
 

@@ -15,7 +15,7 @@ struct Hold {
   uint32_t n = 1;
   Mode mode = Mode::kExclusive;
   bool granted = false;     // its acquire returned
-  bool died = false;        // it was held, or may have been, when its process was killed
+  bool died = false;        // it was held, or may have been, when its process was killed or lost
   bool sure_death = false;  // and for sure
   bool abandoned = false;
   uint64_t token = 0;
@@ -27,6 +27,8 @@ class Processes {
  public:
   explicit Processes(const History& history);
   const Span* death(uint32_t process) const;
+  /// The first time within the two at which it was out of sight; null: it was not.
+  const Span* loss(uint32_t process, int64_t from_ns, int64_t to_ns) const;
   /// `ns` less `span` of time in which the process was not stopped.
   int64_t before(uint32_t process, int64_t ns, int64_t span) const;
   /// How much of the time between the two it was stopped.
@@ -34,7 +36,7 @@ class Processes {
 
  private:
   std::unordered_map<uint32_t, Span> deaths_;
-  std::unordered_map<uint32_t, std::vector<Span>> stops_;
+  std::unordered_map<uint32_t, std::vector<Span>> stops_, losses_;
 };
 
 /// All holds, by the time their acquire was called; a complaint when a process was told something
@@ -52,6 +54,8 @@ std::string check_sleepers(const Model& model, const History& history, const Pro
                            const std::vector<Hold>& holds);
 std::string check_refusals(const Model& model, const History& history,
                            const std::vector<Hold>& holds);
+std::string check_writes(const History& history, const Processes& processes,
+                         const std::vector<Hold>& holds);
 std::string check_barrier(const Model& model, const History& history, const Processes& processes);
 
 }  // namespace heddle::history
