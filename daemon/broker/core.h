@@ -115,7 +115,13 @@ class Core final : public Broker, public objects::Host {
   objects::OwnerInfo describe_owner(uint16_t owner) const override;
   bool session_ended(uint64_t session_id) const override;
   void set_waiting(uint64_t object_id, bool waiting) override;
-  void wait_began() override;
+  void set_lock_waiting(uint64_t object_id, bool waiting) override {
+    locks_.set_waiting(object_id, waiting);
+  }
+  void wait_began(uint32_t holder, uint64_t object_id) override;
+  void wait_ended(uint32_t holder, uint64_t object_id) override {
+    remote_waiters_.ended(holder, object_id);
+  }
 
   // --- local sessions; broker thread ---
   Result<SessionRef> open_local(const Caller& caller, local::Fd pidfd, std::string_view name);
@@ -211,7 +217,9 @@ class Core final : public Broker, public objects::Host {
   void measure(const std::vector<ObjectRef>& objects);
   void serve_waiting();
   void detect_if_told();
+  void detect_soon();
   void detect_if_due();
+  void detect_all();
   // Queues that remote callers wait for.
   std::vector<std::shared_ptr<objects::Queue>> waiting_queues() const;
   uint64_t newest_token() const;
@@ -231,11 +239,15 @@ class Core final : public Broker, public objects::Host {
   std::unique_ptr<Catalog> catalog_;
   SessionTable sessions_;
   LockTable locks_;
-  DeadlockDetector deadlocks_{locks_, sessions_,
+  RemoteWaiters remote_waiters_;
+  DeadlockDetector deadlocks_{locks_, sessions_, remote_waiters_,
                               {[this](uint32_t low) { return queue_by_object(low); },
                                [this] { return waiting_queues(); }}};
   std::atomic<bool> detection_due_{false};
-  int64_t detect_not_before_ns_ = 0;  // broker thread
+  // Broker thread.
+  std::vector<uint32_t> told_sessions_;  // as parties of the detector
+  bool detect_all_due_ = false;
+  int64_t detect_all_ns_ = 0, detect_all_took_ns_ = 0;
   TokenStore tokens_;
   int64_t next_token_look_ns_ = 0;
   SessionRef self_;

@@ -155,6 +155,16 @@ class BlockersSeen {
 
 }  // namespace
 
+/// False: what it waits for is gone.
+bool DeadlockDetector::to_node(Wait wait, WaitNode* node) const {
+  if (wait.what == WaitFor::kJoin)
+    node->queue = queues_.by_object(wait.object);
+  else
+    node->lock = locks_.by_object(wait.object);
+  node->wait = std::move(wait);
+  return node->lock || node->queue;
+}
+
 DeadlockDetector::Graph DeadlockDetector::collect() const {
   Graph graph;
   BlockersSeen blockers;
@@ -162,12 +172,7 @@ DeadlockDetector::Graph DeadlockDetector::collect() const {
     graph.reserve(graph.size() + waits.size());
     for (Wait& wait : waits) {
       WaitNode node;
-      if (wait.what == WaitFor::kJoin)
-        node.queue = queues_.by_object(wait.object);
-      else
-        node.lock = locks_.by_object(wait.object);
-      node.wait = std::move(wait);
-      if (!node.lock && !node.queue) continue;
+      if (!to_node(std::move(wait), &node)) continue;
       node.blockers = blockers.of(node);
       graph.push_back(std::move(node));
     }
@@ -178,25 +183,86 @@ DeadlockDetector::Graph DeadlockDetector::collect() const {
   return graph;
 }
 
-void DeadlockDetector::add_families(Graph& graph) const {
-  std::unordered_map<pid_t, size_t> waiting;  // pid -> node
-  std::unordered_set<uint32_t> asleep;
-  std::vector<uint32_t> holders;
-  for (size_t i = 0; i < graph.size(); ++i) {
-    asleep.insert(graph[i].wait.holder);
-    if (!graph[i].wait.remote) waiting.emplace(graph[i].wait.session->pid, i);
+std::vector<Wait> DeadlockDetector::waits_of(uint32_t party) const {
+  const SessionRef session = sessions_.by_owner(shm::owner_in(party));
+  if (!session) return {};
+  if (session->kind == SessionKind::kLocal) {
+    return (party & kWholeSession) != 0 ? local_waits(session)
+                                        : local_waits(session, shm::thread_in(party));
   }
-  for (const WaitNode& node : graph) {
-    for (const uint32_t blocker : node.blockers->parties) {
-      if ((blocker & kWholeSession) == 0 && asleep.insert(blocker).second) {
-        holders.push_back(blocker);
-      }
+  std::vector<Wait> waits;
+  for (const uint64_t id : remote_.of(party)) {
+    const auto low = static_cast<uint32_t>(id);
+    const auto lock = locks_.by_object(low);
+    const auto queue = lock ? nullptr : queues_.by_object(low);
+    for (Wait& wait : remote_waits(party, lock.get(), queue.get(), sessions_)) {
+      waits.push_back(std::move(wait));
     }
   }
+  return waits;
+}
+
+size_t DeadlockDetector::run_from(std::vector<uint32_t> parties) {
+  Graph graph;
+  BlockersSeen blockers;
+  std::unordered_set<uint32_t> seen;
+  while (!parties.empty()) {
+    const uint32_t party = parties.back();
+    parties.pop_back();
+    if (!seen.insert(party).second) continue;
+    for (Wait& wait : waits_of(party)) {
+      WaitNode node;
+      if (!to_node(std::move(wait), &node)) continue;
+      node.blockers = blockers.of(node);
+      const auto& further = node.blockers->parties;
+      parties.insert(parties.end(), further.begin(), further.end());
+      graph.push_back(std::move(node));
+    }
+  }
+  // Whom a parent waits for by its child is found with all the others in view.
+  return has_families(graph) ? run() : end_circles(graph);
+}
+
+namespace {
+
+// Those that somebody waits for, and that wait for nothing themselves.
+std::vector<uint32_t> awake_in(const std::vector<WaitNode>& graph) {
+  std::unordered_set<uint32_t> asleep;
+  for (const WaitNode& node : graph) asleep.insert(node.wait.holder);
+  std::vector<uint32_t> holders;
+  for (const WaitNode& node : graph) {
+    for (const uint32_t party : node.blockers->parties) {
+      if ((party & kWholeSession) == 0 && asleep.insert(party).second) holders.push_back(party);
+    }
+  }
+  return holders;
+}
+
+pid_t local_pid(const SessionTable& sessions, uint32_t holder) {
+  const SessionRef session = sessions.by_owner(shm::owner_in(holder));
+  return session && session->kind == SessionKind::kLocal ? session->pid : 0;
+}
+
+}  // namespace
+
+bool DeadlockDetector::has_families(const Graph& graph) const {
+  const std::vector<uint32_t> holders = awake_in(graph);
+  if (holders.size() > kFamiliesMax) return false;
+  return std::any_of(holders.begin(), holders.end(), [this](uint32_t holder) {
+    const pid_t pid = local_pid(sessions_, holder);
+    return pid > 0 && waited_child(pid) > 0;
+  });
+}
+
+void DeadlockDetector::add_families(Graph& graph) const {
+  std::unordered_map<pid_t, size_t> waiting;  // pid -> node
+  for (size_t i = 0; i < graph.size(); ++i) {
+    if (!graph[i].wait.remote) waiting.emplace(graph[i].wait.session->pid, i);
+  }
+  const std::vector<uint32_t> holders = awake_in(graph);
   if (waiting.empty() || holders.size() > kFamiliesMax) return;
   for (const uint32_t holder : holders) {
-    const SessionRef session = sessions_.by_owner(shm::owner_in(holder));
-    pid_t pid = session && session->kind == SessionKind::kLocal ? session->pid : 0;
+    pid_t pid = local_pid(sessions_, holder);
     for (int i = 0; i < kGenerationsMax && pid > 0; ++i) {
       pid = waited_child(pid);
       const auto child = waiting.find(pid);
@@ -319,6 +385,10 @@ void DeadlockDetector::note_order(const WaitNode& node, const WaitNode& first) {
 size_t DeadlockDetector::run() {
   Graph graph = collect();
   note_order(graph);
+  return end_circles(graph);
+}
+
+size_t DeadlockDetector::end_circles(Graph& graph) {
   find_stuck(graph, [this](uint16_t owner) {
     const SessionRef session = sessions_.by_owner(owner);
     return session ? session->threads() : 0;

@@ -3,6 +3,10 @@
 // A process that holds something and waits for its only child waits for what that child waits for:
 // `lock run a -- lock run b`. The child's wait is then looked at once more in the parent's name.
 //
+// A wait can close a circle when it begins, and then all of the circle can be reached from it: what
+// can be is looked at at once, however many others there are. All waits together are looked at by
+// and by, for the orders of locks and for what began without a word.
+//
 // What is seen is not one moment. So the circle is looked at twice: its waits carry tickets and its
 // locks tokens; all the same twice = none of them moved in between = it stood there as a whole.
 //
@@ -67,13 +71,16 @@ class DeadlockDetector {
     // Those that remote callers wait for.
     std::function<std::vector<std::shared_ptr<objects::Queue>>()> waiting;
   };
-  DeadlockDetector(LockTable& locks, SessionTable& sessions, Queues queues)
-      : locks_(locks), sessions_(sessions), queues_(std::move(queues)) {}
+  DeadlockDetector(LockTable& locks, SessionTable& sessions, const RemoteWaiters& remote,
+                   Queues queues)
+      : locks_(locks), sessions_(sessions), remote_(remote), queues_(std::move(queues)) {}
 
   // Any thread; holds from the next circle on.
   void set_policy(DeadlockPolicy policy) { policy_.store(policy); }
   // Looks at everything; ends what it finds by the policy. How many circles.
   size_t run();
+  // The same for what these holders wait for, and whole sessions (see wait_graph.h).
+  size_t run_from(std::vector<uint32_t> parties);
   std::vector<DeadlockReport> reports() const;
   std::vector<OrderReport> order_reports() const;
   // The edges as they stand: who waits for what and who holds it; any thread.
@@ -84,6 +91,10 @@ class DeadlockDetector {
   using Circle = std::vector<size_t>;
 
   Graph collect() const;
+  std::vector<Wait> waits_of(uint32_t party) const;
+  bool to_node(Wait wait, WaitNode* node) const;
+  bool has_families(const Graph& graph) const;
+  size_t end_circles(Graph& graph);
   void add_families(Graph& graph) const;
   bool still_stands(const Graph& graph, const Circle& circle) const;
   void report(const Graph& graph, const Circle& circle);
@@ -95,6 +106,7 @@ class DeadlockDetector {
 
   LockTable& locks_;
   SessionTable& sessions_;
+  const RemoteWaiters& remote_;
   const Queues queues_;
   std::atomic<DeadlockPolicy> policy_{DeadlockPolicy::kYoungest};
 

@@ -23,7 +23,8 @@ constexpr int64_t kSlowTickNs = 1'000'000'000;
 constexpr size_t kLostKept = 256;  // sessions
 constexpr int64_t kTokenLookNs = 30'000'000'000;
 constexpr int64_t kDetectAfterNs = 2'000'000;
-constexpr int64_t kDetectRest = 2;  // so many times as long as the last look took
+constexpr int64_t kDetectAllShortNs = 500'000;
+constexpr int64_t kDetectAllRest = 9;  // so many times as long as the last look at all took
 
 // The brake of the memory budget: beyond it a queue may use the memory it has, but take no more,
 // so puts that would need more end with MEMORY_EXHAUSTED.
@@ -74,37 +75,52 @@ std::vector<std::shared_ptr<objects::Queue>> Core::waiting_queues() const {
   return queues;
 }
 
-void Core::wait_began() {
-  if (detection_due_.exchange(true)) return;
-  at(now_ns() + kDetectAfterNs, [this] { detect_if_due(); });
+void Core::wait_began(uint32_t holder, uint64_t object_id) {
+  remote_waiters_.began(holder, object_id);
+  detect_soon();
 }
 
-// With very many waits a look at them takes milliseconds: then they come at intervals that leave
-// most of this thread's time for everything else.
-void Core::detect_if_due() {
-  if (!detection_due_.load()) return;
-  const int64_t began_ns = now_ns();
-  if (began_ns < detect_not_before_ns_) {
-    return at(detect_not_before_ns_, [this] { detect_if_due(); });
-  }
-  // Whoever begins to wait from here on is looked at next time.
-  detection_due_.store(false);
-  const size_t circles = deadlocks_.run();
-  const int64_t now = now_ns();
-  detect_not_before_ns_ = now + (now - began_ns) * kDetectRest;
-  if (circles != 0) wait_began();  // a wait may have been part of several
+void Core::detect_soon() {
+  if (detection_due_.exchange(true)) return;
+  at(now_ns() + kDetectAfterNs, [this] { detect_if_due(); });
 }
 
 // A local thread that has waited for some time says so in its session page.
 void Core::detect_if_told() {
   bool told = false;
   for (const SessionRef& session : sessions_.all()) {
-    told = session->take_waits_told() || told;
+    if (!session->take_waits_told()) continue;
+    told_sessions_.push_back(whole_session(session->owner));
+    told = true;
   }
   if (!told) return;
-  if (now_ns() < detect_not_before_ns_) return wait_began();
   detection_due_.store(true);
   detect_if_due();
+}
+
+// What has begun is looked at at once. With very many waits a look at all of them takes
+// milliseconds: then those come at intervals that leave this thread's time for everything else.
+void Core::detect_if_due() {
+  // Whoever begins to wait from here on is looked at next time.
+  if (!detection_due_.exchange(false)) return;
+  std::vector<uint32_t> parties = remote_waiters_.take_fresh();
+  parties.insert(parties.end(), told_sessions_.begin(), told_sessions_.end());
+  told_sessions_.clear();
+  if (detect_all_took_ns_ > kDetectAllShortNs) {
+    if (deadlocks_.run_from(std::move(parties)) != 0) detect_soon();
+  }
+  if (std::exchange(detect_all_due_, true)) return;
+  const int64_t when = detect_all_ns_ + detect_all_took_ns_ * kDetectAllRest;
+  when <= now_ns() ? detect_all() : at(when, [this] { detect_all(); });
+}
+
+void Core::detect_all() {
+  detect_all_due_ = false;
+  const int64_t began_ns = now_ns();
+  const size_t circles = deadlocks_.run();
+  detect_all_ns_ = now_ns();
+  detect_all_took_ns_ = detect_all_ns_ - began_ns;
+  if (circles != 0) detect_soon();  // a wait may have been part of several
 }
 
 std::vector<ObjectRef> Core::used_by(const Session& session) {
@@ -281,7 +297,7 @@ void Core::slow_tick() {
     next_token_look_ns_ = now + kTokenLookNs;
     tokens_.reserve(newest_token());
   }
-  wait_began();  // the net under a bell that was not rung
+  detect_soon();  // the net under a bell that was not rung
   std::vector<ObjectRef> objects;
   {
     std::lock_guard lock(registry_);

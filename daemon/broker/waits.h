@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "daemon/broker/lock_table.h"
@@ -25,10 +27,31 @@ struct Wait {
   uint32_t line = 0;  // of the session page
 };
 
+// Which objects the threads of remote sessions wait for. Threads: any; its mutex is a leaf.
+class RemoteWaiters {
+ public:
+  void began(uint32_t holder, uint64_t object_id);
+  void ended(uint32_t holder, uint64_t object_id);
+  std::vector<uint64_t> of(uint32_t holder) const;
+  // Who has begun since the last call; some may be through.
+  std::vector<uint32_t> take_fresh();
+
+ private:
+  mutable std::mutex mutex_;
+  std::unordered_multimap<uint32_t, uint64_t> objects_;  // by holder
+  std::vector<uint32_t> fresh_;
+};
+
 std::vector<Wait> local_waits(const SessionTable& sessions);
+// Of one session, or of one line of its page.
+std::vector<Wait> local_waits(const SessionRef& session);
+std::vector<Wait> local_waits(const SessionRef& session, uint32_t line);
 // Of sessions. `queues`: those that somebody may join.
 std::vector<Wait> remote_waits(const LockTable& locks,
                                const std::vector<std::shared_ptr<objects::Queue>>& queues,
+                               const SessionTable& sessions);
+// Of that holder. `lock` or `queue`: what it may wait for.
+std::vector<Wait> remote_waits(uint32_t holder, objects::Lock* lock, objects::Queue* queue,
                                const SessionTable& sessions);
 
 }  // namespace heddle::broker

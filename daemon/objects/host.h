@@ -55,8 +55,14 @@ class Host {
   virtual bool session_ended(uint64_t) const { return false; }
   // Whether remote callers wait for this object: then its doorbell is listened to.
   virtual void set_waiting(uint64_t object_id, bool waiting) = 0;
-  // Somebody began to wait for a lock: soon it is time to look for deadlocks.
-  virtual void wait_began() {}
+  // The same for locks.
+  virtual void set_lock_waiting(uint64_t object_id, bool waiting) {
+    set_waiting(object_id, waiting);
+  }
+  // A thread of a session (shm::holder_of) began to wait for an object by a call of its own, or is
+  // through with that: soon it is time to look for deadlocks.
+  virtual void wait_began(uint32_t, uint64_t) {}
+  virtual void wait_ended(uint32_t, uint64_t) {}
 };
 
 }  // namespace heddle::objects

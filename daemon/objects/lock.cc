@@ -93,6 +93,7 @@ LockOutcome Lock::attempt_wait(LockWaiter& wait, shm::LockActor& a, bool late) {
     }
     wait.ended = outcome;
     wait.notified = true;
+    if (wait.serial != 0) tell_wait(wait, false), tell_wait(wait, true);  // for another thing now
     // From here on the deadline is over: the lock is taken again, however long that takes.
     wait.deadline_ns = shm::kLockForever;
   }
@@ -180,12 +181,19 @@ void Lock::finish(const LockWait& wait, Status status, std::vector<LockWait>* fi
   }
   if (wait->serial != 0) {
     waits_.erase(wait->at);
+    tell_wait(*wait, false);
     if (waiting_.fetch_sub(1) == 1) {
       view_.arm(false);
-      host_.set_waiting(object_id_, false);
+      host_.set_lock_waiting(object_id_, false);
     }
   }
   finished->push_back(wait);
+}
+
+void Lock::tell_wait(const LockWaiter& wait, bool begins) {
+  if (wait.caller.owner == kNoOwner) return;
+  const uint32_t holder = shm::holder_of(wait.caller.owner, wait.ask.thread);
+  begins ? host_.wait_began(holder, object_id_) : host_.wait_ended(holder, object_id_);
 }
 
 void Lock::run(std::vector<LockWait>& finished) {
@@ -220,8 +228,8 @@ LockWait Lock::start(const Caller& caller, const LockAsk& ask, int64_t deadline_
       if (outcome == LockOutcome::kTimedOut && !wait->finished && !once) {
         wait->serial = ++serial_;
         wait->at = waits_.insert(waits_.end(), wait);
-        if (waiting_.fetch_add(1) == 0) host_.set_waiting(object_id_, true);
-        host_.wait_began();
+        if (waiting_.fetch_add(1) == 0) host_.set_lock_waiting(object_id_, true);
+        tell_wait(*wait, true);
         view_.enlist(false);
         serve(&finished);  // once more, now that a release would tell
       } else {

@@ -153,6 +153,8 @@ class Lock : public std::enable_shared_from_this<Lock> {
   shm::LockOutcome attempt_wait(LockWaiter& wait, shm::LockActor& a, bool late);
   void give_up(LockWaiter& wait);
   void finish(const LockWait& wait, Status status, std::vector<LockWait>* finished);
+  // To the host; `wait` stands in waits_.
+  void tell_wait(const LockWaiter& wait, bool begins);
   void serve(std::vector<LockWait>* finished);
   void schedule(int64_t when_ns);
   void run(std::vector<LockWait>& finished);

@@ -238,6 +238,7 @@ class Queue : public std::enable_shared_from_this<Queue> {
   bool dead_to(Status* why);  // deleted, damaged, or no row free for the broker
   void enlist(const Wait& wait, std::list<Wait>& list, Finished* finished);
   bool needs_session(const Waiter& wait) const;
+  void tell_join(const Waiter& wait, bool begins);  // to the host
   void arm();
   void finish(const Wait& wait, Status status, Finished* finished);
   void serve(Finished* finished);

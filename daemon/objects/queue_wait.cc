@@ -72,10 +72,15 @@ Wait Queue::join_async(const Caller& caller, int64_t deadline_ns, JoinDone done,
     std::lock_guard lock(mutex_);
     wait->serial = ++join_serial_;
     enlist(wait, joiners_, &finished);
-    if (!wait->finished && caller.owner != kNoOwner) host_.wait_began();
   }
   run(finished);
   return wait;
+}
+
+void Queue::tell_join(const Waiter& wait, bool begins) {
+  if (wait.caller.owner == kNoOwner || wait.join.thread >= shm::kThreadsMax) return;
+  const uint32_t holder = shm::holder_of(wait.caller.owner, wait.join.thread);
+  begins ? host_.wait_began(holder, object_id_) : host_.wait_ended(holder, object_id_);
 }
 
 std::vector<Queue::RemoteJoin> Queue::remote_joins() {
@@ -168,6 +173,7 @@ void Queue::enlist(const Wait& wait, std::list<Wait>& list, Finished* finished) 
   wait->list = &list;
   wait->at = list.insert(list.end(), wait);
   if (waiting_.fetch_add(1) == 0) host_.set_waiting(object_id_, true);
+  if (&list == &joiners_) tell_join(*wait, true);
   // Looked at only now: from here on the end of the session finds it here.
   if (needs_session(*wait) && host_.session_ended(wait->caller.session_id)) {
     return finish(wait, Status(Reason::kSessionLost, kWaiterEnded), finished);
@@ -204,6 +210,7 @@ void Queue::finish(const Wait& wait, Status status, Finished* finished) {
   wait->finished = true;
   finished->push_back(wait);
   if (!wait->list) return;
+  if (wait->list == &joiners_) tell_join(*wait, false);
   wait->list->erase(wait->at);
   wait->list = nullptr;
   if (waiting_.fetch_sub(1) != 1) return;

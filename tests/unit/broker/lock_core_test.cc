@@ -303,6 +303,47 @@ TEST_F(LockCoreTest, CirclesOfWaitsAreBroken) {
   EXPECT_EQ(reports[0].circle.size(), kSize);
 }
 
+// 4,000 wait in chains, each of them holding something, and whoever stands at their ends goes on.
+TEST_F(LockCoreTest, ManyWaitsDelayNoReport) {
+  constexpr uint16_t kThreads = 1'000;
+  std::vector<std::future<LockReply>> crowd;
+  for (int chain = 0; chain < 4; ++chain) {
+    const Caller guests = session();
+    std::vector<objects::Lock*> own;
+    for (uint16_t i = 0; i <= kThreads; ++i) {
+      const std::string name = "own/" + std::to_string(chain) + "/" + std::to_string(i);
+      own.push_back(open(guests, name)->lock.get());
+      ASSERT_TRUE(acquire(*own[i], guests, 0, i).status.ok());
+    }
+    for (uint16_t i = 0; i < kThreads; ++i) {
+      crowd.push_back(ask(*own[i + 1u], guests, {.thread = i}, -1));
+    }
+  }
+  const Caller a = session(), b = session();
+  objects::Lock& first = *open(a, "first")->lock;
+  objects::Lock& second = *open(b, "second")->lock;
+  int64_t soonest_ns = INT64_MAX;
+  for (int round = 0; round < 5; ++round) {
+    ASSERT_TRUE(acquire(first, a).status.ok());
+    ASSERT_TRUE(acquire(second, b).status.ok());
+    auto older = ask(second, a, {}, -1);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    const int64_t closed_ns = shm::monotonic_ns();
+    EXPECT_EQ(ask(first, b, {}, -1).get().status.reason(), Reason::kDeadlockDetected);
+    soonest_ns = std::min(soonest_ns, shm::monotonic_ns() - closed_ns);
+    ASSERT_TRUE(second.release(b, LockMode::kExclusive, 1, 0).ok());
+    EXPECT_TRUE(older.get().status.ok());
+    ASSERT_TRUE(second.release(a, LockMode::kExclusive, 1, 0).ok());
+    ASSERT_TRUE(first.release(a, LockMode::kExclusive, 1, 0).ok());
+  }
+  std::printf("4,000 waits elsewhere; told after %.1f ms at best\n", double(soonest_ns) / 1e6);
+  EXPECT_LT(soonest_ns, 50 * kMs);
+  for (auto& wait : crowd) {
+    EXPECT_EQ(wait.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
+  }
+  EXPECT_EQ(core_->deadlocks().reports().size(), 5u);
+}
+
 // Notified, it waits for its lock, in somebody's hands who wants what it holds itself.
 TEST_F(LockCoreTest, AConditionTakesItsLockAgainInACircle) {
   const Caller a = session(), b = session();
