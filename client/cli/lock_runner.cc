@@ -24,40 +24,53 @@ constexpr long kLookNs = 50'000'000;
 // Where signals go; for the handler.
 volatile sig_atomic_t target = 0;
 volatile sig_atomic_t target_is_here = 0;
+volatile sig_atomic_t kept[NSIG];  // came before there was a target
 
 void forward(int signal, siginfo_t* info, void*) {
   // The terminal's signals go to its whole group, and the command may be in it.
-  if (target == 0 || (info->si_code == SI_KERNEL && target_is_here != 0)) return;
+  if (info->si_code == SI_KERNEL && target_is_here != 0) return;
+  if (target == 0) {
+    kept[signal] = 1;
+    return;
+  }
   const int error = errno;
   ::kill(target, signal);
   errno = error;
 }
 
-// Blocks what is forwarded while there is nobody to forward it to, and SIGCHLD, which must not be
-// ignored or there is no status.
+// Keeps what is forwarded until there is somebody to forward it to. Blocks it until then, and
+// SIGCHLD, which must not be ignored or there is no status: in this thread only, and gRPC has
+// others, so the handlers are there before the command is.
 class Signals {
  public:
-  Signals() {
+  explicit Signals(bool own_group) {
     ::signal(SIGCHLD, SIG_DFL);
+    target_is_here = own_group ? 0 : 1;
     sigemptyset(&set_);
     for (const int signal : kForwarded) sigaddset(&set_, signal);
     sigemptyset(&child_);
     sigaddset(&child_, SIGCHLD);
     ::sigprocmask(SIG_BLOCK, &set_, &before_);
     ::sigprocmask(SIG_BLOCK, &child_, nullptr);
-  }
-  ~Signals() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
-  Signals(const Signals&) = delete;
-  Signals& operator=(const Signals&) = delete;
-
-  const sigset_t& before() const { return before_; }
-  void send_on(pid_t to, bool own_group) const {
-    target_is_here = own_group ? 0 : 1;
-    target = own_group ? -to : to;
     struct sigaction action {};
     action.sa_sigaction = forward;
     action.sa_flags = SA_SIGINFO;
     for (const int signal : kForwarded) ::sigaction(signal, &action, nullptr);
+  }
+  ~Signals() {
+    send_on_no_more();
+    ::sigprocmask(SIG_SETMASK, &before_, nullptr);
+  }
+  Signals(const Signals&) = delete;
+  Signals& operator=(const Signals&) = delete;
+
+  const sigset_t& before() const { return before_; }
+  void send_on(pid_t to) const {
+    target = to;
+    for (const int signal : kForwarded) {
+      if (kept[signal] != 0) ::kill(to, signal);
+      kept[signal] = 0;
+    }
     ::sigprocmask(SIG_UNBLOCK, &set_, nullptr);
   }
   void send_on_no_more() const {
@@ -117,7 +130,7 @@ bool watch(pid_t pid, const Signals& signals, const Errand& errand) {
 
 ErrandEnd run_errand(const Invocation& run, const Errand& errand) {
   ErrandEnd end;
-  const Signals signals;
+  const Signals signals(errand.own_group);
   const Spawn child =
       spawn_here(run.command, errand.environment, errand.own_group, signals.before());
   if (child.error != 0) {
@@ -127,7 +140,7 @@ ErrandEnd run_errand(const Invocation& run, const Errand& errand) {
     return end;
   }
   end.ran = true;
-  signals.send_on(child.pid, errand.own_group);
+  signals.send_on(errand.own_group ? -child.pid : child.pid);
   if (errand.still_wanted) {
     end.stopped = watch(child.pid, signals, errand);
   } else {
