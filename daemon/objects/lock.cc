@@ -44,7 +44,9 @@ Lock::Lock(Host& host, std::string name, uint64_t object_id, shm::Lock view,
       mapping_(std::move(mapping)),
       view_(view) {
   const uint64_t word = view_.line().word.load();
-  if (view_.kind() == shm::LockKind::kMutex && shm::holder_in(word) != 0) inherited_word_ = word;
+  const bool entered =
+      view_.kind() == shm::LockKind::kMutex || view_.kind() == shm::LockKind::kRlock;
+  if (entered && shm::holder_in(word) != 0) inherited_word_ = word;
 }
 
 shm::LockActor Lock::actor(const Caller& caller, uint16_t thread) {
@@ -126,6 +128,7 @@ LockOutcome Lock::attempt(LockWaiter& wait) {
       if (view_.kind() == shm::LockKind::kSemaphore || view_.kind() == shm::LockKind::kCounting) {
         return view_.acquire_permits(a, wait.ask.n, shm::kLockTry, grant);
       }
+      if (view_.kind() == shm::LockKind::kRlock) return enter(wait.ask, a, grant);
       if (!is_rw(view_)) return view_.acquire(a, shm::kLockTry, grant);
       if (wait.ask.mode == shm::LockMode::kExclusive && wait.deadline_ns != 0) {
         return view_.look_write(a, grant);

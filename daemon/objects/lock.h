@@ -18,6 +18,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -31,6 +32,10 @@ enum class LockOp : uint8_t { kAcquire, kConvert, kWait, kWaitEvent, kArrive };
 
 class Lock;
 
+// Names a request of a session over restarts of the broker: never 0. `op`: one letter for each
+// operation.
+uint64_t request_number(const Caller& caller, char op, std::string_view id);
+
 struct LockAsk {
   LockOp op = LockOp::kAcquire;
   shm::LockMode mode = shm::LockMode::kExclusive;  // kConvert: the new one
@@ -40,6 +45,7 @@ struct LockAsk {
   int32_t priority = 0;                            // of the waiter; the lowest is sacrificed
   bool action = false;                             // kArrive
   std::shared_ptr<Lock> guard = nullptr;           // kWait: in place of the condition's own lock
+  uint64_t request = 0;                            // kAcquire: request_number(); 0: none
 };
 
 struct LockReply {
@@ -91,16 +97,18 @@ class Lock : public std::enable_shared_from_this<Lock> {
   void cancel(const LockWait& wait);
 
   // LEASE_LOST: not held. A counting semaphore may be raised without a session.
-  Status release(const Caller& caller, shm::LockMode mode, uint32_t n, uint16_t thread);
+  Status release(const Caller& caller, shm::LockMode mode, uint32_t n, uint16_t thread,
+                 uint64_t request = 0);
   // A mutex, on behalf of whoever holds it now; with `own_session` any kind with one owner, if a
   // thread of that session holds it.
   Status release_any(const Caller& caller, bool own_session = false);
   // Whether that thread of the caller has what `ask` acquired with `token`, as far as the words
   // tell: of permits they know only that its session has some.
   bool holds(const Caller& caller, const LockAsk& ask, uint64_t token);
-  // Once: what that thread held of a mutex when this broker took it over, whose grant may have been
-  // lost with the broker before.
-  bool take_inherited(const Caller& caller, uint16_t thread, shm::Grant* grant);
+  // Whether that thread has what it asks for since before this broker came, whose grant may have
+  // been lost with the broker before. Of a mutex that is what it holds, once. Of a rlock its line
+  // says which request was the last and how many entries there were before that.
+  bool take_inherited(const Caller& caller, const LockAsk& ask, shm::Grant* grant);
   Result<uint32_t> notify(const Caller& caller, uint32_t n, bool all);
   Status set_event(bool on);
   Status finish_action(const Caller& caller, uint16_t thread);
@@ -148,6 +156,10 @@ class Lock : public std::enable_shared_from_this<Lock> {
   Status needs_session(const Caller& caller, uint16_t thread) const;
   void take_guard_again(const LockWait& wait);
   void disown(LockWaiter& wait);
+  uint32_t entries_of(uint32_t holder) const;
+  bool entry_was_made(uint64_t request);
+  shm::LockOutcome enter(const LockAsk& ask, shm::LockActor& a, shm::Grant* grant);
+  shm::LockOutcome leave(uint64_t request, shm::LockActor& a);
   // All with mutex_ held.
   shm::LockOutcome attempt(LockWaiter& wait);
   shm::LockOutcome attempt_wait(LockWaiter& wait, shm::LockActor& a, bool late);

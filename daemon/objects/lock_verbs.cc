@@ -8,7 +8,8 @@ namespace heddle::objects {
 
 using shm::LockOutcome;
 
-Status Lock::release(const Caller& caller, shm::LockMode mode, uint32_t n, uint16_t thread) {
+Status Lock::release(const Caller& caller, shm::LockMode mode, uint32_t n, uint16_t thread,
+                     uint64_t request) {
   const bool anybody = view_.kind() == shm::LockKind::kCounting;
   if (Status bad = anybody ? Status() : needs_session(caller, thread); !bad.ok()) return bad;
   shm::LockActor a = actor(caller, thread % shm::kThreadsMax);
@@ -21,8 +22,10 @@ Status Lock::release(const Caller& caller, shm::LockMode mode, uint32_t n, uint1
     case shm::LockKind::kCounting:
       outcome = view_.release_permits(a, n);
       break;
-    case shm::LockKind::kMutex:
     case shm::LockKind::kRlock:
+      outcome = mode == shm::LockMode::kExclusive ? leave(request, a) : LockOutcome::kNotHeld;
+      break;
+    case shm::LockKind::kMutex:
     case shm::LockKind::kCondition:
       outcome = mode == shm::LockMode::kExclusive ? view_.release(a) : LockOutcome::kNotHeld;
       break;
@@ -77,19 +80,6 @@ bool Lock::holds(const Caller& caller, const LockAsk& ask, uint64_t token) {
     if (shm::thread_in(one.holder) == ask.thread && one.mode == ask.mode) return true;
   }
   return false;
-}
-
-bool Lock::take_inherited(const Caller& caller, uint16_t thread, shm::Grant* grant) {
-  std::lock_guard lock(mutex_);
-  const uint64_t word = view_.line().word.load();
-  const bool same = inherited_word_ != 0 && !view_.gone() &&
-                    shm::token_low(word) == shm::token_low(inherited_word_) &&
-                    shm::holder_in(word) == shm::holder_of(caller.owner, thread) &&
-                    shm::holder_in(word) == shm::holder_in(inherited_word_);
-  if (!same) return false;
-  inherited_word_ = 0;
-  grant->token = view_.token();
-  return true;
 }
 
 Result<uint32_t> Lock::notify(const Caller& caller, uint32_t n, bool all) {

@@ -152,6 +152,9 @@ class AcquireCall final : public LockCall {
     lock_ = ref.lock;
     deadline_ns_ = deadline_ns(context_, timeout_of(request_), shm::kForever);
     const auto lock = ref.lock;
+    if (!request_.request_id().empty()) {
+      ask_.request = objects::request_number(caller_, 'a', request_.request_id());
+    }
     LockRequests::Job job = job_of(ref, ask_, deadline_ns_);
     if (!request_.request_id().empty()) {
       const auto holds = [lock, caller = caller_, ask = ask_](const LockReply& reply) {
@@ -164,7 +167,7 @@ class AcquireCall final : public LockCall {
       job.begin = [lock, caller = caller_, ask = ask_,
                    begin = std::move(job.begin)](objects::LockDone done) -> std::function<void()> {
         LockReply kept;
-        if (!lock->take_inherited(caller, ask.thread, &kept.grant)) return begin(std::move(done));
+        if (!lock->take_inherited(caller, ask, &kept.grant)) return begin(std::move(done));
         done(std::move(kept));
         return [] {};
       };

@@ -180,8 +180,11 @@ HEDDLE_LOCK_METHOD(Release) {
       if (request->holder() == Request::HOLDER_SESSION) {
         return answered(lock.release_any(caller, true));
       }
+      const uint64_t number = request->request_id().empty()
+                                  ? 0
+                                  : objects::request_number(caller, 'r', request->request_id());
       return answered(
-          lock.release(caller, mode, std::max<uint32_t>(request->permits(), 1), thread));
+          lock.release(caller, mode, std::max<uint32_t>(request->permits(), 1), thread, number));
     });
     if (status.ok()) env_.lock_requests.released(caller, ref->object_id, thread);
     return set_outcome(std::move(status), response);

@@ -179,6 +179,8 @@ class Lock {
 
   LockKind kind() const { return static_cast<LockKind>(line_->kind.load()); }
   LockLine& line() const { return *line_; }
+  // Of the owner that `word` names, beyond the first.
+  uint32_t entries(uint64_t word) const;
   uint32_t index() const { return index_; }
   uint32_t generation() const { return generation_; }
   bool gone() const { return line_->generation.load(std::memory_order_acquire) != generation_; }
@@ -300,7 +302,6 @@ class Lock {
   bool first_in_line(uint32_t ticket) const;
   void stand_in_line(Cell* cell, uint64_t* in_cell, uint32_t* ticket);
   bool anybody_in_line() const;
-  uint32_t entries(uint64_t word) const;
   void set_entries(uint64_t word, uint32_t entries);
 
   // lock_rw.cc

@@ -97,7 +97,11 @@ struct alignas(128) LockLine {
   std::atomic<uint32_t> count_max;  // by the broker alone
   std::atomic<uint64_t> object_id;  // by the broker alone
   std::atomic<uint64_t> seen;       // token low << 32 | coarse ms when a waiter first met it
-  uint8_t reserved2[32];
+  // kRlock, by the broker alone: the last request of its remote owner, and token low << 32 | the
+  // entries that there were before it. See objects::Lock::take_inherited.
+  std::atomic<uint64_t> request;
+  std::atomic<uint64_t> request_at;
+  uint8_t reserved2[16];
 };
 static_assert(sizeof(LockLine) == 128 && offsetof(LockLine, head) == 32);
 static_assert(offsetof(LockLine, dead_by) == 64);

@@ -137,6 +137,8 @@ LockOutcome LockSegment::create(const LockOptions& options, uint64_t object_id,
   of.armed.store(0);
   of.object_id.store(object_id);
   of.seen.store(0);
+  of.request.store(0);
+  of.request_at.store(0);
   of.blocks.store(first);
   of.generation.fetch_add(1);
   *out = index;

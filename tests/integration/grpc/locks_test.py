@@ -180,9 +180,8 @@ class Locks(unittest.TestCase):
         self.assertEqual(self.acquire(session, request_id="c").result().grant.token, token)
         self.release(session)
 
-    def test_a_killed_broker_knows_the_grant_of_a_mutex(self):
-        session = self.session()
-        token = self.acquire(session, request_id="k").result().grant.token
+    def kill_broker(self, session):
+        """Returns when the next one knows the session."""
         os.kill(self.connection.admin.Status(admin.AdminServiceStatusRequest()).pid,
                 signal.SIGKILL)
 
@@ -195,12 +194,31 @@ class Locks(unittest.TestCase):
         sessions_after = []
         self.wait_until(lambda: sessions_after.append(resumed()) or sessions_after[-1])
         self.addCleanup(sessions_after[-1].close)
-        self.wait_until(lambda: self.alive())
+        self.wait_until(self.alive)
+
+    def test_a_killed_broker_knows_the_grant_of_a_mutex(self):
+        session = self.session()
+        token = self.acquire(session, request_id="k").result().grant.token
+        self.kill_broker(session)
         self.assertEqual(self.acquire(session, request_id="k").result().grant.token, token)
         # Once: the next one is a mutex that waits for itself.
         self.assertEqual(self.acquire(session, request_id="l", timeout_ms=0).result().outcome,
                          types.OUTCOME_EMPTY)
         self.assertEqual(self.release(session).outcome, types.OUTCOME_OK)
+
+    def test_a_killed_broker_knows_the_entries_of_a_rlock(self):
+        session = self.session()
+        self.create(locks.SYNC_KIND_LOCK, lock_kind=locks.LockOptions.LOCK_KIND_RLOCK)
+        tokens = {self.acquire(session, request_id=name).result().grant.token for name in "ab"}
+        self.kill_broker(session)
+        tokens |= {self.acquire(session, request_id=name).result().grant.token for name in "bbc"}
+        self.assertEqual(len(tokens), 1)
+        self.assertEqual(self.release(session, request_id="r").outcome, types.OUTCOME_OK)
+        self.kill_broker(session)
+        # a, b and c, less r: which was done before, and is not done again.
+        self.assertEqual([self.release(session, request_id=name).outcome for name in "rrst"],
+                         [types.OUTCOME_OK] * 4)
+        self.assertEqual(self.release(session).outcome, types.OUTCOME_LEASE_LOST)
 
     def alive(self):
         try:
