@@ -99,8 +99,8 @@ class Lock : public std::enable_shared_from_this<Lock> {
   // LEASE_LOST: not held. A counting semaphore may be raised without a session.
   Status release(const Caller& caller, shm::LockMode mode, uint32_t n, uint16_t thread,
                  uint64_t request = 0);
-  // A mutex, on behalf of whoever holds it now; with `own_session` any kind with one owner, if a
-  // thread of that session holds it.
+  // A mutex, on behalf of whoever holds it now; with `own_session` only if that is a thread of the
+  // caller's session. INVALID_ARGUMENT for other kinds.
   Status release_any(const Caller& caller, bool own_session = false);
   // Whether that thread of the caller has what `ask` acquired with `token`, as far as the words
   // tell: of permits they know only that its session has some.

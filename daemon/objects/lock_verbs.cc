@@ -37,11 +37,13 @@ Status Lock::release(const Caller& caller, shm::LockMode mode, uint32_t n, uint1
 }
 
 Status Lock::release_any(const Caller& caller, bool own_session) {
-  if (own_session) {
-    if (Status bad = needs_session(caller, 0); !bad.ok()) return bad;
-  } else if (view_.kind() != shm::LockKind::kMutex) {
+  // Of other kinds the word says too little: entries, permits and shared holds lie elsewhere.
+  if (view_.kind() != shm::LockKind::kMutex) {
     return Status(Reason::kInvalidArgument, "only a mutex may be released for somebody else")
         .with_object(name_);
+  }
+  if (own_session) {
+    if (Status bad = needs_session(caller, 0); !bad.ok()) return bad;
   }
   shm::LockActor a = actor(caller, 0);
   LockOutcome outcome;

@@ -207,7 +207,7 @@ Status ShmLock::release(LockMode mode, std::uint32_t n) {
 Status ShmLock::release_any(bool same_process) {
   Reach reach = same_process ? reach_held() : this->reach();
   if (reach.hands == nullptr) return std::move(reach.status);
-  if (reach.place->kind != shm::LockKind::kMutex && !same_process) {
+  if (reach.place->kind != shm::LockKind::kMutex) {
     return Status(Reason::kInvalidArgument, "only a mutex may be released for somebody else")
         .with_object(label_of(kind_, name_));
   }
