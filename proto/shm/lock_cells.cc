@@ -154,10 +154,7 @@ void Lock::mark_dirty() {
 void Lock::ring(LockActor& a) {
   if (line_->armed.load() == 0) return;
   segment_->header().dirty_lines[index_ / 64 % 128].fetch_or(uint64_t{1} << index_ % 64);
-  if (segment_->header().dirty.exchange(1) != 0 || a.doorbell_fd < 0) return;
-  const char bell = 1;
-  while (write(a.doorbell_fd, &bell, 1) < 0 && errno == EINTR) {
-  }
+  if (segment_->header().dirty.exchange(1) == 0) ring_doorbell(a.doorbell_fd);
 }
 
 /// After SLEEPERS (or a waiter's cell) is set, so that the broker may clear first and look then.

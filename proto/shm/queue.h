@@ -34,31 +34,14 @@
 
 #include "proto/shm/chunk_pool.h"
 #include "proto/shm/cpu_pause.h"
+#include "proto/shm/death_info.h"
 #include "proto/shm/journal.h"
+#include "proto/shm/outcome.h"
 #include "proto/shm/queue_layout.h"
 #include "proto/shm/queue_ring.h"
 
 namespace heddle::shm {
 
-enum class Outcome : uint8_t {
-  kOk,
-  kEmpty,            // nothing there now
-  kFull,             // max_len or max_bytes reached
-  kTimedOut,         // the deadline passed while waiting
-  kClosed,           // put after shutdown
-  kEndOfStream,      // drained after a clean shutdown
-  kProducerDied,     // drained after a producer died without closing
-  kLeaseLost,        // the message is no longer this holder's
-  kTooLarge,         // body over max_msg_bytes, or over max_bytes
-  kMemoryExhausted,  // the granted memory or the system's is used up
-  kTooManyLeases,    // max_leases reached
-  kTooManyThreads,   // all rows are taken
-  kInterrupted,      // a signal handler ran while waiting
-  kCorrupt,          // the segment contradicts itself
-};
-
-inline constexpr int64_t kTry = 0;
-inline constexpr int64_t kForever = INT64_MAX;
 inline constexpr uint32_t kRowNone = 0xffffffff;
 
 enum class MessageKind : uint8_t { kData = 0, kText = 1, kJson = 2, kJsonText = 3 };
@@ -149,11 +132,6 @@ struct QueueCounts {
   bool closed;
   uint64_t size() const { return ready + returned; }
   uint64_t unfinished() const { return ready + leased + returned; }
-};
-
-struct DeathInfo {
-  uint32_t pid = 0;
-  uint32_t status = 0;  // wait status if known
 };
 
 /// The words of a queue segment, as the ring wants them.
@@ -375,6 +353,7 @@ class Queue {
   Outcome check_lease(Actor& a, const Ticket& t, Place* p, uint64_t* raw);
   Outcome finish(Actor& a, Place p, uint64_t raw, uint64_t id, bool dropped);
   void release_revoked(Actor& a, Place p, uint64_t raw, uint64_t id);
+  void settle_revoked(Actor& a, Place p, uint64_t raw, uint64_t id, uint16_t holder);
   bool give_back(Actor& a, Place p, uint64_t raw, uint64_t id, bool counted);
   bool drop(Actor& a, Place p, uint64_t raw);
   bool revoke(Actor& a, Place p, uint64_t raw);
@@ -383,9 +362,7 @@ class Queue {
   void journal_delivery(Actor& a, Place p, uint64_t id, uint64_t row_count);
   void after_removal(Actor& a);
   // queue_wait.cc
-  template <class Attempt>
-  Outcome wait(Actor& a, WakeWord& word, int64_t deadline_ns, Attempt attempt);
-  /// The caller's seq_cst CAS on a slot comes first; see queue_wait.h.
+  /// The caller's seq_cst CAS on a slot comes first; see wake.h.
   void wake(Actor& a, WakeWord& line, uint32_t dirty_bit) {
     const uint32_t seen = line.word.load(std::memory_order_seq_cst);
     if (seen & (kWakeSleepers | kWakeArmed)) [[unlikely]]

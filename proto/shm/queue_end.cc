@@ -4,7 +4,7 @@
 // registration is a row in state PRODUCER; there is no count. The dead one's row turns to
 // PRODUCER_DIED before END is considered, so the cause is decided by rows that stay until the end
 // stands.
-#include "proto/shm/queue_wait.h"
+#include "proto/shm/wake.h"
 
 namespace heddle::shm {
 

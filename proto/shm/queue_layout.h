@@ -25,6 +25,7 @@
 
 #include "proto/shm/segment_header.h"
 #include "proto/shm/slot_word.h"
+#include "proto/shm/wake_word.h"
 
 namespace heddle::shm {
 
@@ -137,16 +138,6 @@ constexpr uint64_t producer_word(uint16_t owner, uint64_t key) {
 constexpr uint64_t producer_key(uint64_t w) { return ((w >> 16) & 0xffff) | ((w >> 40) << 16); }
 constexpr RowState row_state(uint64_t w) { return static_cast<RowState>((w >> 32) & 255); }
 constexpr uint16_t row_owner(uint64_t w) { return static_cast<uint16_t>(w); }
-
-/// A futex word on a line of its own: sequence 30 | ARMED | SLEEPERS.
-struct alignas(64) WakeWord {
-  std::atomic<uint32_t> word;
-  uint8_t reserved[60];
-};
-inline constexpr uint32_t kWakeSleepers = 1;
-// set and cleared by the broker only: remote callers wait
-inline constexpr uint32_t kWakeArmed = 2;
-inline constexpr uint32_t kWakeStep = 4;
 
 /// Bits of QueueHeader::dirty.
 enum DirtyBits : uint32_t { kDirtyReady = 1, kDirtyRoom = 2, kDirtyIdle = 4 };

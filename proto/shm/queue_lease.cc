@@ -1,6 +1,6 @@
 // The end of a delivery: ack, nack, bury, revoke. The slot is the lease; nothing ever moves.
 #include "proto/shm/queue_visit.h"
-#include "proto/shm/queue_wait.h"
+#include "proto/shm/wake.h"
 
 namespace heddle::shm {
 void Queue::journal_delivery(Actor& a, Place p, uint64_t id, uint64_t row_count) {
@@ -91,8 +91,7 @@ Outcome Queue::finish(Actor& a, Place p, uint64_t raw, uint64_t id, bool dropped
   }
   j.op.store(static_cast<uint32_t>(JournalOp::kIdle), std::memory_order_release);
   if (!mine) {
-    const SlotWord w = SlotWord::decode(raw);
-    if (w.state == SlotState::kRevoked && w.owner == a.owner) release_revoked(a, p, raw, id);
+    settle_revoked(a, p, raw, id, a.owner);
     return Outcome::kLeaseLost;
   }
   wake(a, header().room, kDirtyRoom);
@@ -117,6 +116,15 @@ void Queue::release_revoked(Actor& a, Place p, uint64_t raw, uint64_t id) {
         slot.id.load(std::memory_order_relaxed) != id)
       return;
   }
+}
+
+/// After a lease of `holder` was lost in the middle of its end: if a purge took it, nobody else
+/// will free it.
+void Queue::settle_revoked(Actor& a, Place p, uint64_t raw, uint64_t id, uint16_t holder) {
+  const SlotWord w = SlotWord::decode(raw);
+  if (w.state == SlotState::kRevoked && w.owner == holder &&
+      ring().slot(p).id.load(std::memory_order_relaxed) == id)
+    release_revoked(a, p, raw, id);
 }
 
 /// LEASED -> RETURNED in place, or BURIED when its deliveries are used up. False if the lease was
@@ -151,6 +159,8 @@ bool Queue::give_back(Actor& a, Place p, uint64_t raw, uint64_t id, bool counted
   if (mine) {
     wake(a, header().ready, kDirtyReady);
     after_removal(a);
+  } else {
+    settle_revoked(a, p, raw, id, holder);
   }
   return mine;
 }

@@ -1,7 +1,7 @@
 // Putting: body first, then one claim and one publish. Crash story in queue.h.
 #include <cstring>
 
-#include "proto/shm/queue_wait.h"
+#include "proto/shm/wake.h"
 
 namespace heddle::shm {
 namespace {
@@ -97,7 +97,7 @@ Outcome Queue::put_body(Actor& a, const MessageIn& m, uint32_t chunk, int64_t de
                         uint64_t* id) {
   if (deadline_ns == kTry || header().created.overflow != Overflow::kBlock)
     return try_put(a, m, chunk, id);
-  return wait(a, header().room, deadline_ns, [&](bool* done) {
+  return wait_on(a, header().room, deadline_ns, [&](bool* done) {
     const Outcome outcome = try_put(a, m, chunk, id);
     *done = outcome != Outcome::kFull;
     if (!*done) give_back_reserved(a);

@@ -6,7 +6,7 @@
 // second reaper finds less to do and nothing to undo. The reaper's own accounting goes through its
 // own journal line like any client's.
 #include "proto/shm/queue_visit.h"
-#include "proto/shm/queue_wait.h"
+#include "proto/shm/wake.h"
 
 namespace heddle::shm {
 namespace {

@@ -3,12 +3,12 @@
 #include <cstring>
 
 #include "proto/shm/queue_visit.h"
-#include "proto/shm/queue_wait.h"
+#include "proto/shm/wake.h"
 
 namespace heddle::shm {
 
 Outcome Queue::take(Actor& a, TakeMode mode, Taken* out, int64_t deadline_ns) {
-  return wait(a, header().ready, deadline_ns, [&](bool* done) {
+  return wait_on(a, header().ready, deadline_ns, [&](bool* done) {
     const Outcome outcome = try_take(a, mode, out);
     *done = outcome != Outcome::kEmpty;
     return outcome;

@@ -20,6 +20,7 @@
 #include "proto/shm/futex.h"
 #include "proto/shm/journal.h"
 #include "proto/shm/lock.h"
+#include "proto/shm/wake.h"
 
 namespace heddle::shm {
 
@@ -98,11 +99,7 @@ class WaitNote {
     if (told_ || now_ns - since_ns_ < kTellNs) return;
     told_ = true;
     if (a_.waits_told == nullptr || a_.doorbell_fd < 0) return;
-    if (a_.waits_told->exchange(1) != 0) return;
-    const char bell = 1;
-    // Non-blocking: a full pipe means that the broker has enough to read.
-    while (write(a_.doorbell_fd, &bell, 1) < 0 && errno == EINTR) {
-    }
+    if (a_.waits_told->exchange(1) == 0) ring_doorbell(a_.doorbell_fd);
   }
 
  private:

@@ -43,8 +43,7 @@ std::vector<uint64_t> stops_of(World& world, const std::function<int()>& body) {
 
 class Others {
  public:
-  explicit Others(World& world)
-      : world_(world), a_(world.newcomer(21)), b_(world.newcomer(22)) {}
+  explicit Others(World& world) : world_(world), a_(world.newcomer(21)), b_(world.newcomer(22)) {}
 
   /// Puts and takes in turns, never waiting. Messages found there before are taken as well.
   std::string laps(int messages) {
@@ -151,13 +150,50 @@ TEST_P(StepFreeze, OthersGoOnAndTheLateOneFails) {
   std::printf("freeze       %-42s %5zu stops %6.2f s\n", scenario.name, stops.size(), seconds);
 }
 
+class StepPurge : public StepFreeze {};
+
+/// Scenarios that end what they lease. Whoever still holds something at the end keeps it until it
+/// dies.
+std::vector<size_t> lease_enders() {
+  std::vector<size_t> found;
+  const std::vector<Scenario> all = scenarios();
+  for (size_t i = 0; i < all.size(); ++i)
+    if (std::string(all[i].name).rfind("lease and ", 0) == 0) found.push_back(i);
+  return found;
+}
+
+TEST_P(StepPurge, APurgeOfWhatItHoldsLeavesNothingBehind) {
+  const Scenario scenario = scenarios()[GetParam()];
+  World world(scenario);
+  const auto body = [&] {
+    return static_cast<int>(scenario.operate(world.queue(), world.victim(), world.report()));
+  };
+  for (const uint64_t stop : stops_of(world, body)) {
+    SCOPED_TRACE(std::string(scenario.name) + ", stopped after " + std::to_string(stop));
+    world.restore();
+    SteppedChild child(body);
+    while (child.steps() < stop && child.step()) {
+    }
+    Actor other = world.newcomer(21);
+    uint64_t purged = 0;
+    ASSERT_EQ(world.queue().purge(other, kAllMask, &purged), Outcome::kOk);
+    ASSERT_GE(child.finish(5000), 0) << "the resumed operation hangs";
+    ASSERT_EQ(world.queue().purge(other, kAllMask, &purged), Outcome::kOk);
+    ASSERT_EQ(world.queue().counts().revoked, 0u);
+    ASSERT_STREQ(world.queue().audit(), nullptr);
+  }
+}
+
+std::string name_of(const ::testing::TestParamInfo<size_t>& p) {
+  std::string name = scenarios()[p.param].name;
+  for (char& c : name)
+    if (!isalnum(static_cast<unsigned char>(c))) c = '_';
+  return name;
+}
+
 INSTANTIATE_TEST_SUITE_P(Queue, StepFreeze, ::testing::Range<size_t>(0, scenarios().size()),
-                         [](const auto& p) {
-                           std::string name = scenarios()[p.param].name;
-                           for (char& c : name)
-                             if (!isalnum(static_cast<unsigned char>(c))) c = '_';
-                           return name;
-                         });
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(Queue, StepPurge, ::testing::ValuesIn(lease_enders()), name_of);
 
 }  // namespace
 }  // namespace heddle::shm

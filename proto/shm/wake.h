@@ -1,17 +1,18 @@
-// Sleeping and waking of queue callers (see "Waking" in README.md). Included by the .cc files that
-// wait.
+// Sleeping and waking on a WakeWord. Included by the .cc files that wait.
 //
 // A sleeper sets SLEEPERS by CAS, tries once more, then sleeps on the exact word. A waker has
-// already done its seq_cst CAS on the slot when it loads the word: either it sees SLEEPERS, or the
-// sleeper's second try sees the slot. It steps the sequence, so a sleeper on its way does not fall
-// asleep, and wakes one; only when nobody was there does it clear SLEEPERS, by CAS against that
-// very sequence. Who takes one wakes the next if there is more, because the woken one may be
-// stopped. Nobody sleeps for more than a second: the last net under a dead waker and a dead broker.
+// already done its seq_cst CAS on the slot (or a pipe's word) when it loads the wake word: either
+// it sees SLEEPERS, or the sleeper's second try sees the slot. It steps the sequence, so a sleeper
+// on its way does not fall asleep, and wakes one; only when nobody was there does it clear
+// SLEEPERS, by CAS against that very sequence. Who takes one wakes the next if there is more,
+// because the woken one may be stopped. Nobody sleeps for more than a second: the last net under a
+// dead waker and a dead broker.
 #pragma once
 
 #include "proto/shm/cpu_pause.h"
 #include "proto/shm/futex.h"
-#include "proto/shm/queue.h"
+#include "proto/shm/outcome.h"
+#include "proto/shm/wake_word.h"
 
 namespace heddle::shm {
 
@@ -30,8 +31,18 @@ bool many_cpus();
 /// itself.
 void pass_wake_on(WakeWord& line);
 
-template <class Attempt>
-Outcome Queue::wait(Actor& a, WakeWord& line, int64_t deadline_ns, Attempt attempt) {
+/// Wakes one sleeper because something happened after `seen` was loaded with SLEEPERS in it.
+void wake_one(WakeWord& line);
+/// Wakes all, whoever is on the way to sleep included.
+void wake_all_on(WakeWord& line);
+/// A byte into the broker's pipe. It never waits: a full pipe means that the broker has enough to
+/// read.
+void ring_doorbell(int doorbell_fd);
+
+/// Attempts until attempt(&done) sets done, or until the deadline: first spinning, then asleep. The
+/// Actor supplies burst, spins_failed, patience_ns and interruptible.
+template <class Actor, class Attempt>
+Outcome wait_on(Actor& a, WakeWord& line, int64_t deadline_ns, Attempt attempt) {
   bool done = false;
   Outcome outcome = attempt(&done);
   if (done) ++a.burst;
