@@ -43,9 +43,9 @@ void put_lease(const heddle::Lease& from, heddle_lease* to) {
   for (int i = 0; i < 3; ++i) to->words[i] = from.words[i];
 }
 
-static_assert(static_cast<int>(Reason::kBrokenBarrier) == HEDDLE_BROKEN_BARRIER);
+static_assert(static_cast<int>(Reason::kBrokenPipe) == HEDDLE_BROKEN_PIPE);
 static_assert(static_cast<int>(Reason::kSessionLost) == HEDDLE_SESSION_LOST);
-static_assert(heddle::kReasonCount == HEDDLE_BROKEN_BARRIER + 1, "c.h lacks a reason");
+static_assert(heddle::kReasonCount == HEDDLE_BROKEN_PIPE + 1, "c.h lacks a reason");
 static_assert(static_cast<int>(heddle::Ack::kTask) == HEDDLE_ACK_TASK);
 static_assert(static_cast<int>(heddle::BodyKind::kJsonText) == HEDDLE_KIND_JSON_TEXT);
 static_assert(static_cast<int>(heddle::Plane::kGrpc) == HEDDLE_PLANE_GRPC);

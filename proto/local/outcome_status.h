@@ -28,6 +28,8 @@ constexpr Reason reason_of(shm::Outcome outcome) {
     case shm::Outcome::kTooManyThreads: return Reason::kTooManyThreads;
     case shm::Outcome::kInterrupted: return Reason::kInterrupted;
     case shm::Outcome::kCorrupt: return Reason::kCorrupt;
+    case shm::Outcome::kPeerDied: return Reason::kPeerDied;
+    case shm::Outcome::kBrokenPipe: return Reason::kBrokenPipe;
   }
   return Reason::kInternal;
 }

@@ -80,7 +80,8 @@ typedef enum heddle_reason {
   HEDDLE_STALE_FENCE = 26,
   HEDDLE_DEADLOCK_DETECTED = 27,
   HEDDLE_PEER_DIED = 28,
-  HEDDLE_BROKEN_BARRIER = 29
+  HEDDLE_BROKEN_BARRIER = 29,
+  HEDDLE_BROKEN_PIPE = 30
 } heddle_reason;
 
 /* The enumerators are those of the C++ header, number for number. */

@@ -65,8 +65,9 @@ enum class Reason : uint8_t {
   kDeadlockDetected = 27,    // waiting on would close a circle
   kPeerDied = 28,            // the other end of a pipe, or a lock's last owner, died
   kBrokenBarrier = 29,       // a party left the barrier before it filled
+  kBrokenPipe = 30,          // nobody is left at the other end to receive
 };
-inline constexpr size_t kReasonCount = 30;
+inline constexpr size_t kReasonCount = 31;
 
 // One row per reason. `is_outcome`: an ordinary end that callers branch on (empty, full, timed
 // out, closed, end of stream); over gRPC it is a field of an OK reply, never an error, and
@@ -130,6 +131,8 @@ inline constexpr ReasonInfo kReasons[kReasonCount] = {
     {Reason::kPeerDied, "PEER_DIED", Code::kAborted, EOWNERDEAD, 12, false, "the peer died"},
     {Reason::kBrokenBarrier, "BROKEN_BARRIER", Code::kAborted, ECONNABORTED, 14, false,
      "the barrier is broken"},
+    {Reason::kBrokenPipe, "BROKEN_PIPE", Code::kFailedPrecondition, EPIPE, 11, true,
+     "nobody receives at the other end"},
 };
 
 consteval bool reasons_in_order() {

@@ -1,0 +1,288 @@
+// Sending: room first, then the word, then frames or bytes. Crash story in pipe.h.
+#include <algorithm>
+#include <cstring>
+
+#include "proto/shm/pipe_wait.h"
+
+namespace heddle::shm {
+namespace {
+
+/// How long the rest of a large message may take whose first frame was only tried.
+constexpr int64_t kRestNs = 1'000'000'000;
+
+/// Body of each frame of a large message.
+constexpr uint64_t piece_bytes(const PipeOptions& options) {
+  return options.capacity / 4 - kFrameHeaderBytes;
+}
+
+}  // namespace
+
+uint64_t Pipe::reserve_bytes_max() const {
+  if (!message_mode()) return options_.capacity;
+  return std::min(options_.capacity - 2 * kFrameHeaderBytes, options_.max_msg_bytes);
+}
+
+/// `wants` bytes, or at least `needs`. The head seen last does not prove that there is no more
+/// room.
+Outcome Pipe::try_claim_room(PipeActor& a, Room room, TurnWord* turn, WakeWord** wait_at) {
+  PipeDirection& d = out();
+  uint64_t raw = d.send.load(std::memory_order_acquire);
+  for (;;) {
+    const TurnWord w = TurnWord::decode(raw);
+    const bool mine = a.holds_send && w.has(kTurnBusy) && w.owner == a.owner;
+    if (w.has(kTurnShut)) return Outcome::kClosed;
+    if (w.has(kTurnOther)) return Outcome::kBrokenPipe;
+    if (w.has(kTurnBusy) && !mine) {
+      *wait_at = &d.send_turn;
+      return Outcome::kFull;
+    }
+    uint64_t used = distance(a.head_seen, w.position);
+    if (used + room.wants > options_.capacity) {
+      a.head_seen = TurnWord::decode(d.receive.load(std::memory_order_acquire)).position;
+      used = distance(a.head_seen, w.position);
+      // A word that moved on meanwhile would make it look full: only an unchanged one is believed.
+      if (used > options_.capacity) {
+        const uint64_t again = d.send.load(std::memory_order_acquire);
+        if (again == raw) return Outcome::kCorrupt;
+        raw = again;
+        continue;
+      }
+    }
+    if (used + room.needs > options_.capacity) {
+      *wait_at = &d.room;
+      return Outcome::kFull;
+    }
+    *turn = w;
+    if (mine) return Outcome::kOk;
+    const TurnWord claim{w.position, a.owner, static_cast<uint8_t>(w.flags | kTurnBusy)};
+    if (d.send.compare_exchange_strong(raw, claim.encode())) return Outcome::kOk;
+  }
+}
+
+Outcome Pipe::claim_room(PipeActor& a, Room room, int64_t deadline_ns, TurnWord* turn) {
+  return until(a, out().send_blocked_ms, deadline_ns, Outcome::kFull,
+               [&](WakeWord** wait_at) { return try_claim_room(a, room, turn, wait_at); });
+}
+
+/// The header is the commit. What lies behind the frame says "nothing" before that.
+void Pipe::put_frame(uint64_t position, const PipePart& part, uint8_t flags, uint64_t total) {
+  const bool with_total = (flags & (kFrameFirst | kFrameLast)) == kFrameFirst;
+  const uint64_t length = part.length + (with_total ? kFrameTotalBytes : 0);
+  frame(side_, advanced(position, frame_bytes(length))).store(0, std::memory_order_relaxed);
+  std::byte* body = at(side_, position) + kFrameHeaderBytes;
+  if (with_total) {
+    std::memcpy(body, &total, sizeof total);
+    body += sizeof total;
+  }
+  if (part.length != 0) std::memcpy(body, part.data, part.length);
+  const FrameHeader header{static_cast<uint32_t>(length), part.kind,
+                           static_cast<uint8_t>(flags | kFrameThere)};
+  frame(side_, position).store(header.encode(), std::memory_order_release);
+}
+
+/// Says how far it got, and lets go unless it is to be kept.
+void Pipe::sent_up_to(PipeActor& a, uint64_t position, bool keep) {
+  uint64_t raw = out().send.load(std::memory_order_relaxed);
+  for (;;) {
+    const TurnWord w = TurnWord::decode(raw);
+    if (!w.has(kTurnBusy) || w.owner != a.owner) return;  // only damage takes it away
+    const uint8_t flags = w.flags & static_cast<uint8_t>(keep ? ~0 : ~kTurnBusy);
+    if (out().send.compare_exchange_strong(raw, TurnWord{position, a.owner, flags}.encode()))
+      return;
+  }
+}
+
+void Pipe::wake_receivers(PipeActor& a, bool let_go) {
+  PipeDirection& d = out();
+  wake(a, d.ready);
+  if (!let_go) return;
+  wake(a, d.send_turn);
+  // The one woken for the room may be stopped: whoever is awake wakes the next.
+  if (d.room.word.load(std::memory_order_relaxed) & kWakeSleepers) wake_one(d.room);
+}
+
+Outcome Pipe::send(PipeActor& a, const PipePart& part, int64_t deadline_ns, uint64_t* sent) {
+  *sent = 0;
+  if (!can_send()) return Outcome::kClosed;
+  if (!message_mode()) return send_bytes(a, part, deadline_ns, sent);
+  if (part.length > options_.max_msg_bytes) return Outcome::kTooLarge;
+  const Outcome outcome = goes_whole(part.length) ? send_whole(a, part, deadline_ns)
+                                                  : send_frames(a, part, deadline_ns);
+  if (outcome == Outcome::kOk) *sent = part.length;
+  return outcome;
+}
+
+Outcome Pipe::send_whole(PipeActor& a, const PipePart& part, int64_t deadline_ns) {
+  const uint64_t bytes = frame_bytes(part.length);
+  TurnWord turn;
+  const Outcome outcome = claim_room(a, Room(bytes + kFrameHeaderBytes), deadline_ns, &turn);
+  if (outcome != Outcome::kOk) return outcome;
+  put_frame(turn.position, part, kFrameFirst | kFrameLast, 0);
+  sent_up_to(a, advanced(turn.position, bytes), a.holds_send);
+  wake_receivers(a, !a.holds_send);
+  return Outcome::kOk;
+}
+
+Outcome Pipe::send_frames(PipeActor& a, const PipePart& part, int64_t deadline_ns) {
+  const bool held = a.holds_send;
+  const uint64_t piece = piece_bytes(options_);
+  TurnWord turn;
+  Outcome outcome = claim_room(a, Room(frame_bytes(piece) + kFrameHeaderBytes), deadline_ns, &turn);
+  if (outcome != Outcome::kOk) return outcome;
+  const int64_t rest_ns = deadline_ns == kTry ? monotonic_ns() + kRestNs : deadline_ns;
+  uint64_t position = turn.position;
+  a.holds_send = true;
+  for (uint64_t done = 0;;) {
+    const uint64_t total_bytes = done == 0 ? kFrameTotalBytes : 0;
+    const uint64_t n = std::min(piece - total_bytes, part.length - done);
+    const bool last = done + n == part.length;
+    const PipePart now{static_cast<const std::byte*>(part.data) + done, n, part.kind};
+    put_frame(position, now,
+              static_cast<uint8_t>((done == 0 ? kFrameFirst : 0) | (last ? kFrameLast : 0)),
+              part.length);
+    position = advanced(position, frame_bytes(n + total_bytes));
+    done += n;
+    sent_up_to(a, position, !last || held);
+    wake_receivers(a, last && !held);
+    if (last) break;
+    const uint64_t next = std::min(piece, part.length - done);
+    outcome = claim_room(a, Room(frame_bytes(next) + kFrameHeaderBytes), rest_ns, &turn);
+    if (outcome == Outcome::kOk) continue;
+    // Without its last frame it is dropped by the receiver.
+    if (!held) sent_up_to(a, position, false);
+    wake_receivers(a, !held);
+    break;
+  }
+  a.holds_send = held;
+  return outcome;
+}
+
+Outcome Pipe::send_bytes(PipeActor& a, const PipePart& part, int64_t deadline_ns, uint64_t* sent) {
+  const bool held = a.holds_send;
+  const uint64_t piece = options_.capacity / 4;
+  Outcome outcome = Outcome::kOk;
+  while (*sent < part.length) {
+    const uint64_t left = part.length - *sent;
+    TurnWord turn;
+    const uint64_t wants = std::min(left, piece);
+    outcome = claim_room(a, Room(deadline_ns == kTry ? 1 : wants, wants), deadline_ns, &turn);
+    if (outcome != Outcome::kOk) break;
+    a.holds_send = true;
+    const uint64_t free = options_.capacity - distance(a.head_seen, turn.position);
+    const uint64_t n = std::min(wants, free);
+    std::memcpy(at(side_, turn.position), static_cast<const std::byte*>(part.data) + *sent, n);
+    *sent += n;
+    const bool last = *sent == part.length;
+    sent_up_to(a, advanced(turn.position, n), !last || held);
+    wake_receivers(a, last && !held);
+  }
+  if (outcome != Outcome::kOk && *sent > 0 && !held) {
+    sent_up_to(a, TurnWord::decode(out().send.load()).position, false);
+    wake_receivers(a, true);
+  }
+  a.holds_send = held;
+  return outcome == Outcome::kFull && *sent > 0 ? Outcome::kOk : outcome;
+}
+
+Outcome Pipe::send_many(PipeActor& a, const PipePart* parts, size_t n, int64_t deadline_ns,
+                        size_t* done) {
+  *done = 0;
+  const bool held = a.holds_send;
+  Outcome outcome = Outcome::kOk;
+  uint64_t position = 0, told = 0;  // frames between them are there, but not in the word
+  const auto tell = [&](bool keep) {
+    sent_up_to(a, position, keep);
+    wake_receivers(a, !keep);
+    told = position;
+  };
+  bool open = false;  // a run of frames is being written
+  for (; *done < n; ++*done) {
+    const PipePart& part = parts[*done];
+    const uint64_t bytes = frame_bytes(part.length);
+    const bool in_run = can_send() && message_mode() && goes_whole(part.length) &&
+                        part.length <= options_.max_msg_bytes;
+    const uint64_t used = open ? distance(a.head_seen, position) : 0;
+    const bool fits = open && in_run && distance(told, position) + bytes <= options_.capacity / 2 &&
+                      used + bytes + kFrameHeaderBytes <= options_.capacity;
+    if (open && !fits) {
+      tell(held);
+      a.holds_send = held;
+      open = false;
+    }
+    if (!in_run) {
+      uint64_t sent = 0;
+      outcome = send(a, part, deadline_ns, &sent);
+      if (outcome != Outcome::kOk) break;
+      continue;
+    }
+    if (!open) {
+      TurnWord turn;
+      outcome = claim_room(a, Room(bytes + kFrameHeaderBytes), deadline_ns, &turn);
+      if (outcome != Outcome::kOk) break;
+      open = a.holds_send = true;
+      position = told = turn.position;
+    }
+    put_frame(position, part, kFrameFirst | kFrameLast, 0);
+    position = advanced(position, bytes);
+  }
+  if (open) tell(held);
+  a.holds_send = held;
+  return outcome;
+}
+
+Outcome Pipe::hold(PipeActor& a, int64_t deadline_ns) {
+  if (!can_send()) return Outcome::kClosed;
+  TurnWord turn;
+  const Outcome outcome = claim_room(a, Room(0), deadline_ns, &turn);
+  if (outcome == Outcome::kOk) a.holds_send = true;
+  return outcome;
+}
+
+void Pipe::let_go(PipeActor& a) {
+  if (!a.holds_send) return;
+  a.holds_send = false;
+  sent_up_to(a, TurnWord::decode(out().send.load()).position, false);
+  wake_receivers(a, true);
+}
+
+Outcome Pipe::reserve(PipeActor& a, uint64_t bytes, int64_t deadline_ns, PipeSpan* span) {
+  if (!can_send()) return Outcome::kClosed;
+  if (bytes > reserve_bytes_max()) return Outcome::kTooLarge;
+  TurnWord turn;
+  const Room room = message_mode() ? Room(frame_bytes(bytes) + kFrameHeaderBytes) : Room(1, bytes);
+  const Outcome outcome = claim_room(a, room, deadline_ns, &turn);
+  if (outcome != Outcome::kOk) return outcome;
+  std::byte* data = at(side_, turn.position);
+  if (message_mode()) {
+    *span = {data + kFrameHeaderBytes, bytes, 0};
+  } else {
+    const uint64_t free = options_.capacity - distance(a.head_seen, turn.position);
+    *span = {data, std::min(bytes, free), 0};
+  }
+  return Outcome::kOk;
+}
+
+void Pipe::commit(PipeActor& a, const PipeSpan& span, uint64_t length) {
+  length = std::min(length, span.length);
+  uint64_t position = TurnWord::decode(out().send.load()).position;
+  if (message_mode()) {
+    const uint64_t bytes = frame_bytes(length);
+    frame(side_, advanced(position, bytes)).store(0, std::memory_order_relaxed);
+    const FrameHeader header{static_cast<uint32_t>(length), span.kind,
+                             kFrameThere | kFrameFirst | kFrameLast};
+    frame(side_, position).store(header.encode(), std::memory_order_release);
+    position = advanced(position, bytes);
+  } else {
+    position = advanced(position, length);
+  }
+  sent_up_to(a, position, a.holds_send);
+  wake_receivers(a, !a.holds_send);
+}
+
+void Pipe::abandon(PipeActor& a) {
+  if (a.holds_send) return;  // it was held before
+  sent_up_to(a, TurnWord::decode(out().send.load()).position, false);
+  wake_receivers(a, true);
+}
+
+}  // namespace heddle::shm
