@@ -131,7 +131,7 @@ inline constexpr ReasonInfo kReasons[kReasonCount] = {
     {Reason::kPeerDied, "PEER_DIED", Code::kAborted, EOWNERDEAD, 12, false, "the peer died"},
     {Reason::kBrokenBarrier, "BROKEN_BARRIER", Code::kAborted, ECONNABORTED, 14, false,
      "the barrier is broken"},
-    {Reason::kBrokenPipe, "BROKEN_PIPE", Code::kFailedPrecondition, EPIPE, 11, true,
+    {Reason::kBrokenPipe, "BROKEN_PIPE", Code::kFailedPrecondition, EPIPE, 11, false,
      "nobody receives at the other end"},
 };
 
