@@ -340,8 +340,8 @@ class Queue {
   // queue_take.cc
   Outcome try_take(Actor& a, TakeMode mode, Taken* out);
   Outcome try_take_returned(Actor& a, TakeMode mode, Taken* out, bool* lost);
-  Outcome take_found(Actor& a, TakeMode mode, const Found& at, Taken* out, bool* lost);
-  Outcome end_of_stream(Actor& a, const Found& at);
+  Outcome take_found(Actor& a, TakeMode mode, Place p, uint64_t raw, Taken* out, bool* lost);
+  Outcome end_of_stream(Actor& a, uint64_t raw);
   void describe(Place p, uint64_t raw, Taken* out) const;
   void copy_inline(Place p, uint64_t length, void* to) const;
   void expect_body(const Slot& slot, uint64_t length) const;

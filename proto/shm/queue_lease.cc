@@ -246,7 +246,7 @@ bool Queue::remove_ready(Actor& a, Place p, uint64_t raw) {
   j.row_bytes.store(row.bytes_out.load(std::memory_order_relaxed), std::memory_order_relaxed);
   j.op.store(static_cast<uint32_t>(JournalOp::kTakeAuto), std::memory_order_release);
   ring().note_skip(p.segment, QRing::sequence_of(p));
-  const bool mine = ring().consume({Walk::kFound, p, raw}, a.owner);
+  const bool mine = ring().consume(p, raw, a.owner);
   if (mine) {
     if (chunk != kChunkNone) pool_.release(chunk, chunk_queued(id));
     count_up(row.bytes_out, length);

@@ -158,37 +158,37 @@ Outcome Queue::claim_publish(Actor& a, const MessageIn& m, uint32_t chunk, uint6
   journal_begin(j, JournalOp::kPut, object_id(), a.row);
   Outcome failure = Outcome::kOk;
   QRing r = ring();
-  Found at;
+  Place p;
   for (uint32_t tries = 0;; ++tries) {
-    at = r.find_tail(a.owner);
-    if (tries == kTriesMax) at.walk = Walk::kCorrupt;
-    if (at.walk != Walk::kFound) {
-      failure = at.walk == Walk::kEnd        ? Outcome::kClosed
-                : at.walk == Walk::kNoMemory ? Outcome::kMemoryExhausted
-                                             : Outcome::kCorrupt;
+    uint64_t raw;
+    const Walk walk = tries < kTriesMax ? r.find_tail(a.owner, &p, &raw) : Walk::kCorrupt;
+    if (walk != Walk::kFound) {
+      failure = walk == Walk::kEnd        ? Outcome::kClosed
+                : walk == Walk::kNoMemory ? Outcome::kMemoryExhausted
+                                          : Outcome::kCorrupt;
       break;
     }
-    if (!room_at(a, at.place)) {
+    if (!room_at(a, p)) {
       failure = Outcome::kFull;
       break;
     }
-    j.id.store(QRing::message_id(at.place), std::memory_order_relaxed);
-    j.place.store(at.place.encode(), std::memory_order_relaxed);
+    j.id.store(QRing::message_id(p), std::memory_order_relaxed);
+    j.place.store(p.encode(), std::memory_order_relaxed);
     std::atomic_signal_fence(std::memory_order_seq_cst);
-    if (!r.claim(at, a.owner)) continue;
+    if (!r.claim(p, raw, a.owner)) continue;
     j.phase.store(1, std::memory_order_release);
-    fill(a, at.place, m, chunk);
-    if (r.publish(at.place, a.owner)) break;
+    fill(a, p, m, chunk);
+    if (r.publish(p, a.owner)) break;
     j.phase.store(0, std::memory_order_release);
     if (chunk != kChunkNone) pool_.unqueue(chunk, a.owner);
-    r.withdraw(at.place, a.owner);
+    r.withdraw(p, a.owner);
   }
   if (failure == Outcome::kOk) {
-    prefetch_ahead(at.place);
-    r.store_tail_hint(at.place);
+    prefetch_ahead(p);
+    r.store_tail_hint(p);
     row.bytes_in.store(bytes + m.length, std::memory_order_release);
     row.puts.store(puts + 1, std::memory_order_release);
-    *id = QRing::message_id(at.place);
+    *id = QRing::message_id(p);
   } else {
     a.bytes_allowed += m.length;
   }

@@ -25,22 +25,18 @@ Outcome Queue::try_take(Actor& a, TakeMode mode, Taken* out) {
       if (lost) continue;
       if (outcome != Outcome::kEmpty) return outcome;
     }
-    const Found at = ring().find_head();
-    switch (at.walk) {
-      case Walk::kEmpty:
-        return Outcome::kEmpty;
-      case Walk::kEnd:
-        return end_of_stream(a, at);
-      case Walk::kFound:
-        break;
-      default:
-        return Outcome::kCorrupt;
+    Place p;
+    uint64_t raw;
+    const Walk walk = ring().find_head(&p, &raw);
+    if (walk != Walk::kFound) [[unlikely]] {
+      if (walk == Walk::kEnd) return end_of_stream(a, raw);
+      return walk == Walk::kEmpty ? Outcome::kEmpty : Outcome::kCorrupt;
     }
-    outcome = take_found(a, mode, at, out, &lost);
+    outcome = take_found(a, mode, p, raw, out, &lost);
     if (lost) continue;
     if (outcome == Outcome::kOk) {
-      if (a.burst >= kBurst) prefetch_ahead(at.place);
-      ring().store_head_hint(at.place);
+      if (a.burst >= kBurst) prefetch_ahead(p);
+      ring().store_head_hint(p);
       wake_next(a);
       wake(a, header().room, kDirtyRoom);
     }
@@ -59,8 +55,8 @@ void Queue::wake_next(Actor& a) {
 
 /// Small body and auto: copy, then one CAS; a lost CAS makes the copy worthless. Everything else is
 /// leased.
-Outcome Queue::take_found(Actor& a, TakeMode mode, const Found& at, Taken* out, bool* lost) {
-  Slot& slot = ring().slot(at.place);
+Outcome Queue::take_found(Actor& a, TakeMode mode, Place p, uint64_t raw, Taken* out, bool* lost) {
+  Slot& slot = ring().slot(p);
   const uint32_t length = slot.length.load(std::memory_order_relaxed);
   const bool in_chunk = slot.flags.load(std::memory_order_relaxed) & kSlotChunk;
   Row& row = memory_.row(a.row);
@@ -69,29 +65,28 @@ Outcome Queue::take_found(Actor& a, TakeMode mode, const Found& at, Taken* out, 
   if (!consume && !leases_allow(a)) return Outcome::kTooManyLeases;
   const uint64_t before = (consume ? row.bytes_out : row.leases).load(std::memory_order_relaxed);
   const uint64_t takes = row.takes.load(std::memory_order_relaxed);
-  journal_delivery(a, at.place, 0, takes);
+  journal_delivery(a, p, 0, takes);
   j.phase.store(a.owner, std::memory_order_relaxed);
   j.length.store(length, std::memory_order_relaxed);
   j.chunk.store(kChunkNone, std::memory_order_relaxed);
   j.row_bytes.store(before, std::memory_order_relaxed);
   j.op.store(static_cast<uint32_t>(consume ? JournalOp::kTakeAuto : JournalOp::kLease),
              std::memory_order_release);
-  uint64_t raw = at.word;
-  if (consume) describe(at.place, raw, out);
+  if (consume) describe(p, raw, out);
   if (in_chunk) expect_body(slot, length);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   if (consume) {
-    *lost = !ring().consume(at, a.owner);
+    *lost = !ring().consume(p, raw, a.owner);
     if (!*lost) {
       row.bytes_out.store(before + length, std::memory_order_release);
       row.takes.store(takes + 1, std::memory_order_release);
     }
   } else {
-    *lost = !ring().lease(at.place, &raw, a.owner);
+    *lost = !ring().lease(p, &raw, a.owner);
     if (!*lost) {
       row.leases.store(before + 1, std::memory_order_release);
       slot.leased_ms.store(coarse_ms(), std::memory_order_relaxed);
-      describe(at.place, raw, out);  // now nobody else can change it
+      describe(p, raw, out);  // now nobody else can change it
       out->leased = true;
       out->ticket.owner = a.owner;
     } else {
@@ -215,7 +210,7 @@ bool Queue::find_returned(Found* at) const {
 Outcome Queue::try_take_returned(Actor& a, TakeMode mode, Taken* out, bool* lost) {
   Found at;
   if (!find_returned(&at)) return Outcome::kEmpty;
-  const Outcome outcome = take_found(a, mode, at, out, lost);
+  const Outcome outcome = take_found(a, mode, at.place, at.word, out, lost);
   if (outcome != Outcome::kOk || *lost) return outcome;
   // A leased word is this call's own until it is given back; a consumed one is nobody's.
   const SlotWord was = SlotWord::decode(at.word);
@@ -237,9 +232,9 @@ bool Queue::others_hold(uint16_t owner) const {
   return held;
 }
 
-Outcome Queue::end_of_stream(Actor& a, const Found& at) {
+Outcome Queue::end_of_stream(Actor& a, uint64_t raw) {
   if (others_hold(a.owner)) return Outcome::kEmpty;
-  const auto cause = static_cast<EndCause>(SlotWord::decode(at.word).count);
+  const auto cause = static_cast<EndCause>(SlotWord::decode(raw).count);
   return cause == EndCause::kClean ? Outcome::kEndOfStream : Outcome::kProducerDied;
 }
 

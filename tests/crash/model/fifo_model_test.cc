@@ -99,7 +99,7 @@ class FifoModel
         continue;
       }
       j.place.store(at.place.encode(), std::memory_order_relaxed);
-      if (!r.claim(at, owner_of(i))) continue;
+      if (!r.claim(at.place, at.word, owner_of(i))) continue;
       j.phase.store(1, std::memory_order_release);
       auto& slot = r.slot(at.place);
       slot.id.store(Ring::message_id(at.place), std::memory_order_relaxed);
@@ -150,7 +150,7 @@ class FifoModel
       auto& slot = r.slot(at.place);
       const uint64_t id = slot.id.load(std::memory_order_relaxed);
       const uint64_t value = slot.value.load(std::memory_order_relaxed);
-      if (!r.consume(at, owner_of(i))) continue;
+      if (!r.consume(at.place, at.word, owner_of(i))) continue;
       note_taken(at.place, id, value);
       r.store_head_hint(at.place);
       return true;
@@ -173,8 +173,8 @@ class FifoModel
       bool published = false;
       if (p.position != 0) {
         const SlotWord w = SlotWord::decode(r.slot(p).word.load(std::memory_order_acquire));
-        const bool still_mine = w.owner == dead && (w.state == SlotState::kWriting ||
-                                                    w.state == SlotState::kTomb);
+        const bool still_mine =
+            w.owner == dead && (w.state == SlotState::kWriting || w.state == SlotState::kTomb);
         published = j.phase.load() == 1 && !still_mine;
         if (still_mine) r.withdraw(p, dead);
       }

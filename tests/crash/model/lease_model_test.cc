@@ -95,7 +95,7 @@ class LeaseModel
         rl::yield(1, RL_INFO);
         continue;
       }
-      if (!r.claim(at, owner_of(i))) continue;
+      if (!r.claim(at.place, at.word, owner_of(i))) continue;
       auto& slot = r.slot(at.place);
       slot.id.store(Ring::message_id(at.place), std::memory_order_relaxed);
       slot.value.store(value, std::memory_order_relaxed);
@@ -166,7 +166,7 @@ class LeaseModel
       *raw = at->word;
       const uint64_t id = slot.id.load(std::memory_order_relaxed);
       const uint64_t value = slot.value.load(std::memory_order_relaxed);
-      if (automatic ? !ring().consume(*at, owner_of(i))
+      if (automatic ? !ring().consume(at->place, at->word, owner_of(i))
                     : !ring().lease(at->place, raw, owner_of(i)))
         continue;
       note_leased(i, id, value);
@@ -295,8 +295,7 @@ class LeaseModel
     for (uint32_t s = 0; s < kSegments; ++s) {
       for (uint32_t k = 0; k < Memory::kSlots; ++k) {
         const SlotWord w = SlotWord::decode(memory_.slot(s, k).word.load());
-        if (w.state == SlotState::kReturned)
-          r.note_returned(Place{w.lap * Memory::kSlots + k, s});
+        if (w.state == SlotState::kReturned) r.note_returned(Place{w.lap * Memory::kSlots + k, s});
       }
     }
   }

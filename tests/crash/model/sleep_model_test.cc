@@ -14,8 +14,8 @@ using shm::kWakeStep;
 /// checker. A waker may die anywhere; the reaper then wakes everybody and another process goes on
 /// in its place.
 template <unsigned kWakers, unsigned kSleepers, unsigned kThings>
-class SleepModel : public rl::test_suite<SleepModel<kWakers, kSleepers, kThings>,
-                                         kWakers + kSleepers> {
+class SleepModel
+    : public rl::test_suite<SleepModel<kWakers, kSleepers, kThings>, kWakers + kSleepers> {
  public:
   static constexpr unsigned kThreads = kWakers + kSleepers;
   static_assert(kWakers * kThings % kSleepers == 0);
