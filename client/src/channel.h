@@ -132,6 +132,10 @@ struct HEDDLE_API MessageAccess {
   static std::byte* own_bytes(Message& message, std::size_t length);
   // kInlineBytes inside the message, to be filled before view_bytes() shows them.
   static std::byte* inline_room(Message& message) { return message.inline_.data(); }
+  // What an earlier body has left, for the next one; may be empty.
+  static std::span<std::byte> own_room(Message& message) {
+    return {message.buffer_.get(), message.buffer_bytes_};
+  }
   // data() shows inline_room(), or foreign memory that is valid while the lease holds.
   static void view_bytes(Message& message, const std::byte* data, std::size_t length) {
     message.data_ = data;

@@ -2,21 +2,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "proto/shm/copy_unproved.h"
 #include "proto/shm/pipe_wait.h"
 
 namespace heddle::shm {
 namespace {
-
-/// From memory that a sender may be writing over meanwhile: what was copied counts only if the CAS
-/// that follows succeeds, which it does only if nobody could.
-[[gnu::no_sanitize("thread")]] void copy_unproved(void* to, const std::byte* from, uint64_t bytes) {
-#if defined(__SANITIZE_THREAD__)
-  auto* into = static_cast<volatile std::byte*>(to);
-  for (uint64_t i = 0; i < bytes; ++i) into[i] = from[i];
-#else
-  if (bytes != 0) std::memcpy(to, from, bytes);
-#endif
-}
 
 /// A header that counts only if the receiver's word has not moved on meanwhile; if it has, this may
 /// be part of a body.

@@ -21,7 +21,8 @@
 // the CAS.
 //   put      chunk QUEUED(id) before the publish. Dead: claimed and no longer WRITING/TOMB(dead) =
 //            put; otherwise the claim is withdrawn and the chunk freed.
-//   take     auto, small: copy, then one CAS. Dead after it: the message is gone, as auto promises.
+//   take     auto, into room of the caller's: copy, then one CAS. Dead after it: the message is gone,
+//            as auto promises, and its chunk still says QUEUED(id).
 //            lease: LEASED(dead) -> RETURNED(count + 1), or BURIED.
 //   ack      slot first, then the chunk. Dead between: the chunk still says QUEUED(id) and no slot
 //            holds id.
@@ -95,6 +96,9 @@ struct Taken {
   uint8_t count;   // failed deliveries before this one
   bool leased;     // ack() or nack() must follow
   std::byte* room = inline_copy;  // kInlineBytes for a body that lies in its slot; 8-aligned
+  // Where an auto take copies a body that has a chunk, if it fits: then nothing is leased.
+  std::byte* large_room = nullptr;
+  uint64_t large_room_bytes = 0;
   alignas(8) std::byte inline_copy[kInlineBytes];
 };
 
@@ -344,6 +348,7 @@ class Queue {
   Outcome end_of_stream(Actor& a, uint64_t raw);
   void describe(Place p, uint64_t raw, Taken* out) const;
   void copy_inline(Place p, uint64_t length, void* to) const;
+  void copy_from_chunk(uint32_t chunk, uint64_t length, Taken* out) const;
   void expect_body(const Slot& slot, uint64_t length) const;
   bool find_returned(Found* at) const;
   void forget_returned(Place p, uint64_t mine) const;

@@ -2,6 +2,7 @@
 #include <bit>
 #include <cstring>
 
+#include "proto/shm/copy_unproved.h"
 #include "proto/shm/queue_visit.h"
 #include "proto/shm/wake.h"
 
@@ -53,33 +54,38 @@ void Queue::wake_next(Actor& a) {
     wake(a, header().ready, kDirtyReady);
 }
 
-/// Small body and auto: copy, then one CAS; a lost CAS makes the copy worthless. Everything else is
-/// leased.
+/// Auto, and there is room for the body: copy, then one CAS; a lost CAS makes the copy worthless.
+/// Everything else is leased.
 Outcome Queue::take_found(Actor& a, TakeMode mode, Place p, uint64_t raw, Taken* out, bool* lost) {
   Slot& slot = ring().slot(p);
   const uint32_t length = slot.length.load(std::memory_order_relaxed);
   const bool in_chunk = slot.flags.load(std::memory_order_relaxed) & kSlotChunk;
   Row& row = memory_.row(a.row);
   JournalLine& j = *a.journal;
-  const bool consume = mode == TakeMode::kAuto && !in_chunk;
+  const bool consume = mode == TakeMode::kAuto && (!in_chunk || length <= out->large_room_bytes);
+  const bool frees_chunk = consume && in_chunk;
+  const uint32_t chunk = frees_chunk ? slot.chunk.load(std::memory_order_relaxed) : kChunkNone;
+  const uint64_t id = frees_chunk ? slot.id.load(std::memory_order_relaxed) : 0;
   if (!consume && !leases_allow(a)) return Outcome::kTooManyLeases;
   const uint64_t before = (consume ? row.bytes_out : row.leases).load(std::memory_order_relaxed);
   const uint64_t takes = row.takes.load(std::memory_order_relaxed);
-  journal_delivery(a, p, 0, takes);
+  journal_delivery(a, p, id, takes);
   j.phase.store(a.owner, std::memory_order_relaxed);
   j.length.store(length, std::memory_order_relaxed);
-  j.chunk.store(kChunkNone, std::memory_order_relaxed);
+  j.chunk.store(chunk, std::memory_order_relaxed);
   j.row_bytes.store(before, std::memory_order_relaxed);
   j.op.store(static_cast<uint32_t>(consume ? JournalOp::kTakeAuto : JournalOp::kLease),
              std::memory_order_release);
-  if (consume) describe(p, raw, out);
   if (in_chunk) expect_body(slot, length);
+  if (consume) describe(p, raw, out);
+  if (frees_chunk) copy_from_chunk(chunk, length, out);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   if (consume) {
     *lost = !ring().consume(p, raw, a.owner);
     if (!*lost) {
       row.bytes_out.store(before + length, std::memory_order_release);
       row.takes.store(takes + 1, std::memory_order_release);
+      if (frees_chunk) pool_.release(chunk, chunk_queued(id));
     }
   } else {
     *lost = !ring().lease(p, &raw, a.owner);
@@ -122,6 +128,16 @@ void Queue::copy_inline(Place p, uint64_t length, void* to) const {
     const uint64_t word = slot.body[words].load(std::memory_order_relaxed);
     std::memcpy(at + words * 8, &word, rest);
   }
+}
+
+/// As long as nothing proves what the slot said, so is this: never more than the chunk has, or the
+/// room.
+void Queue::copy_from_chunk(uint32_t chunk, uint64_t length, Taken* out) const {
+  const ChunkPool::Span span = pool_.locate(chunk);
+  if (length > span.capacity) length = span.capacity;
+  copy_unproved(out->large_room, span.data, length);
+  out->length = length;
+  out->data = out->large_room;
 }
 
 /// Copies out what the slot says. Before a CAS that proves it, all of it may be nonsense, so it is

@@ -143,6 +143,8 @@ class BareQueue {
     if (queue_.put(actor_, message, shm::kForever, &id) != shm::Outcome::kOk) fail("put");
   }
   std::span<const std::byte> receive() {
+    taken_.large_room = copy_.data();
+    taken_.large_room_bytes = copy_.size() <= kCopiedBytesMax ? copy_.size() : 0;
     if (queue_.take(actor_, shm::TakeMode::kAuto, &taken_, shm::kForever) != shm::Outcome::kOk) {
       fail("take");
     }
@@ -158,6 +160,7 @@ class BareQueue {
 
  private:
   static constexpr uint16_t kLines = 4096;
+  static constexpr size_t kCopiedBytesMax = 16 * 1024;  // as the library has it
   void open() {
     actor_.owner = static_cast<uint16_t>(1 + getpid() % (kLines - 1));
     actor_.journal = journal_ + actor_.owner;

@@ -43,6 +43,16 @@ Outcome take_auto(Queue& q, Actor& a, VictimReport* report) {
   return outcome;
 }
 
+Outcome take_copied(Queue& q, Actor& a, VictimReport* report) {
+  std::byte room[512];
+  Taken t;
+  t.large_room = room;
+  t.large_room_bytes = sizeof room;
+  const Outcome outcome = q.take(a, TakeMode::kAuto, &t, kTry);
+  if (outcome == Outcome::kOk) record(report, t);
+  return outcome;
+}
+
 Outcome lease_then(Queue& q, Actor& a, VictimReport* report,
                    const std::function<Outcome(const Taken&)>& then) {
   Taken t;
@@ -67,8 +77,7 @@ bool without_first(const Bodies& before, const Bodies& after) {
 }
 
 bool any_suffix(const Bodies& before, const Bodies& after) {
-  return after.size() <= before.size() &&
-         std::equal(after.rbegin(), after.rend(), before.rbegin());
+  return after.size() <= before.size() && std::equal(after.rbegin(), after.rend(), before.rbegin());
 }
 
 Outcome put_new(Queue& q, Actor& a, VictimReport*) { return put(q, a, kNew); }
@@ -147,7 +156,7 @@ void add_puts(std::vector<Scenario>& all, const QueueLimits& limits) {
 
 void add_takes(std::vector<Scenario>& all, const QueueLimits& limits) {
   all.push_back({"take auto", limits, filled(2), take_auto, without_first});
-  all.push_back({"take auto, passes a segment", limits, near_the_end(0, 1), 
+  all.push_back({"take auto, passes a segment", limits, near_the_end(0, 1),
                  [](Queue& q, Actor& a, VictimReport* r) {
                    take_auto(q, a, r);
                    VictimReport ignored;
@@ -158,6 +167,12 @@ void add_takes(std::vector<Scenario>& all, const QueueLimits& limits) {
   all.push_back({"take auto, large", limits,
                  [](Queue& q, Actor& other, Actor&) { put(q, other, kLarge), put(q, other, "m1"); },
                  take_auto, without_first});
+  all.push_back({"take auto, large, copied", limits,
+                 [](Queue& q, Actor& other, Actor&) {
+                   put(q, other, kLarge);
+                   put(q, other, "m1");
+                 },
+                 take_copied, without_first});
   all.push_back({"take auto, returned", limits,
                  [](Queue& q, Actor& other, Actor& victim) {
                    filled(3)(q, other, victim);
@@ -185,15 +200,14 @@ void add_takes(std::vector<Scenario>& all, const QueueLimits& limits) {
                  },
                  without_first});
   for (const bool counted : {true, false}) {
-    all.push_back({counted ? "lease and nack, counted" : "lease and nack, uncounted", limits,
-                   filled(2),
-                   [counted](Queue& q, Actor& a, VictimReport*) {
-                     VictimReport ignored;
-                     lease_then(q, a, &ignored,
-                                [&](const Taken& t) { return q.nack(a, t.ticket, counted); });
-                     return Outcome::kOk;
-                   },
-                   same});
+    all.push_back(
+        {counted ? "lease and nack, counted" : "lease and nack, uncounted", limits, filled(2),
+         [counted](Queue& q, Actor& a, VictimReport*) {
+           VictimReport ignored;
+           lease_then(q, a, &ignored, [&](const Taken& t) { return q.nack(a, t.ticket, counted); });
+           return Outcome::kOk;
+         },
+         same});
   }
   QueueLimits once = limits;
   once.max_deliveries = 1;

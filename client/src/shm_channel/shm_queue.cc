@@ -15,6 +15,8 @@ using shm::Outcome;
 namespace {
 
 constexpr std::size_t kMessagesReserved = 64;
+// A body up to here is copied before anything is taken: two who copy the same one lose little.
+constexpr std::size_t kCopiedBytesMax = 16 * 1024;
 
 static_assert(sizeof(shm::Ticket) == sizeof(Lease));
 static_assert(shm::kInlineBytes <= MessageAccess::kInlineBytes);
@@ -227,6 +229,9 @@ Status ShmQueue::take(const TakeOptions& options, Message* out) {
   const auto mode = options.leased ? shm::TakeMode::kLease : shm::TakeMode::kAuto;
   shm::Taken taken;
   taken.room = MessageAccess::inline_room(*out);
+  const std::span<std::byte> own = MessageAccess::own_room(*out);
+  taken.large_room = own.data();
+  taken.large_room_bytes = std::min(own.size(), kCopiedBytesMax);
   const Outcome outcome = wait(*hands, options.deadline_ns, &status, [&](std::int64_t until) {
     return hands->at->queue.take(*hands->actor, mode, &taken, until);
   });
@@ -239,8 +244,9 @@ Status ShmQueue::take(const TakeOptions& options, Message* out) {
 Status ShmQueue::deliver(Hands& hands, const TakeOptions& options, const shm::Taken& taken,
                          Message* out) {
   MessageAccess::describe(*out, taken.id, static_cast<BodyKind>(taken.kind), taken.count + 1u);
-  const bool in_slot = taken.data == taken.room;  // then it is in `out` already
-  if (in_slot || options.leased) {
+  // Then it is in `out` already.
+  const bool here = taken.data == taken.room || taken.data == taken.large_room;
+  if (here || options.leased) {
     MessageAccess::view_bytes(*out, taken.data, taken.length);
   } else {
     std::byte* copy = MessageAccess::own_bytes(*out, taken.length);

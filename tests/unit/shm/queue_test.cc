@@ -48,6 +48,29 @@ TEST_F(QueueTest, KeepsOrderOverManyLapsAndSizes) {
   }
 }
 
+TEST_F(QueueTest, ALargeBodyIsCopiedIntoTheRoomThatFitsIt) {
+  const std::string body(5000, 'L');
+  std::vector<std::byte> room(5000);
+  for (const size_t bytes : {room.size(), room.size() - 1}) {
+    ASSERT_EQ(put(q(), a_, body), Outcome::kOk);
+    Taken t;
+    t.large_room = room.data();
+    t.large_room_bytes = bytes;
+    ASSERT_EQ(q().take(b_, TakeMode::kAuto, &t, kTry), Outcome::kOk);
+    const bool fits = bytes == room.size();
+    EXPECT_EQ(t.leased, !fits);
+    EXPECT_EQ(t.data == room.data(), fits);
+    EXPECT_EQ(body_of(t), body);
+    EXPECT_EQ(q().counts().leased, fits ? 0u : 1u);
+    if (t.leased) {
+      EXPECT_EQ(q().ack(b_, t.ticket), Outcome::kOk);
+    }
+    EXPECT_EQ(q().counts().bytes, 0u);
+  }
+  q().trim(a_);
+  EXPECT_EQ(q().usage().backed_bytes, 0u) << "the chunk was freed with the message";
+}
+
 TEST_F(QueueTest, IdsGrowAndStartAtOne) {
   uint64_t first = 0, second = 0;
   ASSERT_EQ(put(q(), a_, "x", &first), Outcome::kOk);

@@ -230,10 +230,13 @@ TEST(QueueThreads, EverythingAtOnce) {
     others.emplace_back([&, i] { lease_some(segment, ledger, 10 + i, stop); });
   others.emplace_back([&] {
     Actor a = segment.actor(12);
-    Taken t;
-    while (!stop) {
+    std::vector<std::byte> room(512 * 1024);
+    for (unsigned turn = 0; !stop; ++turn) {
+      Taken t;
+      t.large_room = room.data();
+      t.large_room_bytes = turn % 2 == 0 ? room.size() : 0;
       if (q.take(a, TakeMode::kAuto, &t, kTry) != Outcome::kOk) continue;
-      EXPECT_TRUE(!t.leased || t.length > kInlineBytes);
+      EXPECT_TRUE(!t.leased || (turn % 2 == 1 && t.length > kInlineBytes));
       std::vector<std::byte> copy(t.data, t.data + t.length);
       t.data = copy.data();
       if (!t.leased || q.ack(a, t.ticket) == Outcome::kOk) {
