@@ -21,7 +21,7 @@
 // the CAS.
 //   put      chunk QUEUED(id) before the publish. Dead: claimed and no longer WRITING/TOMB(dead) =
 //            put; otherwise the claim is withdrawn and the chunk freed.
-//   take     auto, into room of the caller's: copy, then one CAS. Dead after it: the message is gone,
+//   take     auto, into the caller's room: copy, then one CAS. Dead after it: the message is gone,
 //            as auto promises, and its chunk still says QUEUED(id).
 //            lease: LEASED(dead) -> RETURNED(count + 1), or BURIED.
 //   ack      slot first, then the chunk. Dead between: the chunk still says QUEUED(id) and no slot
