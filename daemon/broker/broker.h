@@ -30,6 +30,7 @@ using local::ObjectKind;
 using objects::Caller;
 using QueueOptions = local::QueueOptionsWire;  // with its `given` bits: local::kGiven...
 using LockOptions = local::LockOptionsWire;
+using PipeOptions = local::PipeOptionsWire;
 class Segment;
 
 enum class Need : uint8_t { kRead = 1, kWrite = 2, kOwner = 4 };

@@ -29,7 +29,7 @@
 namespace heddle::broker {
 
 inline constexpr uint64_t kCatalogMagic = 0x31544143444c4448;  // "HDLDCAT1"
-inline constexpr uint32_t kCatalogVersion = 3;
+inline constexpr uint32_t kCatalogVersion = 4;
 
 struct CatalogHeader {
   uint64_t magic;
@@ -61,7 +61,10 @@ struct ObjectEntry {
   uint64_t bytes;            // of the segment
   uint64_t creator_session;  // for Lifetime::kSession
   uint64_t token_high;       // reserved
-  local::QueueOptionsWire options;
+  union {
+    local::QueueOptionsWire options;
+    local::PipeOptionsWire pipe;  // of a pipe, and of each of its connections (role, connection)
+  };
   uint32_t uid;
   uint32_t gid;
   uint8_t kind;  // local::ObjectKind

@@ -17,6 +17,7 @@
 #include "daemon/broker/deadlock.h"
 #include "daemon/broker/lock_table.h"
 #include "daemon/broker/loop.h"
+#include "daemon/broker/pipe_table.h"
 #include "daemon/broker/segment.h"
 #include "daemon/broker/sessions.h"
 #include "daemon/broker/token_store.h"
@@ -77,6 +78,19 @@ class Core final : public Broker, public objects::Host {
     return locks_.list(caller, kind, prefix, after, n);
   }
   std::vector<objects::LockParty> local_waiters(const LockRef& ref) override;
+  Result<PipeRef> open_pipe(const Caller& caller, std::string_view name,
+                            const PipeOptions& options, std::string_view group,
+                            OpenFlags flags);
+  Status delete_pipe(const Caller& caller, std::string_view name) {
+    return pipes_.remove(*catalog_, caller, name);
+  }
+  std::vector<PipeInfo> list_pipes(const Caller& caller, std::string_view prefix,
+                                   std::string_view after, size_t n) const {
+    return pipes_.list(caller, prefix, after, n);
+  }
+  Result<PipeInfo> describe_pipe(const Caller& caller, std::string_view name) const {
+    return pipes_.describe(caller, name);
+  }
   Result<ObjectPage> list(const Caller& caller, ObjectKind kind, std::string_view prefix,
                           uint32_t page_size, std::string_view page_token) override;
   Result<ObjectInfo> describe(const Caller& caller, ObjectKind kind,
@@ -184,6 +198,7 @@ class Core final : public Broker, public objects::Host {
   Result<ObjectRef> create_locked(const Caller& caller, const std::string& name,
                                   const QueueOptions& options, std::string_view group);
   Status may_create_locked(const Caller& caller, uint64_t bytes) const;
+  Status may_create(const Caller& caller, uint64_t bytes) const;
   Result<QueueRef> ref_to(const Caller& caller, const ObjectRef& object, bool created) const;
   ObjectInfo info_of(const Caller& caller, const Object& object) const;
   void erase_locked(const ObjectRef& object);
@@ -239,6 +254,7 @@ class Core final : public Broker, public objects::Host {
   std::unique_ptr<Catalog> catalog_;
   SessionTable sessions_;
   LockTable locks_;
+  PipeTable pipes_;
   RemoteWaiters remote_waiters_;
   DeadlockDetector deadlocks_{locks_, sessions_, remote_waiters_,
                               {[this](uint32_t low) { return queue_by_object(low); },

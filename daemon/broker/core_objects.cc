@@ -201,6 +201,18 @@ Status Core::may_create_locked(const Caller& caller, uint64_t bytes) const {
   return Status();
 }
 
+Status Core::may_create(const Caller& caller, uint64_t bytes) const {
+  std::lock_guard lock(registry_);
+  return may_create_locked(caller, bytes);
+}
+
+Result<PipeRef> Core::open_pipe(const Caller& caller, std::string_view name,
+                                const PipeOptions& options, std::string_view group,
+                                OpenFlags flags) {
+  if (draining() && flags.create) flags.create = false;
+  return pipes_.open(*catalog_, caller, name, options, group, flags);
+}
+
 Result<ObjectRef> Core::create_locked(const Caller& caller, const std::string& name,
                                       const QueueOptions& asked, std::string_view group) {
   if (is_reserved_object_name(name)) {
@@ -369,6 +381,7 @@ void Core::detach_locked(const SessionRef& session, uint64_t object_id, bool all
 
 Status Core::detach(const SessionRef& session, uint64_t object_id) {
   if (locks_.close(session->id, object_id)) return Status();
+  if (pipes_.close(*catalog_, session->id, object_id)) return Status();
   std::vector<ObjectRef> doomed;
   {
     std::lock_guard lock(registry_);

@@ -43,6 +43,8 @@ Core::Core(Loop& loop, local::Keeper& keeper, const config::Options& options)
     : loop_(loop),
       keeper_(keeper),
       locks_(*this, keeper, sessions_),
+      pipes_(keeper,
+             [this](const Caller& caller, uint64_t bytes) { return may_create(caller, bytes); }),
       tokens_(options.state_dir) {
   set_options(options);
 }
@@ -246,21 +248,38 @@ void Core::take_object(Kept& kept, uint32_t slot, const ObjectEntry& entry) {
 }
 
 void Core::take_objects(Kept& kept) {
+  struct PipeRecord {
+    uint32_t slot;
+    ObjectState state;
+    ObjectEntry entry;
+  };
   std::vector<uint32_t> unfinished;
-  std::lock_guard lock(registry_);
-  catalog_->each_object([&](uint32_t slot, ObjectState state, const ObjectEntry& entry) {
-    const bool usable = state != ObjectState::kDeleting && check_object_name(entry.name).ok() &&
-                        !names_.contains(entry.name);
-    if (!usable) {
-      unfinished.push_back(slot);
-      return;
-    }
-    catalog_->reserve_object_id(entry.object_id);
-    take_object(kept, slot, entry);
-    if (state == ObjectState::kQuarantined) objects_.at(entry.object_id)->queue.reset();
-  });
+  std::vector<PipeRecord> pipes;
+  {
+    std::lock_guard lock(registry_);
+    catalog_->each_object([&](uint32_t slot, ObjectState state, const ObjectEntry& entry) {
+      if (entry.kind == static_cast<uint8_t>(ObjectKind::kPipe)) {
+        pipes.push_back({slot, state, entry});
+        return;
+      }
+      const bool usable = state != ObjectState::kDeleting && check_object_name(entry.name).ok() &&
+                          !names_.contains(entry.name);
+      if (!usable) {
+        unfinished.push_back(slot);
+        return;
+      }
+      catalog_->reserve_object_id(entry.object_id);
+      take_object(kept, slot, entry);
+      if (state == ObjectState::kQuarantined) objects_.at(entry.object_id)->queue.reset();
+    });
+    catalog_->keep_fences_of([this](uint64_t id) { return objects_.contains(id); });
+  }
   for (const uint32_t slot : unfinished) catalog_->remove_object(slot);
-  catalog_->keep_fences_of([this](uint64_t id) { return objects_.contains(id); });
+  for (const PipeRecord& one : pipes) {
+    pipes_.adopt(*catalog_, one.slot, one.state, one.entry,
+                 [&kept](uint64_t id) { return kept.take(KeptKind::kMemory, id); });
+  }
+  pipes_.settle(*catalog_);
 }
 
 // Kept, but in no record: the broker died between the two steps of a create or a delete.

@@ -2,6 +2,7 @@
 // before a held one is a defect. Callbacks (of waiting callers, timers, ended sessions) and calls
 // to clients run with none of them held.
 //
+//   0  PipeTable::mutex_     names and connections of pipes
 //   1  Core::registry_       names, objects, attachments, quotas; create and delete hold it while
 //                            they wait for the supervisor's answer
 //   2  LockTable::mutex_     names and lines of locks; create and delete hold it likewise

@@ -159,6 +159,7 @@ void Core::reap(const Session& session, const shm::DeathInfo& info) {
     object->queue->reap(session.owner, lines, count, info, origins.data());
   }
   locks_.reap(session);
+  pipes_.reap(*catalog_, session, info);
 }
 
 void Core::forget_session(const SessionRef& session) {
@@ -277,6 +278,7 @@ void Core::tick() {
   }
   for (const auto& queue : queues) queue->rescan();
   locks_.rescan();
+  pipes_.rescan(*catalog_);
   const int64_t now = now_ns();
   if (now >= next_slow_tick_ns_) {
     next_slow_tick_ns_ = now + kSlowTickNs;
@@ -318,9 +320,9 @@ void Core::measure(const std::vector<ObjectRef>& objects) {
   for (const ObjectRef& object : objects) {
     bytes.push_back(object->segment ? object->segment->real_bytes() : 0);
   }
+  uint64_t used = pipes_.bytes();
   std::lock_guard lock(registry_);
   bytes_per_uid_.clear();
-  uint64_t used = 0;
   for (size_t i = 0; i < objects.size(); ++i) {
     if (!objects_.contains(objects[i]->id)) continue;  // deleted meanwhile
     objects[i]->bytes_sampled = bytes[i];

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "daemon/server/attach_locks.h"
+#include "daemon/server/attach_pipes.h"
 
 namespace heddle::server {
 namespace {
@@ -69,7 +70,7 @@ json session_json(const broker::SessionInfo& info) {
 }
 
 struct Arguments {
-  std::string name, prefix, page_token;
+  std::string kind = "queue", name, prefix, page_token;
   uint32_t page_size = kPageDefault;
 };
 
@@ -85,6 +86,7 @@ Result<Arguments> parse(std::string_view text) {
     const auto at = value.find(key);
     if (at != value.end() && at->is_string()) *to = at->get<std::string>();
   };
+  string_at("kind", &out.kind);
   string_at("name", &out.name);
   string_at("prefix", &out.prefix);
   string_at("page_token", &out.page_token);
@@ -188,7 +190,12 @@ Result<std::string> answer_call(broker::Core& core, const objects::Caller& calle
   if (!args.ok()) return args.status();
   switch (method) {
     case local::CallMethod::kLockDo: break;  // answered above
-    case local::CallMethod::kList: return list(core, caller, *args, bytes_max);
+    case local::CallMethod::kList:
+      if (args->kind == "pipe") {
+        return list_pipes_json(core, caller, args->prefix, args->page_token, args->page_size,
+                               bytes_max);
+      }
+      return list(core, caller, *args, bytes_max);
     case local::CallMethod::kSessions: return sessions(core, caller, *args, bytes_max);
     case local::CallMethod::kWho: return who(core, caller, *args);
     case local::CallMethod::kStats: return stats(core, false);
@@ -199,6 +206,7 @@ Result<std::string> answer_call(broker::Core& core, const objects::Caller& calle
       return text_of({{"name", *name}});
     }
     case local::CallMethod::kDescribe: {
+      if (args->kind == "pipe") return describe_pipe_json(core, caller, args->name, bytes_max);
       const auto info = core.describe(caller, local::ObjectKind::kQueue, args->name);
       if (!info.ok()) return info.status();
       return text_of(object_json(*info));

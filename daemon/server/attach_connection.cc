@@ -41,6 +41,8 @@ bool is_lock(uint8_t kind) {
          kind <= static_cast<uint8_t>(local::ObjectKind::kBarrier);
 }
 
+bool is_pipe(uint8_t kind) { return kind == static_cast<uint8_t>(local::ObjectKind::kPipe); }
+
 void copy_text(char* to, size_t bytes, std::string_view from) {
   const size_t n = std::min(bytes - 1, from.size());
   std::memcpy(to, from.data(), n);
@@ -172,6 +174,7 @@ Status AttachConnection::open(const local::Packet& packet, uint32_t sequence) {
   flags.exclusive = (request.flags & local::kOpenExclusive) != 0;
   flags.anonymous = (request.flags & local::kOpenAnonymous) != 0;
   if (is_lock(request.kind)) return open_lock(request, flags, sequence);
+  if (is_pipe(request.kind)) return open_pipe(request, flags, sequence);
   if (request.kind != static_cast<uint8_t>(local::ObjectKind::kQueue)) {
     return Status(Reason::kUnsupported, "this daemon has no objects of that kind")
         .with_limit(static_cast<uint64_t>(local::ObjectKind::kQueue), request.kind);
@@ -213,6 +216,23 @@ Status AttachConnection::open_lock(const local::Open& request, broker::OpenFlags
   return Status();
 }
 
+Status AttachConnection::open_pipe(const local::Open& request, broker::OpenFlags flags,
+                                   uint32_t sequence) {
+  const auto ref =
+      server_.core_.open_pipe(caller_, request.name, request.pipe, request.group, flags);
+  if (!ref.ok()) return ref.status();
+  local::Opened opened{};
+  opened.object_id = ref->object_id;
+  opened.bytes = ref->segment->bytes();
+  opened.rights = ref->rights;
+  opened.created = ref->created;
+  opened.pipe = ref->options;
+  copy_text(opened.name, sizeof opened.name, ref->name);
+  send(AttachType::kOpened, sequence, local::bytes_of(opened), {}, {ref->segment->fd()},
+       ref->segment);
+  return Status();
+}
+
 Status AttachConnection::close_object(const local::Packet& packet, uint32_t sequence) {
   local::Close request;
   if (!whole(packet, &request)) return malformed("CLOSE");
@@ -224,13 +244,18 @@ Status AttachConnection::close_object(const local::Packet& packet, uint32_t sequ
 Status AttachConnection::delete_object(const local::Packet& packet, uint32_t sequence) {
   local::Delete request;
   if (!whole(packet, &request) || !terminated(request.name)) return malformed("DELETE");
-  const bool queue = request.kind == static_cast<uint8_t>(local::ObjectKind::kQueue);
-  if (!queue && !is_lock(request.kind)) {
+  broker::Core& core = server_.core_;
+  const auto kind = static_cast<local::ObjectKind>(request.kind);
+  Status status;
+  if (kind == local::ObjectKind::kQueue) {
+    status = core.delete_queue(caller_, request.name);
+  } else if (kind == local::ObjectKind::kPipe) {
+    status = core.delete_pipe(caller_, request.name);
+  } else if (is_lock(request.kind)) {
+    status = core.delete_lock(caller_, kind, request.name);
+  } else {
     return Status(Reason::kUnsupported, "this daemon has no objects of that kind");
   }
-  Status status = queue ? server_.core_.delete_queue(caller_, request.name)
-                        : server_.core_.delete_lock(
-                              caller_, static_cast<local::ObjectKind>(request.kind), request.name);
   if (status.ok()) done(0, sequence);
   return status;
 }

@@ -62,9 +62,10 @@ enum class AttachType : uint16_t {
   kPutDone = 14,
 };
 
-// 2 to 6 belong to kinds that are not there yet.
+// 3 to 6 belong to kinds that are not there yet.
 enum class ObjectKind : uint8_t {
   kQueue = 1,
+  kPipe = 2,
   kLock = 7,  // mutex, rlock, rw
   kSemaphore = 8,
   kCondition = 9,
@@ -166,6 +167,40 @@ struct LockOptionsWire {
 };
 static_assert(sizeof(LockOptionsWire) == 40);
 
+// PipeOptionsWire.given; kGivenMaxMsgBytes, kGivenLifetime, kGivenMode and kGivenGroup as above.
+inline constexpr uint32_t kGivenPipeMode = 1u << 11;
+inline constexpr uint32_t kGivenDuplex = 1u << 12;
+inline constexpr uint32_t kGivenCapacity = 1u << 13;
+inline constexpr uint32_t kGivenResumable = 1u << 14;
+
+// What is opened of a pipe. All but kName give the memory of a connection; kName that of the hall
+// (proto/shm/pipe_hall.h).
+enum class PipeRole : uint8_t {
+  kName = 0,
+  kEnd = 1,      // end `side` of a connection of its two ends: one that still has it free or shares
+                 // it, else a new one
+  kConnect = 2,  // end a of a new connection that waits to be accepted; EMPTY: nobody listens
+  kAccept = 3,   // end b of the oldest connection that waits; EMPTY: none does
+  kListen = 4,   // as kName, and this session listens until it closes the pipe
+  kAgain = 5,    // end `side` of that very connection, for a process that was forked
+};
+
+struct PipeOptionsWire {
+  uint32_t given;
+  uint8_t pipe_mode;  // shm::PipeMode
+  uint8_t duplex;
+  uint8_t resumable;
+  uint8_t lifetime;   // Lifetime
+  uint64_t capacity;  // of each ring; OPENED: rounded up to a power of two
+  uint64_t max_msg_bytes;
+  uint32_t mode;        // 0600 style
+  uint8_t role;         // PipeRole
+  uint8_t side;         // shm::PipeSide
+  uint8_t reserved[2];
+  uint64_t connection;  // kAgain: which; in the catalog: the pipe that a connection belongs to
+};
+static_assert(sizeof(PipeOptionsWire) == 40 && offsetof(PipeOptionsWire, connection) == 32);
+
 struct Open {
   uint8_t kind;   // ObjectKind
   uint8_t flags;  // kOpen...
@@ -173,6 +208,7 @@ struct Open {
   union {  // in force only with kGiven bits
     QueueOptionsWire options;
     LockOptionsWire lock;
+    PipeOptionsWire pipe;
   };
   char group[32];  // name or number; with kGivenGroup
   char name[kAttachNameBytes];
@@ -192,6 +228,7 @@ struct Opened {
   union {                      // as they are in force
     QueueOptionsWire options;  // given = kGivenAll
     LockOptionsWire lock;
+    PipeOptionsWire pipe;      // role and side as they came about
   };
   char name[kAttachNameBytes];  // full name (`~/` expanded, anonymous name filled in)
 };

@@ -159,6 +159,8 @@ class Pipe {
   void reap(uint16_t dead, const DeathInfo& info);
   /// The net under lost wakes.
   void rescan();
+  /// The pipe is deleted: both ends close, whoever uses them.
+  void end_all();
   /// Remote callers wait for this side to be able to send or receive.
   void arm(bool on);
   bool take_dirty() { return header().dirty.exchange(0) != 0; }

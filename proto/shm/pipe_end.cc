@@ -173,6 +173,11 @@ void Pipe::settle_receiver(PipeSide from, uint16_t dead) {
   }
 }
 
+void Pipe::end_all() {
+  for (const PipeSide side : kSides) end_side(side, false, {});
+  wake_everyone(-1);
+}
+
 /// Whoever shuts one word tells the other one next, and may have been killed or stopped in between.
 void Pipe::tell_other_words() {
   for (PipeDirection& d : header().directions) {

@@ -1,6 +1,7 @@
 // Sending: room first, then the word, then frames or bytes. Crash story in pipe.h.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "proto/shm/pipe_wait.h"
 
@@ -132,6 +133,8 @@ Outcome Pipe::send_frames(PipeActor& a, const PipePart& part, int64_t deadline_n
   const int64_t rest_ns = deadline_ns == kTry ? monotonic_ns() + kRestNs : deadline_ns;
   uint64_t position = turn.position;
   a.holds_send = true;
+  // Begun, it is not given up because somebody wants to look around once in a while.
+  const int64_t patience_ns = std::exchange(a.patience_ns, kForever);
   for (uint64_t done = 0;;) {
     const uint64_t total_bytes = done == 0 ? kFrameTotalBytes : 0;
     const uint64_t n = std::min(piece - total_bytes, part.length - done);
@@ -154,6 +157,7 @@ Outcome Pipe::send_frames(PipeActor& a, const PipePart& part, int64_t deadline_n
     break;
   }
   a.holds_send = held;
+  a.patience_ns = patience_ns;
   return outcome;
 }
 

@@ -1,0 +1,118 @@
+#include "daemon/server/attach_pipes.h"
+
+#include <nlohmann/json.hpp>
+
+#include "daemon/broker/pipe_options.h"
+#include "daemon/server/attach_calls.h"
+#include "proto/shm/futex.h"
+
+namespace heddle::server {
+namespace {
+
+using nlohmann::json;
+
+const char* state_name(shm::EndState state) {
+  static constexpr const char* kNames[] = {"vacant", "open", "closed", "died"};
+  return kNames[static_cast<size_t>(state) & 3];
+}
+
+// Milliseconds since a stamp of coarse_ms() that is not 0; nothing for 0.
+json blocked_for(uint32_t since_ms) {
+  if (since_ms == 0) return nullptr;
+  return static_cast<int32_t>(shm::coarse_ms() - since_ms) < 0 ? 0u : shm::coarse_ms() - since_ms;
+}
+
+json end_json(broker::Core& core, const shm::PipeEndInfo& end) {
+  json users = json::array();
+  for (uint32_t i = 0; i < end.user_count; ++i) {
+    const objects::OwnerInfo owner = core.describe_owner(end.users[i]);
+    users.push_back({{"owner", end.users[i]},
+                     {"pid", owner.pid},
+                     {"uid", owner.uid},
+                     {"command", owner.command},
+                     {"sending", end.users[i] == end.sending},
+                     {"receiving", end.users[i] == end.receiving}});
+  }
+  json out = {{"state", state_name(end.state)},
+              {"users", std::move(users)},
+              {"bytes_sent", end.bytes_sent},
+              {"bytes_queued", end.bytes_queued},
+              {"shut", end.shut},
+              {"send_blocked_ms", blocked_for(end.send_blocked_ms)},
+              {"receive_blocked_ms", blocked_for(end.receive_blocked_ms)}};
+  if (end.died_pid != 0) out["died_pid"] = end.died_pid;
+  return out;
+}
+
+json pipe_json(broker::Core& core, const broker::PipeInfo& info, size_t connections_max) {
+  static constexpr const char* kLifetime[] = {"kept", "attached", "session"};
+  char mode[8];
+  std::snprintf(mode, sizeof mode, "%04o", info.options.mode & 0777u);
+  json connections = json::array();
+  for (const auto& connection : info.connections) {
+    if (connections.size() == connections_max) break;
+    connections.push_back({{"id", connection.object_id},
+                           {"named", connection.named},
+                           {"a", end_json(core, connection.ends[0])},
+                           {"b", end_json(core, connection.ends[1])}});
+  }
+  json out = {{"kind", "pipe"},
+              {"name", info.name},
+              {"id", info.object_id},
+              {"uid", info.uid},
+              {"gid", info.gid},
+              {"mode", mode},
+              {"lifetime", kLifetime[info.options.lifetime % 3]},
+              {"options",
+               {{"mode", broker::pipe_mode_name(info.options.pipe_mode)},
+                {"duplex", info.options.duplex != 0},
+                {"capacity", info.options.capacity},
+                {"max_msg_bytes", info.options.max_msg_bytes},
+                {"resumable", info.options.resumable != 0}}},
+              {"listeners", info.listeners},
+              {"connection_count", info.connections.size()},
+              {"connections", std::move(connections)}};
+  if (out["connections"].size() < info.connections.size()) {
+    out["left_off"] = info.connections.size() - out["connections"].size();
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<std::string> list_pipes_json(broker::Core& core, const objects::Caller& caller,
+                                    std::string_view prefix, std::string_view page_token,
+                                    uint32_t page_size, size_t bytes_max) {
+  std::string start(prefix);
+  if (start.starts_with("~/")) start = "uid-" + std::to_string(caller.uid) + start.substr(1);
+  const auto found = core.list_pipes(caller, start, page_token, page_size + size_t{1});
+  json out = {{"objects", json::array()}, {"next_page_token", ""}};
+  std::string text = text_of(out);
+  for (size_t i = 0; i < found.size(); ++i) {
+    const bool full = i == page_size;
+    if (!full) {
+      out["objects"].push_back(pipe_json(core, found[i], 1));
+      std::string more = text_of(out);
+      if (more.size() + 256 < bytes_max) {
+        text = std::move(more);
+        continue;
+      }
+      out["objects"].erase(i);
+    }
+    if (i > 0) out["next_page_token"] = found[i - 1].name;
+    return text_of(out);
+  }
+  return text;
+}
+
+Result<std::string> describe_pipe_json(broker::Core& core, const objects::Caller& caller,
+                                       std::string_view name, size_t bytes_max) {
+  const auto info = core.describe_pipe(caller, name);
+  if (!info.ok()) return info.status();
+  for (size_t most = info->connections.size();; most /= 2) {
+    std::string text = text_of(pipe_json(core, *info, most));
+    if (text.size() <= bytes_max || most == 0) return text;
+  }
+}
+
+}  // namespace heddle::server
