@@ -52,6 +52,7 @@ void add_everything(CLI::App& root, Invocation& run) {
   add_queue_settle(*queue, run);
   add_queue_look(*queue, run);
   add_queue_work(*queue, run);
+  add_pipe(*noun("pipe", "Named pipes: a bridge for shell pipelines"), run);
   CLI::App* lock = noun("lock", "Named locks: run a command under one, look, manage");
   add_lock_run(*lock, run);
   add_lock_manage(*lock, run);
@@ -135,7 +136,8 @@ std::vector<std::string> arguments_of(int argc, char** argv, Invocation& run) {
 }
 
 int run_command(int argc, char** argv) {
-  CLI::App root("heddle: queues and locks that any process on this machine can share", "heddle");
+  CLI::App root("heddle: queues, pipes and locks that any process on this machine can share",
+                "heddle");
   Invocation run;
   add_everything(root, run);
   const std::vector<std::string> arguments = arguments_of(argc, argv, run);

@@ -14,6 +14,7 @@ void add_queue_get(CLI::App& queue, Invocation& run);
 void add_queue_settle(CLI::App& queue, Invocation& run);  // ack nack bury extend
 void add_queue_look(CLI::App& queue, Invocation& run);    // peek browse who join
 void add_queue_work(CLI::App& queue, Invocation& run);
+void add_pipe(CLI::App& pipe, Invocation& run);           // create send recv ls info delete
 void add_lock_manage(CLI::App& lock, Invocation& run);    // create ls info delete repair ...
 void add_lock_run(CLI::App& lock, Invocation& run);       // run elect acquire release
 void add_lock_graph(CLI::App& lock, Invocation& run);     // graph deadlocks orders

@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "client/src/lock_channel.h"
+#include "client/src/pipe_channel.h"
 
 namespace heddle::detail {
 
@@ -107,6 +108,24 @@ class HEDDLE_API Channel {
   virtual Result<BrokerStatus> status() = 0;
   virtual Result<std::vector<SessionInfo>> sessions() = 0;
   virtual SessionState session_state() const noexcept { return SessionState::kHeld; }
+
+  // Pipes. A plane without them says UNSUPPORTED.
+  virtual Status create_pipe(std::string_view, const PipeOptions&) { return Reason::kUnsupported; }
+  virtual Result<std::shared_ptr<PipeChannel>> open_pipe_end(std::string_view, PipeSide,
+                                                             const PipeOptions&) {
+    return Reason::kUnsupported;
+  }
+  virtual Result<std::shared_ptr<PipeChannel>> connect_pipe(std::string_view, const PipeOptions&,
+                                                            std::int64_t) {
+    return Reason::kUnsupported;
+  }
+  virtual Result<std::shared_ptr<PipeHallChannel>> listen_pipe(std::string_view,
+                                                               const PipeOptions&) {
+    return Reason::kUnsupported;
+  }
+  virtual Status delete_pipe(std::string_view) { return Reason::kUnsupported; }
+  virtual Result<std::vector<PipeInfo>> pipes(std::string_view) { return Reason::kUnsupported; }
+  virtual Result<PipeInfo> pipe_info(std::string_view) { return Reason::kUnsupported; }
 
   // Locks and their kin. A plane without them says UNSUPPORTED.
   virtual Result<std::shared_ptr<LockChannel>> open_lock(std::string_view, const LockSpec&) {

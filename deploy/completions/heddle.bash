@@ -6,11 +6,11 @@ _heddle() {
   for ((i = 1; i < COMP_CWORD; i++)); do
     case ${COMP_WORDS[i]} in
       --) return ;;
-      --runtime-dir|--address|--plane|--max-len|--max-bytes|--max-msg-bytes|--max-leases|--max-deliveries|--overflow|--eos|--on-producer-death|--lifetime|--mode|--group|--state|-n|--max|--kind|-t|--timeout|--fence|--ack|--lease|--body|--after|-P|--parallel|--on-death|--lock-delay|--session|--count|--permits|--parties) ((i++)) ;;
+      --runtime-dir|--address|--plane|--max-len|--max-bytes|--max-msg-bytes|--max-leases|--max-deliveries|--overflow|--eos|--on-producer-death|--lifetime|--mode|--group|--state|-n|--max|--kind|-t|--timeout|--fence|--ack|--lease|--body|--after|-P|--parallel|--capacity|--access|--count|--on-death|--lock-delay|--session|--permits|--parties) ((i++)) ;;
       -*) ;;
       *)
         case "$path ${COMP_WORDS[i]}" in
-          ' queue'|' queue create'|' queue ls'|' queue info'|' queue purge'|' queue kick'|' queue delete'|' queue shutdown'|' queue reopen'|' queue put'|' queue get'|' queue ack'|' queue nack'|' queue bury'|' queue extend'|' queue peek'|' queue browse'|' queue who'|' queue join'|' queue work'|' lock'|' lock run'|' lock elect'|' lock acquire'|' lock release'|' lock create'|' lock ls'|' lock info'|' lock delete'|' lock who'|' lock waiters'|' lock force-release'|' lock repair'|' lock graph'|' lock deadlocks'|' lock orders'|' sem'|' sem create'|' sem run'|' sem acquire'|' sem release'|' sem ls'|' sem info'|' sem delete'|' sem who'|' sem waiters'|' sem force-release'|' event'|' event wait'|' event set'|' event clear'|' event create'|' event ls'|' event info'|' event delete'|' event waiters'|' barrier'|' barrier create'|' barrier wait'|' barrier abort'|' barrier reset'|' barrier ls'|' barrier info'|' barrier delete'|' barrier waiters'|' ping'|' status'|' ls'|' session'|' session ls'|' version'|' completion') path="$path ${COMP_WORDS[i]}" ;;
+          ' queue'|' queue create'|' queue ls'|' queue info'|' queue purge'|' queue kick'|' queue delete'|' queue shutdown'|' queue reopen'|' queue put'|' queue get'|' queue ack'|' queue nack'|' queue bury'|' queue extend'|' queue peek'|' queue browse'|' queue who'|' queue join'|' queue work'|' pipe'|' pipe create'|' pipe send'|' pipe recv'|' pipe ls'|' pipe info'|' pipe delete'|' lock'|' lock run'|' lock elect'|' lock acquire'|' lock release'|' lock create'|' lock ls'|' lock info'|' lock delete'|' lock who'|' lock waiters'|' lock force-release'|' lock repair'|' lock graph'|' lock deadlocks'|' lock orders'|' sem'|' sem create'|' sem run'|' sem acquire'|' sem release'|' sem ls'|' sem info'|' sem delete'|' sem who'|' sem waiters'|' sem force-release'|' event'|' event wait'|' event set'|' event clear'|' event create'|' event ls'|' event info'|' event delete'|' event waiters'|' barrier'|' barrier create'|' barrier wait'|' barrier abort'|' barrier reset'|' barrier ls'|' barrier info'|' barrier delete'|' barrier waiters'|' ping'|' status'|' ls'|' session'|' session ls'|' version'|' completion') path="$path ${COMP_WORDS[i]}" ;;
           *) ((names++)) ;;
         esac
         ;;
@@ -19,7 +19,7 @@ _heddle() {
   case $path in
     '')
       flags='-h --help --json -q --quiet --runtime-dir --address --plane --version'
-      verbs='queue lock sem event barrier ping status ls session version completion'
+      verbs='queue pipe lock sem event barrier ping status ls session version completion'
       case $before in
         --plane) values='auto shm grpc' ;;
       esac
@@ -166,6 +166,55 @@ _heddle() {
     ' queue work')
       flags='-P --parallel -n --max --max-deliveries -t --timeout -h --help --json -q --quiet --runtime-dir --address --plane'
       noun=queue
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' pipe')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      verbs='create send recv ls info delete'
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' pipe create')
+      flags='--mode --one-way --resumable --capacity --max-msg-bytes --access --group -h --help --json -q --quiet --runtime-dir --address --plane'
+      case $before in
+        --mode) values='message bytes' ;;
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' pipe send')
+      flags='--lines --progress -t --timeout -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=pipe
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' pipe recv')
+      flags='-n --count --progress -t --timeout -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=pipe
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' pipe ls')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      verbs='TEXT'
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' pipe info')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=pipe
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' pipe delete')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=pipe
       case $before in
         --plane) values='auto shm grpc' ;;
       esac

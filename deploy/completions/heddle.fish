@@ -11,6 +11,7 @@ function __heddle_in
 end
 complete -c heddle -f
 complete -c heddle -n '__heddle_at ' -a queue
+complete -c heddle -n '__heddle_at ' -a pipe
 complete -c heddle -n '__heddle_at ' -a lock
 complete -c heddle -n '__heddle_at ' -a sem
 complete -c heddle -n '__heddle_at ' -a event
@@ -105,6 +106,30 @@ complete -c heddle -n '__heddle_in queue work' -s P -l parallel -x -d 'Commands 
 complete -c heddle -n '__heddle_in queue work' -s n -l max -x -d 'Stop after so many messages (never)'
 complete -c heddle -n '__heddle_in queue work' -l max-deliveries -x -d 'Failed deliveries after which a message is buried; 0 = no limit (5)'
 complete -c heddle -n '__heddle_in queue work' -s t -l timeout -x -d 'Stop when nothing came for so long (never)'
+complete -c heddle -n '__heddle_at pipe' -a create
+complete -c heddle -n '__heddle_at pipe' -a send
+complete -c heddle -n '__heddle_at pipe' -a recv
+complete -c heddle -n '__heddle_at pipe' -a ls
+complete -c heddle -n '__heddle_at pipe' -a info
+complete -c heddle -n '__heddle_at pipe' -a delete
+complete -c heddle -n '__heddle_in pipe create' -l mode -x -a 'message bytes' -d 'Whole messages, or a stream without borders (message)'
+complete -c heddle -n '__heddle_in pipe create' -l one-way -d 'From end a to end b only'
+complete -c heddle -n '__heddle_in pipe create' -l resumable -d 'An end whose process was killed waits for the next one'
+complete -c heddle -n '__heddle_in pipe create' -l capacity -x -d 'Bytes of each ring, a power of two (64K)'
+complete -c heddle -n '__heddle_in pipe create' -l max-msg-bytes -x -d 'Largest message; may be larger than the ring (16M)'
+complete -c heddle -n '__heddle_in pipe create' -l access -x -d 'Permission bits, like 0660 (0600)'
+complete -c heddle -n '__heddle_in pipe create' -l group -x -d 'Owning group; you must be in it'
+complete -c heddle -n '__heddle_at pipe send' -a '(heddle pipe ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in pipe send' -l lines -d 'A pipe of messages: each line is one'
+complete -c heddle -n '__heddle_in pipe send' -l progress -d 'How much and how fast, on a terminal'
+complete -c heddle -n '__heddle_in pipe send' -s t -l timeout -x -d 'Give up when there was no room for so long'
+complete -c heddle -n '__heddle_at pipe recv' -a '(heddle pipe ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in pipe recv' -s n -l count -x -d 'A pipe of messages: so many at most (all)'
+complete -c heddle -n '__heddle_in pipe recv' -l progress -d 'How much and how fast, on a terminal'
+complete -c heddle -n '__heddle_in pipe recv' -s t -l timeout -x -d 'Give up when nothing came for so long'
+complete -c heddle -n '__heddle_at pipe ls' -a TEXT
+complete -c heddle -n '__heddle_at pipe info' -a '(heddle pipe ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at pipe delete' -a '(heddle pipe ls --names 2>/dev/null)'
 complete -c heddle -n '__heddle_at lock' -a run
 complete -c heddle -n '__heddle_at lock' -a elect
 complete -c heddle -n '__heddle_at lock' -a acquire

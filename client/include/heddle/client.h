@@ -4,6 +4,7 @@
 
 #include <heddle/lock.h>
 #include <heddle/options.h>
+#include <heddle/pipe.h>
 #include <heddle/queue.h>
 #include <heddle/result.h>
 #include <heddle/status.h>
@@ -22,9 +23,9 @@ class Channel;
 }  // namespace detail
 
 struct ConnectionInfo {
-  Plane plane = Plane::kShm;   // Never kAuto.
-  std::string address;         // Socket path, or host:port.
-  std::uint16_t owner = 0;     // This session's number; 0 without a session.
+  Plane plane = Plane::kShm;  // Never kAuto.
+  std::string address;        // Socket path, or host:port.
+  std::uint16_t owner = 0;    // This session's number; 0 without a session.
   std::uint32_t generation = 0;
   std::string broker_version;
 };
@@ -37,7 +38,7 @@ struct BrokerStatus {
   std::chrono::milliseconds uptime{};
   std::uint64_t queues = 0;
   std::uint64_t sessions = 0;
-  std::uint64_t memory_bytes = 0;         // Granted to objects.
+  std::uint64_t memory_bytes = 0;  // Granted to objects.
   std::uint64_t memory_budget_bytes = 0;
 };
 
@@ -45,9 +46,9 @@ struct SessionInfo {
   std::uint16_t owner = 0;
   std::uint32_t generation = 0;
   Plane plane = Plane::kShm;
-  std::int32_t pid = 0;        // 0 for peers that are not on this machine.
+  std::int32_t pid = 0;  // 0 for peers that are not on this machine.
   std::uint32_t uid = 0;
-  std::string name;            // As the client gave it.
+  std::string name;  // As the client gave it.
   std::string command;
   std::uint32_t attached = 0;  // Objects it has open.
   std::chrono::milliseconds age{};
@@ -109,6 +110,24 @@ class HEDDLE_API Client {
   Status force_release(SyncKind kind, std::string_view name, std::uint16_t session = 0);
   // JSON text; see LockReport.
   Result<std::string> lock_report(LockReport which);
+
+  // Pipes (pipe.h): made when they are missing, unless the options say otherwise.
+  // Makes one, or finds it there with the options that are given.
+  Status create_pipe(std::string_view name, const PipeOptions& options = {});
+  // One of the two named ends: of the oldest connection that has it free or in use, else of a new
+  // one. So a stream that was closed before anybody read it is not mixed with the next.
+  Result<PipeEnd> pipe_end(std::string_view name, PipeSide side, const PipeOptions& options = {});
+  // End a of a connection of its own to whoever listens. EMPTY (timeout 0) or TIMED_OUT: nobody
+  // does.
+  Result<PipeEnd> connect_pipe(std::string_view name, std::chrono::nanoseconds timeout = kForever,
+                               const PipeOptions& options = {});
+  Result<PipeListener> listen_pipe(std::string_view name, const PipeOptions& options = {});
+  // Those this user may see, by name, that start with `prefix`; each with one connection at most.
+  Result<std::vector<PipeInfo>> pipes(std::string_view prefix = {});
+  // NOT_FOUND.
+  Result<PipeInfo> pipe_info(std::string_view name);
+  // Every end of it is closed. Owner or root only: DENIED. NOT_FOUND.
+  Status delete_pipe(std::string_view name);
 
   // The time of one round trip to the broker.
   Result<std::chrono::nanoseconds> ping();

@@ -12,6 +12,7 @@
 #include <heddle/lock_options.h>
 #include <heddle/message.h>
 #include <heddle/options.h>
+#include <heddle/pipe.h>
 #include <heddle/queue.h>
 #include <heddle/result.h>
 #include <heddle/status.h>

@@ -2,6 +2,7 @@
 #ifndef HEDDLE_CLIENT_SRC_SHM_CHANNEL_SHM_CHANNEL_H_
 #define HEDDLE_CLIENT_SRC_SHM_CHANNEL_SHM_CHANNEL_H_
 
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -15,6 +16,8 @@
 #include "proto/local/attach.h"
 
 namespace heddle::detail {
+
+struct PipeAttachment;
 
 class ShmChannel final : public Channel, public std::enable_shared_from_this<ShmChannel> {
  public:
@@ -33,6 +36,17 @@ class ShmChannel final : public Channel, public std::enable_shared_from_this<Shm
   Status ping() override;
   Result<BrokerStatus> status() override;
   Result<std::vector<SessionInfo>> sessions() override;
+  Status create_pipe(std::string_view name, const PipeOptions& options) override;
+  Result<std::shared_ptr<PipeChannel>> open_pipe_end(std::string_view name, PipeSide side,
+                                                     const PipeOptions& options) override;
+  Result<std::shared_ptr<PipeChannel>> connect_pipe(std::string_view name,
+                                                    const PipeOptions& options,
+                                                    std::int64_t deadline_ns) override;
+  Result<std::shared_ptr<PipeHallChannel>> listen_pipe(std::string_view name,
+                                                       const PipeOptions& options) override;
+  Status delete_pipe(std::string_view name) override;
+  Result<std::vector<PipeInfo>> pipes(std::string_view prefix) override;
+  Result<PipeInfo> pipe_info(std::string_view name) override;
   Result<std::shared_ptr<LockChannel>> open_lock(std::string_view name,
                                                  const LockSpec& spec) override;
   Status delete_lock(SyncKind kind, std::string_view name) override;
@@ -47,6 +61,11 @@ class ShmChannel final : public Channel, public std::enable_shared_from_this<Shm
   Result<QueueInfo> describe_queue(std::string_view name);
   // The same for what lies in a lock segment.
   Result<std::unique_ptr<LockPlace>> attach_lock(std::string_view name, const LockSpec& spec);
+  // One end of a connection, mapped; the same as before if this process has it already.
+  Result<std::shared_ptr<PipeAttachment>> attach_pipe(std::string_view name,
+                                                      const PipeOptions& options,
+                                                      local::PipeRole role, PipeSide side,
+                                                      std::uint64_t connection);
   // An administrative call about one of them: "force_release", "repair".
   Status lock_do(SyncKind kind, std::string_view name, const char* what);
   // What the broker says about the circle of waits it broke at this process; empty if nobody can
@@ -59,6 +78,13 @@ class ShmChannel final : public Channel, public std::enable_shared_from_this<Shm
   bool deleted(std::string_view name, std::uint64_t object_id);
 
  private:
+  struct OpenedPipe {
+    std::shared_ptr<Session> session;
+    local::Opened opened;
+    local::Fd fd;
+  };
+  Result<OpenedPipe> ask_pipe(std::string_view name, const PipeOptions& options,
+                              local::PipeRole role, PipeSide side, std::uint64_t connection);
   // This process's session; opens one after a fork or a lost session.
   Result<std::shared_ptr<Session>> session();
   // Where this session's locks are mapped.
@@ -69,6 +95,8 @@ class ShmChannel final : public Channel, public std::enable_shared_from_this<Shm
   mutable ProcessMutex mutex_;
   std::shared_ptr<Session> session_;     // Guarded by mutex_.
   std::shared_ptr<LockHome> lock_home_;  // Guarded by mutex_.
+  // By connection and side. Guarded by mutex_.
+  std::map<std::pair<std::uint64_t, std::uint8_t>, std::weak_ptr<PipeAttachment>> pipe_ends_;
 };
 
 }  // namespace heddle::detail

@@ -1,0 +1,158 @@
+// The public handles of pipes: timeouts become deadlines, room grows until a message fits, the rest
+// is passed to the channel.
+#include <heddle/pipe.h>
+
+#include <utility>
+
+#include "client/src/channel.h"
+#include "client/src/pipe_channel.h"
+
+namespace heddle {
+namespace {
+
+constexpr std::size_t kFirstRoom = 4096;
+constexpr std::size_t kStreamRoom = 64 * 1024;
+
+Status no_pipe_here() {
+  return Status(Reason::kInvalidArgument,
+                "this handle has no pipe; get one from Client::pipe_end, connect_pipe or accept");
+}
+
+const std::string& nameless() {
+  static const std::string kNone;
+  return kNone;
+}
+
+}  // namespace
+
+PipeRoom& PipeRoom::operator=(PipeRoom&& other) noexcept {
+  std::swap(pipe_, other.pipe_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+PipeRoom::~PipeRoom() {
+  if (pipe_) pipe_->abandon();
+}
+
+Status PipeRoom::commit(std::size_t length, BodyKind kind) {
+  if (!pipe_) return Status(Reason::kInvalidArgument, "there is no room to commit");
+  if (length > bytes_.size()) {
+    return Status(Reason::kTooLarge, "more than was reserved").with_limit(bytes_.size(), length);
+  }
+  return std::exchange(pipe_, nullptr)->commit(bytes_, length, kind);
+}
+
+PipeView& PipeView::operator=(PipeView&& other) noexcept {
+  std::swap(pipe_, other.pipe_);
+  std::swap(bytes_, other.bytes_);
+  std::swap(kind_, other.kind_);
+  return *this;
+}
+
+PipeView::~PipeView() {
+  if (pipe_) pipe_->unview();
+}
+
+Status PipeView::consume(std::size_t length) {
+  if (!pipe_) return Status(Reason::kInvalidArgument, "there is nothing to consume");
+  return std::exchange(pipe_, nullptr)->consume(bytes_, std::min(length, bytes_.size()));
+}
+
+const std::string& PipeEnd::name() const { return pipe_ ? pipe_->name() : nameless(); }
+PipeSide PipeEnd::side() const { return pipe_ ? pipe_->side() : PipeSide::kA; }
+PipeOptions PipeEnd::options() const { return pipe_ ? pipe_->options() : PipeOptions(); }
+
+Result<std::size_t> PipeEnd::send(Body body, std::chrono::nanoseconds timeout) {
+  if (!pipe_) return no_pipe_here();
+  std::size_t sent = 0;
+  Status status = pipe_->send(body, detail::deadline_after(timeout), &sent);
+  if (!status.ok() && sent == 0) return status;
+  return sent;
+}
+
+PutManyResult PipeEnd::send_many(std::span<const Body> bodies, std::chrono::nanoseconds timeout) {
+  PutManyResult result;
+  result.status = pipe_ ? pipe_->send_many(bodies, detail::deadline_after(timeout), &result.done)
+                        : no_pipe_here();
+  return result;
+}
+
+Status PipeEnd::hold(std::chrono::nanoseconds timeout) {
+  return pipe_ ? pipe_->hold(detail::deadline_after(timeout)) : no_pipe_here();
+}
+
+void PipeEnd::let_go() {
+  if (pipe_) pipe_->let_go();
+}
+
+Result<PipeRoom> PipeEnd::reserve(std::size_t bytes, std::chrono::nanoseconds timeout) {
+  if (!pipe_) return no_pipe_here();
+  std::span<std::byte> room;
+  Status status = pipe_->reserve(bytes, detail::deadline_after(timeout), &room);
+  if (!status.ok()) return status;
+  return detail::PipeAccess::room(pipe_, room);
+}
+
+Result<PipeMessage> PipeEnd::receive(std::chrono::nanoseconds timeout, std::size_t bytes_max) {
+  if (!pipe_) return no_pipe_here();
+  const std::int64_t deadline_ns = detail::deadline_after(timeout);
+  const bool stream = pipe_->options().mode == PipeMode::kBytes;
+  PipeMessage message;
+  message.bytes.resize(stream ? (bytes_max != 0 ? bytes_max : kStreamRoom) : kFirstRoom);
+  for (;;) {
+    std::size_t length = 0;
+    Status status = pipe_->receive(message.bytes, deadline_ns, &length, &message.kind);
+    if (status.is(Reason::kTooLarge) && length > message.bytes.size()) {
+      message.bytes.resize(length);  // it has kept its place
+      continue;
+    }
+    if (!status.ok()) return status;
+    message.bytes.resize(length);
+    return message;
+  }
+}
+
+Result<std::size_t> PipeEnd::receive_into(std::span<std::byte> to, std::chrono::nanoseconds timeout,
+                                          BodyKind* kind) {
+  if (!pipe_) return no_pipe_here();
+  std::size_t length = 0;
+  BodyKind unused;
+  Status status = pipe_->receive(to, detail::deadline_after(timeout), &length,
+                                 kind != nullptr ? kind : &unused);
+  if (!status.ok()) return status;
+  return length;
+}
+
+Result<PipeView> PipeEnd::view(std::chrono::nanoseconds timeout) {
+  if (!pipe_) return no_pipe_here();
+  std::span<const std::byte> bytes;
+  BodyKind kind = BodyKind::kData;
+  Status status = pipe_->view(detail::deadline_after(timeout), &bytes, &kind);
+  if (!status.ok()) return status;
+  return detail::PipeAccess::view(pipe_, bytes, kind);
+}
+
+Status PipeEnd::poll(std::chrono::nanoseconds timeout) {
+  return pipe_ ? pipe_->poll(detail::deadline_after(timeout)) : no_pipe_here();
+}
+
+Status PipeEnd::shutdown_write() { return pipe_ ? pipe_->shutdown_write() : no_pipe_here(); }
+
+Result<PipeEnd> PipeEnd::share() const {
+  if (!pipe_) return no_pipe_here();
+  auto other = pipe_->share();
+  if (!other) return std::move(other).status();
+  return detail::PipeAccess::end(std::move(*other));
+}
+
+const std::string& PipeListener::name() const { return hall_ ? hall_->name() : nameless(); }
+
+Result<PipeEnd> PipeListener::accept(std::chrono::nanoseconds timeout) {
+  if (!hall_) return no_pipe_here();
+  auto pipe = hall_->accept(detail::deadline_after(timeout));
+  if (!pipe) return std::move(pipe).status();
+  return detail::PipeAccess::end(std::move(*pipe));
+}
+
+}  // namespace heddle

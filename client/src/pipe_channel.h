@@ -1,0 +1,83 @@
+// The seam of pipes: one end of one connection, and the hall where connections are accepted. See
+// channel.h for deadlines, outcomes and threads.
+#ifndef HEDDLE_CLIENT_SRC_PIPE_CHANNEL_H_
+#define HEDDLE_CLIENT_SRC_PIPE_CHANNEL_H_
+
+#include <heddle/pipe.h>
+
+#include <memory>
+#include <span>
+#include <string>
+
+namespace heddle::detail {
+
+class HEDDLE_API PipeChannel : public std::enable_shared_from_this<PipeChannel> {
+ public:
+  virtual ~PipeChannel() = default;
+
+  virtual const std::string& name() const = 0;
+  virtual PipeSide side() const = 0;
+  virtual PipeOptions options() const = 0;
+
+  // *sent is set in every case.
+  virtual Status send(const Body& body, std::int64_t deadline_ns, std::size_t* sent) = 0;
+  virtual Status send_many(std::span<const Body> bodies, std::int64_t deadline_ns,
+                           std::size_t* done) = 0;
+  virtual Status hold(std::int64_t deadline_ns) = 0;
+  virtual void let_go() noexcept = 0;
+  virtual Status reserve(std::size_t bytes, std::int64_t deadline_ns,
+                         std::span<std::byte>* room) = 0;
+  virtual Status commit(std::span<std::byte> room, std::size_t length, BodyKind kind) = 0;
+  virtual void abandon() noexcept = 0;
+
+  // TOO_LARGE: *length is the room that it needs.
+  virtual Status receive(std::span<std::byte> to, std::int64_t deadline_ns, std::size_t* length,
+                         BodyKind* kind) = 0;
+  virtual Status view(std::int64_t deadline_ns, std::span<const std::byte>* bytes,
+                      BodyKind* kind) = 0;
+  virtual Status consume(std::span<const std::byte> bytes, std::size_t length) = 0;
+  virtual void unview() noexcept = 0;
+  virtual Status poll(std::int64_t deadline_ns) = 0;
+
+  virtual Status shutdown_write() = 0;
+  virtual Result<std::shared_ptr<PipeChannel>> share() = 0;
+};
+
+class HEDDLE_API PipeHallChannel {
+ public:
+  virtual ~PipeHallChannel() = default;
+  virtual const std::string& name() const = 0;
+  virtual Result<std::shared_ptr<PipeChannel>> accept(std::int64_t deadline_ns) = 0;
+};
+
+// How the public handles are made.
+struct PipeAccess {
+  static PipeEnd end(std::shared_ptr<PipeChannel> pipe) {
+    PipeEnd made;
+    made.pipe_ = std::move(pipe);
+    return made;
+  }
+  static PipeListener listener(std::shared_ptr<PipeHallChannel> hall) {
+    PipeListener made;
+    made.hall_ = std::move(hall);
+    return made;
+  }
+  static PipeRoom room(std::shared_ptr<PipeChannel> pipe, std::span<std::byte> bytes) {
+    PipeRoom made;
+    made.pipe_ = std::move(pipe);
+    made.bytes_ = bytes;
+    return made;
+  }
+  static PipeView view(std::shared_ptr<PipeChannel> pipe, std::span<const std::byte> bytes,
+                       BodyKind kind) {
+    PipeView made;
+    made.pipe_ = std::move(pipe);
+    made.bytes_ = bytes;
+    made.kind_ = kind;
+    return made;
+  }
+};
+
+}  // namespace heddle::detail
+
+#endif  // HEDDLE_CLIENT_SRC_PIPE_CHANNEL_H_

@@ -1,0 +1,316 @@
+#include "client/src/shm_channel/shm_pipe.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "client/src/shm_channel/attachment.h"
+#include "client/src/shm_channel/process_generation.h"
+#include "proto/local/outcome_status.h"
+#include "proto/shm/pipe_map.h"
+
+namespace heddle::detail {
+
+using shm::Outcome;
+
+static_assert(shm::kTry == kTry && shm::kForever == kNever);
+
+PipeAttachment::PipeAttachment() : generation(process_generation()) {}
+
+PipeAttachment::~PipeAttachment() {
+  if (generation != process_generation()) return;  // nothing is mapped here
+  if (base != nullptr && !session->ended()) {
+    shm::PipeActor actor;
+    actor.owner = session->owner();
+    actor.doorbell_fd = session->doorbell();
+    pipe.leave(actor);
+    const local::Close close{.object_id = object_id};
+    session->post(local::AttachType::kClose, local::bytes_of(close));
+  }
+  shm::unmap_pipe(base, options);
+}
+
+ShmPipe::ShmPipe(std::shared_ptr<ShmChannel> channel, std::shared_ptr<PipeAttachment> attachment)
+    : channel_(std::move(channel)),
+      name_(attachment->name),
+      side_(static_cast<PipeSide>(attachment->pipe.side())),
+      attachment_(std::move(attachment)) {
+  take_actors();
+}
+
+ShmPipe::~ShmPipe() {
+  if (attachment_->generation != process_generation()) return;
+  let_go();
+  if (inbox_.filled != 0) attachment_->pipe.drop_partial(receiver_, &inbox_);
+}
+
+void ShmPipe::take_actors() {
+  for (shm::PipeActor* actor : {&sender_, &receiver_}) {
+    *actor = {};
+    actor->owner = attachment_->session->owner();
+    actor->doorbell_fd = attachment_->session->doorbell();
+    actor->patience_ns = kLookEveryNs;
+  }
+  inbox_ = {};
+}
+
+PipeAttachment* ShmPipe::here(Status* status) {
+  if (attachment_->generation == process_generation()) [[likely]] {
+    if (!attachment_->session->ended()) [[likely]]
+      return attachment_.get();
+    *status =
+        Status(Reason::kSessionLost, "the broker has ended this session, and its ends with it")
+            .with_object("pipe " + name_);
+    return nullptr;
+  }
+  std::lock_guard lock(mutex_);
+  if (attachment_->generation == process_generation()) return attachment_.get();
+  auto again = channel_->attach_pipe(name_, {.create = false}, local::PipeRole::kAgain, side_,
+                                     attachment_->object_id);
+  if (!again) {
+    *status = again.status();
+    return nullptr;
+  }
+  attachment_ = std::move(*again);
+  take_actors();
+  return attachment_.get();
+}
+
+template <class Attempt>
+Outcome ShmPipe::wait(PipeAttachment& at, std::int64_t deadline_ns, Status* status,
+                      Attempt attempt) {
+  for (;;) {
+    const Outcome outcome = attempt(deadline_ns);
+    if (outcome != Outcome::kTimedOut) [[likely]]
+      return outcome;
+    if (deadline_ns != kNever && monotonic_ns() >= deadline_ns) return outcome;
+    *status = at.session->look();
+    if (!status->ok()) return outcome;
+  }
+}
+
+Status ShmPipe::explain(Outcome outcome, const PipeAttachment& at, std::uint64_t bytes) const {
+  const std::string object = "pipe " + name_;
+  const Reason reason = local::reason_of(outcome);
+  switch (outcome) {
+    case Outcome::kOk:
+      return {};
+    case Outcome::kTooLarge:
+      return Status(reason, "the message is larger than max_msg_bytes, or than the room for it")
+          .with_limit(at.options.max_msg_bytes, bytes)
+          .with_object(object);
+    case Outcome::kClosed:
+      return Status(reason, "this end was closed, or the pipe deleted").with_object(object);
+    case Outcome::kPeerDied: {
+      const shm::DeathInfo death = at.pipe.peer_death();
+      return Status(reason, "the other end's last process (pid " + std::to_string(death.pid) +
+                                ") died without closing it; all that it sent is received")
+          .with_object(object);
+    }
+    case Outcome::kBrokenPipe:
+      return Status(reason, "nobody receives at the other end any more").with_object(object);
+    case Outcome::kCorrupt:
+      return Status(reason, "the connection's memory contradicts itself; close it")
+          .with_object(object);
+    default:
+      return Status(reason).with_object(object);
+  }
+}
+
+PipeOptions ShmPipe::options() const {
+  const PipeAttachment& at = *attachment_;
+  PipeOptions options;
+  options.mode = static_cast<PipeMode>(at.options.mode);
+  options.duplex = at.options.duplex != 0;
+  options.capacity = at.options.capacity;
+  options.max_msg_bytes = at.options.max_msg_bytes;
+  options.resumable = at.options.resumable != 0;
+  options.lifetime = at.lifetime;
+  options.access = at.access;
+  return options;
+}
+
+Status ShmPipe::send(const Body& body, std::int64_t deadline_ns, std::size_t* sent) {
+  *sent = 0;
+  Status status;
+  PipeAttachment* at = here(&status);
+  if (at == nullptr) return status;
+  Outcome outcome;
+  do {
+    const shm::PipePart part{body.data + *sent, body.length - *sent,
+                             static_cast<std::uint8_t>(body.kind)};
+    std::uint64_t now = 0;
+    outcome = wait(*at, deadline_ns, &status, [&](std::int64_t until) {
+      const Outcome one = at->pipe.send(sender_, part, until, &now);
+      // A stream that got further is not sent again from its beginning.
+      return one == Outcome::kTimedOut && now > 0 ? Outcome::kFull : one;
+    });
+    *sent += now;
+  } while (outcome == Outcome::kFull && deadline_ns != kTry && monotonic_ns() < deadline_ns);
+  if (outcome == Outcome::kFull && deadline_ns != kTry) outcome = Outcome::kTimedOut;
+  if (outcome == Outcome::kOk || !status.ok()) return status;
+  return explain(outcome, *at, body.length);
+}
+
+Status ShmPipe::send_many(std::span<const Body> bodies, std::int64_t deadline_ns,
+                          std::size_t* done) {
+  *done = 0;
+  Status status;
+  PipeAttachment* at = here(&status);
+  if (at == nullptr) return status;
+  constexpr std::size_t kStep = 64;
+  shm::PipePart parts[kStep];
+  while (*done < bodies.size()) {
+    const auto step = bodies.subspan(*done, std::min(kStep, bodies.size() - *done));
+    for (std::size_t i = 0; i < step.size(); ++i) {
+      parts[i] = {step[i].data, step[i].length, static_cast<std::uint8_t>(step[i].kind)};
+    }
+    std::size_t in = 0;
+    const Outcome outcome = wait(*at, deadline_ns, &status, [&](std::int64_t until) {
+      std::size_t now = 0;
+      const Outcome one = at->pipe.send_many(sender_, parts + in, step.size() - in, until, &now);
+      in += now;
+      return one;
+    });
+    *done += in;
+    if (!status.ok()) return status;
+    if (outcome != Outcome::kOk) {
+      return explain(outcome, *at, in < step.size() ? step[in].length : 0);
+    }
+  }
+  return status;
+}
+
+Status ShmPipe::hold(std::int64_t deadline_ns) {
+  Status status;
+  PipeAttachment* at = here(&status);
+  if (at == nullptr) return status;
+  const Outcome outcome = wait(*at, deadline_ns, &status,
+                               [&](std::int64_t until) { return at->pipe.hold(sender_, until); });
+  return status.ok() ? explain(outcome, *at) : status;
+}
+
+void ShmPipe::let_go() noexcept {
+  if (attachment_->generation == process_generation()) attachment_->pipe.let_go(sender_);
+}
+
+Status ShmPipe::reserve(std::size_t bytes, std::int64_t deadline_ns, std::span<std::byte>* room) {
+  Status status;
+  PipeAttachment* at = here(&status);
+  if (at == nullptr) return status;
+  shm::PipeSpan span;
+  const Outcome outcome = wait(*at, deadline_ns, &status, [&](std::int64_t until) {
+    return at->pipe.reserve(sender_, bytes, until, &span);
+  });
+  if (!status.ok()) return status;
+  if (outcome == Outcome::kTooLarge) {
+    return Status(Reason::kTooLarge, "no room in one piece; send() it, or make the ring larger")
+        .with_limit(at->pipe.reserve_bytes_max(), bytes)
+        .with_object("pipe " + name_);
+  }
+  *room = {span.data, span.length};
+  return explain(outcome, *at, bytes);
+}
+
+Status ShmPipe::commit(std::span<std::byte> room, std::size_t length, BodyKind kind) {
+  if (attachment_->generation != process_generation()) {
+    return Status(Reason::kSessionLost, "this room is from before a fork");
+  }
+  attachment_->pipe.commit(sender_, {room.data(), room.size(), static_cast<std::uint8_t>(kind)},
+                           length);
+  return {};
+}
+
+void ShmPipe::abandon() noexcept {
+  if (attachment_->generation == process_generation()) attachment_->pipe.abandon(sender_);
+}
+
+Status ShmPipe::receive(std::span<std::byte> to, std::int64_t deadline_ns, std::size_t* length,
+                        BodyKind* kind) {
+  Status status;
+  PipeAttachment* at = here(&status);
+  if (at == nullptr) return status;
+  // A part that has come stays here over a timeout, whatever room the next call brings.
+  const bool resumes = inbox_.filled != 0;
+  shm::Inbox in = inbox_;
+  if (!resumes) {
+    in = {};
+    in.to = to.data();
+    in.capacity = to.size();
+  } else if (to.size() < inbox_.length) {
+    *length = inbox_.length;
+    return explain(Outcome::kTooLarge, *at, inbox_.length);
+  } else {
+    std::memcpy(to.data(), partial_.get(), in.filled);
+    in.to = to.data();
+    in.capacity = to.size();
+  }
+  const Outcome outcome = wait(*at, deadline_ns, &status, [&](std::int64_t until) {
+    return at->pipe.receive(receiver_, &in, until);
+  });
+  inbox_ = {};
+  if (in.filled != 0) {
+    if (!resumes) partial_.reset(new std::byte[in.length]);
+    std::memcpy(partial_.get(), in.to, in.filled);
+    inbox_ = in;
+  } else {
+    partial_.reset();
+  }
+  *length = in.length;
+  *kind = static_cast<BodyKind>(in.kind);
+  if (outcome == Outcome::kOk || !status.ok()) return status;
+  return explain(outcome, *at, in.length);
+}
+
+Status ShmPipe::view(std::int64_t deadline_ns, std::span<const std::byte>* bytes, BodyKind* kind) {
+  Status status;
+  PipeAttachment* at = here(&status);
+  if (at == nullptr) return status;
+  shm::PipeSpan span;
+  const Outcome outcome = wait(*at, deadline_ns, &status, [&](std::int64_t until) {
+    return at->pipe.view(receiver_, until, &span);
+  });
+  if (!status.ok()) return status;
+  *bytes = {span.data, span.length};
+  *kind = static_cast<BodyKind>(span.kind);
+  return explain(outcome, *at);
+}
+
+Status ShmPipe::consume(std::span<const std::byte> bytes, std::size_t length) {
+  if (attachment_->generation != process_generation()) {
+    return Status(Reason::kSessionLost, "this view is from before a fork");
+  }
+  const shm::PipeSpan span{const_cast<std::byte*>(bytes.data()), bytes.size(), 0};
+  attachment_->pipe.consume(receiver_, span, length);
+  return {};
+}
+
+void ShmPipe::unview() noexcept {
+  if (attachment_->generation == process_generation()) attachment_->pipe.unview(receiver_);
+}
+
+Status ShmPipe::poll(std::int64_t deadline_ns) {
+  Status status;
+  PipeAttachment* at = here(&status);
+  if (at == nullptr) return status;
+  const Outcome outcome = wait(*at, deadline_ns, &status,
+                               [&](std::int64_t until) { return at->pipe.poll(receiver_, until); });
+  return status.ok() ? explain(outcome, *at) : status;
+}
+
+Status ShmPipe::shutdown_write() {
+  Status status;
+  PipeAttachment* at = here(&status);
+  if (at != nullptr) at->pipe.shutdown_write(sender_);
+  return status;
+}
+
+Result<std::shared_ptr<PipeChannel>> ShmPipe::share() {
+  Status status;
+  if (here(&status) == nullptr) return status;
+  return std::shared_ptr<PipeChannel>(std::make_shared<ShmPipe>(channel_, attachment_));
+}
+
+}  // namespace heddle::detail

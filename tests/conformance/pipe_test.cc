@@ -1,0 +1,280 @@
+// Pipes over the planes that have them: named ends, listeners, how they end.
+#include <signal.h>
+
+#include <atomic>
+#include <cstring>
+#include <map>
+#include <numeric>
+#include <vector>
+
+#include "tests/conformance/lock_suite.h"
+
+namespace heddle::test {
+namespace {
+
+template <typename T>
+class PipeTest : public LockSuite<T> {
+ protected:
+  PipeEnd end(PipeSide side, const PipeOptions& options = {}) {
+    return this->client().pipe_end(this->name(), side, options).value();
+  }
+};
+// gRPC has no pipes yet.
+using PipePlanes = testing::Types<ShmPlane>;
+TYPED_TEST_SUITE(PipeTest, PipePlanes, PlaneNames);
+
+TYPED_TEST(PipeTest, MessagesGoBothWays) {
+  PipeEnd a = this->end(PipeSide::kA), b = this->end(PipeSide::kB);
+  EXPECT_EQ(a.send("there").value(), 5u);
+  EXPECT_EQ(b.send(Body::json("{}")).value(), 2u);
+  const PipeMessage got = b.receive().value();
+  EXPECT_EQ(got.text(), "there");
+  EXPECT_EQ(got.kind, BodyKind::kText);
+  EXPECT_EQ(a.receive()->kind, BodyKind::kJson);
+  EXPECT_EQ(a.name(), this->name());
+  EXPECT_EQ(a.side(), PipeSide::kA);
+  EXPECT_TRUE(a.try_receive().status().is(Reason::kEmpty));
+  EXPECT_TRUE(a.receive(10ms).status().is(Reason::kTimedOut));
+  EXPECT_TRUE(PipeEnd().send("x").status().is(Reason::kInvalidArgument));
+}
+
+TYPED_TEST(PipeTest, OptionsAreKeptAndCompared) {
+  const PipeOptions options{.mode = PipeMode::kBytes, .duplex = false, .capacity = 10'000};
+  PipeEnd a = this->end(PipeSide::kA, options);
+  EXPECT_EQ(a.options().mode, PipeMode::kBytes);
+  EXPECT_EQ(a.options().capacity, 16'384u);
+  EXPECT_EQ(a.options().duplex, false);
+  EXPECT_TRUE(a.try_receive().status().is(Reason::kClosed)) << "one direction only";
+  const auto other = this->client().pipe_end(this->name(), PipeSide::kB, {.duplex = true});
+  EXPECT_TRUE(other.status().is(Reason::kExistsOtherOptions));
+  EXPECT_NE(other.status().to_string().find("duplex is 0, asked was 1"), std::string::npos)
+      << other.status().to_string();
+  EXPECT_TRUE(this->client()
+                  .pipe_end(this->name("/none"), PipeSide::kA, {.create = false})
+                  .status()
+                  .is(Reason::kNotFound));
+  EXPECT_TRUE(this->client().create_pipe(this->name("/new"), {.exclusive = true}).ok());
+  EXPECT_TRUE(this->client()
+                  .create_pipe(this->name("/new"), {.exclusive = true})
+                  .is(Reason::kExistsOtherOptions));
+}
+
+TYPED_TEST(PipeTest, AFullRingIsAnOutcome) {
+  PipeEnd a = this->end(PipeSide::kA, {.capacity = 4096, .max_msg_bytes = 1000});
+  const std::string body(1000, 'x');
+  std::size_t sent = 0;
+  while (a.try_send(body)) ++sent;
+  EXPECT_EQ(sent, 4u);
+  EXPECT_TRUE(a.try_send(body).status().is(Reason::kFull));
+  EXPECT_TRUE(a.send(body, 10ms).status().is(Reason::kTimedOut));
+  const auto large = a.send(std::string(1001, 'x'));
+  EXPECT_TRUE(large.status().is(Reason::kTooLarge));
+  EXPECT_NE(large.status().to_string().find("1000"), std::string::npos);
+}
+
+TYPED_TEST(PipeTest, MessagesLargerThanTheRingComeWhole) {
+  PipeEnd a = this->end(PipeSide::kA, {.capacity = 4096});
+  std::string body(1'000'000, '\0');
+  std::iota(body.begin(), body.end(), '\0');
+  std::thread sender([&] {
+    for (int i = 0; i < 5; ++i) EXPECT_EQ(a.send(body).value(), body.size());
+  });
+  PipeEnd b = this->end(PipeSide::kB);
+  for (int i = 0; i < 5; ++i) {
+    auto got = b.receive();
+    ASSERT_TRUE(got.ok());
+    ASSERT_EQ(got->text(), body);
+  }
+  sender.join();
+}
+
+TYPED_TEST(PipeTest, AStreamOfBytes) {
+  PipeEnd a = this->end(PipeSide::kA, {.mode = PipeMode::kBytes});
+  std::string all(3'000'000, '\0');
+  std::iota(all.begin(), all.end(), '\0');
+  std::thread sender([&] {
+    EXPECT_EQ(a.send(all).value(), all.size());
+    a.close();
+  });
+  PipeEnd b = this->end(PipeSide::kB);
+  std::string got;
+  for (;;) {
+    auto some = b.receive();
+    if (!some) {
+      EXPECT_TRUE(some.status().is(Reason::kEndOfStream)) << some.status().to_string();
+      break;
+    }
+    got += some->text();
+  }
+  sender.join();
+  EXPECT_EQ(got, all);
+}
+
+TYPED_TEST(PipeTest, InPlace) {
+  PipeEnd a = this->end(PipeSide::kA), b = this->end(PipeSide::kB);
+  {
+    auto room = a.reserve(100);
+    ASSERT_TRUE(room.ok());
+    std::memcpy(room->bytes().data(), "in place", 8);
+    EXPECT_TRUE(room->commit(8, BodyKind::kText).ok());
+    auto given_up = a.reserve(100);
+    ASSERT_TRUE(given_up.ok());
+  }
+  {
+    auto view = b.view();
+    ASSERT_TRUE(view.ok());
+    EXPECT_EQ(view->bytes().size(), 8u);
+    EXPECT_EQ(view->kind(), BodyKind::kText);
+  }
+  auto view = b.view();
+  ASSERT_TRUE(view.ok()) << "what is not consumed stays";
+  EXPECT_TRUE(view->consume().ok());
+  EXPECT_TRUE(b.view(0ms).status().is(Reason::kEmpty));
+  EXPECT_TRUE(a.reserve(1 << 20).status().is(Reason::kTooLarge));
+}
+
+TYPED_TEST(PipeTest, BatchesHoldsAndPolls) {
+  PipeEnd a = this->end(PipeSide::kA), b = this->end(PipeSide::kB);
+  EXPECT_TRUE(b.poll(10ms).is(Reason::kTimedOut));
+  const std::vector<std::string> texts = {"1", "22", "333"};
+  std::vector<Body> bodies(texts.begin(), texts.end());
+  EXPECT_EQ(a.send_many(bodies).done, 3u);
+  EXPECT_TRUE(b.poll().ok());
+  for (const std::string& text : texts) EXPECT_EQ(b.receive()->text(), text);
+  PipeEnd other = a.share().value();
+  ASSERT_TRUE(a.hold().ok());
+  EXPECT_TRUE(other.try_send("no").status().is(Reason::kFull));
+  EXPECT_TRUE(a.send("mine").ok());
+  a.let_go();
+  EXPECT_TRUE(other.send("yours").ok());
+  EXPECT_EQ(b.receive()->text(), "mine");
+  EXPECT_EQ(b.receive()->text(), "yours");
+}
+
+TYPED_TEST(PipeTest, ItEndsAfterWhatWasSent) {
+  PipeEnd a = this->end(PipeSide::kA), b = this->end(PipeSide::kB);
+  EXPECT_TRUE(a.send("last").ok());
+  EXPECT_TRUE(a.shutdown_write().ok());
+  EXPECT_TRUE(a.send("late").status().is(Reason::kClosed));
+  EXPECT_EQ(b.receive()->text(), "last");
+  EXPECT_TRUE(b.receive().status().is(Reason::kEndOfStream));
+  EXPECT_TRUE(b.send("still").ok());
+  EXPECT_EQ(a.receive()->text(), "still");
+  b.close();
+  EXPECT_TRUE(a.receive().status().is(Reason::kEndOfStream));
+  PipeEnd c = this->client().pipe_end(this->name("/2"), PipeSide::kA).value();
+  this->client().pipe_end(this->name("/2"), PipeSide::kB).value().close();
+  EXPECT_TRUE(c.send("nobody").status().is(Reason::kBrokenPipe));
+}
+
+TYPED_TEST(PipeTest, TheLastOfSeveralHandlesCloses) {
+  PipeEnd a = this->end(PipeSide::kA), again = this->end(PipeSide::kA);
+  PipeEnd b = this->end(PipeSide::kB);
+  a.close();
+  EXPECT_TRUE(again.send("on").ok());
+  EXPECT_EQ(b.receive()->text(), "on");
+  again.close();
+  EXPECT_TRUE(b.receive().status().is(Reason::kEndOfStream));
+}
+
+TYPED_TEST(PipeTest, AKilledPeerIsToldFromACleanEnd) {
+  PipeEnd b = this->end(PipeSide::kB);
+  const pid_t child = this->start([&] {
+    PipeEnd a = this->connect().pipe_end(this->name(), PipeSide::kA).value();
+    if (!a.send("before it died").ok()) return false;
+    pause();
+    return true;
+  });
+  EXPECT_EQ(b.receive()->text(), "before it died");
+  kill(child, SIGKILL);
+  EXPECT_TRUE(WIFSIGNALED(this->ended(child)));
+  const Status told = b.receive().status();
+  EXPECT_TRUE(told.is(Reason::kPeerDied)) << told.to_string();
+  EXPECT_NE(told.to_string().find(std::to_string(child)), std::string::npos) << told.to_string();
+}
+
+TYPED_TEST(PipeTest, AResumableEndWaitsForTheNextProcess) {
+  PipeEnd b = this->end(PipeSide::kB, {.resumable = true});
+  for (const char* text : {"first", "second"}) {
+    const pid_t child = this->start([&] {
+      PipeEnd a = this->connect().pipe_end(this->name(), PipeSide::kA).value();
+      if (!a.send(text).ok()) return false;
+      kill(getpid(), SIGKILL);
+      return false;
+    });
+    EXPECT_EQ(b.receive()->text(), text);
+    EXPECT_TRUE(WIFSIGNALED(this->ended(child)));
+  }
+  EXPECT_TRUE(b.receive(50ms).status().is(Reason::kTimedOut));
+}
+
+TYPED_TEST(PipeTest, AForkedChildUsesTheSameEnd) {
+  PipeEnd a = this->end(PipeSide::kA), b = this->end(PipeSide::kB);
+  EXPECT_TRUE(a.send("parent").ok());
+  EXPECT_EQ(this->in_child([&] { return a.send("child").ok(); }), 0);
+  EXPECT_EQ(b.receive()->text(), "parent");
+  EXPECT_EQ(b.receive()->text(), "child");
+  EXPECT_TRUE(a.send("parent again").ok()) << "the child's end did not close it";
+  EXPECT_EQ(b.receive()->text(), "parent again");
+}
+
+TYPED_TEST(PipeTest, AListenerServesManyConnections) {
+  EXPECT_TRUE(this->client().connect_pipe(this->name(), 10ms).status().is(Reason::kTimedOut));
+  PipeListener listener = this->client().listen_pipe(this->name()).value();
+  EXPECT_TRUE(listener.accept(0ms).status().is(Reason::kEmpty));
+  EXPECT_TRUE(listener.accept(10ms).status().is(Reason::kTimedOut));
+  constexpr int kConnections = 200;
+  std::thread server([&] {
+    std::vector<PipeEnd> ends;
+    for (int i = 0; i < kConnections; ++i) {
+      ends.push_back(listener.accept(20s).value());
+      auto got = ends.back().receive();
+      ASSERT_TRUE(got.ok());
+      ASSERT_TRUE(ends.back().send(got->text()).ok());
+    }
+    for (PipeEnd& one : ends) {
+      ASSERT_TRUE(one.receive().status().is(Reason::kEndOfStream));
+    }
+  });
+  std::vector<PipeEnd> ends;
+  for (int i = 0; i < kConnections; ++i) {
+    ends.push_back(this->client().connect_pipe(this->name()).value());
+    ASSERT_TRUE(ends.back().send(std::to_string(i)).ok());
+  }
+  for (int i = 0; i < kConnections; ++i) {
+    ASSERT_EQ(ends[static_cast<size_t>(i)].receive()->text(), std::to_string(i));
+  }
+  ends.clear();
+  server.join();
+}
+
+TYPED_TEST(PipeTest, ADeletedPipeIsClosedForAll) {
+  PipeEnd a = this->end(PipeSide::kA), b = this->end(PipeSide::kB);
+  EXPECT_TRUE(this->client().delete_pipe(this->name()).ok());
+  EXPECT_TRUE(a.send("x").status().is(Reason::kClosed));
+  EXPECT_TRUE(b.receive().status().is(Reason::kClosed));
+  EXPECT_TRUE(this->client().delete_pipe(this->name()).is(Reason::kNotFound));
+}
+
+TYPED_TEST(PipeTest, ABrokerKilledInTheMiddleGoesUnnoticed) {
+  PipeEnd b = this->end(PipeSide::kB);
+  constexpr int kMessages = 200'000;
+  const pid_t child = this->start([&] {
+    PipeEnd a = this->connect().pipe_end(this->name(), PipeSide::kA).value();
+    for (int i = 0; i < kMessages; ++i) {
+      if (!a.send(std::to_string(i)).ok()) return false;
+    }
+    return true;
+  });
+  for (int i = 0; i < kMessages; ++i) {
+    if (i == kMessages / 4) this->daemon().kill_broker();
+    auto got = b.receive();
+    ASSERT_TRUE(got.ok()) << i << ": " << got.status().to_string();
+    ASSERT_EQ(got->text(), std::to_string(i));
+  }
+  EXPECT_EQ(this->ended(child), 0);
+  EXPECT_TRUE(b.receive().status().is(Reason::kEndOfStream));
+}
+
+}  // namespace
+}  // namespace heddle::test
