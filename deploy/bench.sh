@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures Heddle beside its peers. Usage: deploy/bench.sh [--only REGEX] [--rounds N] [--smoke]
 #   --only REGEX  rows whose group or work matches; groups: rate lease many batch size zerocopy
-#                 rtt wake grpc footprint
+#                 rtt wake grpc locks pipes footprint
 #   --rounds N    interleaved rounds, in shuffled order; 5 by default
 #   --smoke       tiny, installs nothing: shows that everything runs
 # Prints work | ours | peer | ratio [min-max] | must | aim | met/missed and writes

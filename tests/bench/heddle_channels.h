@@ -116,6 +116,89 @@ class BatchQueue : public LibraryQueue {
   size_t next_ = 0;
 };
 
+// Heddle's pipe, from end a to end b.
+class LibraryPipe {
+ public:
+  LibraryPipe(const Options& options, unsigned number)
+      : name_("bench/pipe-" + std::to_string(getpid()) + "-" + std::to_string(number)),
+        buffer_(options.bytes) {
+    options_.capacity = std::max<uint64_t>(64 * 1024, options.depth() * (options.bytes + 16));
+    if (*options_.capacity > kCapacityMax) options_.capacity = kCapacityMax;
+  }
+  void open_sender() { end_ = open(PipeSide::kA); }
+  void open_receiver() { end_ = open(PipeSide::kB); }
+  void send(const std::byte* data, size_t length) {
+    if (auto sent = end_.send(Body(data, length)); !sent) fail(sent.status().to_string());
+  }
+  std::span<const std::byte> receive() {
+    auto length = end_.receive_into(buffer_);
+    if (!length) fail(length.status().to_string());
+    return {buffer_.data(), *length};
+  }
+  void flush() {}
+  void close() {
+    if (Status status = Client::connect().value().delete_pipe(name_); !status.ok()) {
+      fail(status.to_string());
+    }
+  }
+
+ protected:
+  static constexpr uint64_t kCapacityMax = 4 << 20;
+  PipeEnd open(PipeSide side) {
+    return Client::connect().value().pipe_end(name_, side, options_).value();
+  }
+
+  std::string name_;
+  PipeOptions options_;
+  PipeEnd end_;
+  std::vector<std::byte> buffer_;
+};
+
+// send_many; what comes is received one by one.
+class BatchPipe : public LibraryPipe {
+ public:
+  BatchPipe(const Options& options, unsigned number)
+      : LibraryPipe(options, number), batch_(options.batch), room_(batch_ * options.bytes) {
+    bodies_.reserve(batch_);
+  }
+  void send(const std::byte* data, size_t length) {
+    std::byte* place = room_.data() + bodies_.size() * length;
+    std::memcpy(place, data, length);
+    bodies_.emplace_back(place, length);
+    if (bodies_.size() == batch_) flush();
+  }
+  void flush() {
+    const PutManyResult result = end_.send_many(bodies_);
+    if (result.done != bodies_.size()) fail(result.status.to_string());
+    bodies_.clear();
+  }
+
+ private:
+  const size_t batch_;
+  std::vector<std::byte> room_;
+  std::vector<Body> bodies_;
+};
+
+// Reserve and commit, viewed in place: only the stamp is written and read.
+class ZeroCopyPipe : public LibraryPipe {
+ public:
+  using LibraryPipe::LibraryPipe;
+  void send(const std::byte* data, size_t length) {
+    auto room = end_.reserve(length);
+    if (!room) fail(room.status().to_string());
+    std::memcpy(room->bytes().data(), data, sizeof(Stamp));
+    if (Status status = room->commit(length); !status.ok()) fail(status.to_string());
+  }
+  std::span<const std::byte> receive() {
+    auto view = end_.view();
+    if (!view) fail(view.status().to_string());
+    std::memcpy(buffer_.data(), view->bytes().data(), sizeof(Stamp));
+    const size_t length = view->bytes().size();
+    if (Status status = view->consume(); !status.ok()) fail(status.to_string());
+    return {buffer_.data(), length};  // what lies behind the stamp is not looked at
+  }
+};
+
 // The memory protocol alone, in memory of its own: no library, no broker.
 class BareQueue {
  public:
@@ -129,9 +212,9 @@ class BareQueue {
     fd_ = memfd_create("bench", MFD_CLOEXEC);
     if (ftruncate(fd_, static_cast<off_t>(bytes_)) != 0) fail("ftruncate");
     base_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
-    journal_ = static_cast<shm::JournalLine*>(
-        mmap(nullptr, kLines * sizeof(shm::JournalLine), PROT_READ | PROT_WRITE,
-             MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    journal_ = static_cast<shm::JournalLine*>(mmap(nullptr, kLines * sizeof(shm::JournalLine),
+                                                   PROT_READ | PROT_WRITE,
+                                                   MAP_SHARED | MAP_ANONYMOUS, -1, 0));
     if (base_ == MAP_FAILED || journal_ == MAP_FAILED) fail("mmap");
     shm::queue_format(base_, limits, 1);
   }

@@ -158,5 +158,27 @@ def lock_rows():
                   locks("heddle", "deadlock", "bar_us", server="daemon", **waits), "<=", 1, 0.2)
 
 
+def pipe_rows():
+    single = pair("heddle_pipe", "rate")
+    yield from against("pipes", "pipe, 64 B", single, {"pipe": (8, 15), "zeromq": (4, 6)}, "rate")
+    yield Row("pipes", "pipe, 64 B in batches of 32 / pipe",
+              pair("heddle_pipe_batch", "rate", batch=32), pair("pipe", "rate"), ">=", 10, 14)
+    yield Row("pipes", "pipe, 64 B, two senders / one",
+              pair("heddle_pipe", "rate", producers=2), single, ">=", 0.5, 0.7)
+    ours = pair("heddle_pipe", "rtt", "p50_us")
+    yield from against("pipes", "pipe, round trip 64 B", ours,
+                       {"spin": (2, 1.4), "unix_stream": (0.1, 0.05)}, "rtt", "p50_us", "<=")
+    yield from against("pipes", "pipe, wake-up 64 B", pair("heddle_pipe", "wake", "p50_us"),
+                       {"eventfd": (1.2, 1.05)}, "wake", "p50_us", "<=")
+    yield from against("pipes", "pipe, 64 KiB copying", pair("heddle_pipe", "rate", bytes=65536),
+                       {"memcpy": (0.5, 0.65)}, "rate", bytes=65536)
+    yield from against("pipes", "pipe, round trip 1 MiB",
+                       pair("heddle_pipe", "rtt", "p50_us", bytes=1 << 20),
+                       {"unix_stream": (1 / 0.9, 1 / 1.1)}, "rtt", "p50_us", "<=", bytes=1 << 20)
+    yield from against("pipes", "pipe, zero-copy 64 KiB",
+                       pair("heddle_pipe_zero_copy", "rate", bytes=65536),
+                       {"iceoryx_zero_copy": (10, 20)}, "rate", bytes=65536)
+
+
 def all_rows():
-    return [*queue_rows(), *latency_rows(), *grpc_rows(), *lock_rows()]
+    return [*queue_rows(), *latency_rows(), *grpc_rows(), *lock_rows(), *pipe_rows()]
