@@ -157,9 +157,7 @@ void Process::on_keeper() {
     switch (event.kind) {
       case local::KeeperEvent::Kind::kPing: (void)keeper_.pong(event.ping); break;
       case local::KeeperEvent::Kind::kStop: drain(event.drain_ms); break;
-      case local::KeeperEvent::Kind::kConfig:
-        if (configure(event.text)) os::log(LogLevel::kInfo, "configuration reloaded");
-        break;
+      case local::KeeperEvent::Kind::kConfig: (void)configure(event.text); break;
       case local::KeeperEvent::Kind::kGone:
         loop_.unwatch(keeper_.poll_fd());
         os::log(LogLevel::kError,

@@ -108,8 +108,9 @@ void Supervisor::start_broker() {
     return restart_later(why);
   }
   os::log(LogLevel::kInfo, "started broker %d", broker_.pid());
-  pings_ = pongs_ = 0;
+  pings_ = pongs_ = health_ping_ = 0;
   silence_logged_ = false;
+  reloaded();  // it asks for the configuration when it starts
   link_broker();
   start_timer_ = loop_.after_ms(static_cast<std::int64_t>(options_.start_ms_max), [this] {
     os::log(LogLevel::kError, "broker %d is not ready after %llu ms: killing it", broker_.pid(),
@@ -126,7 +127,10 @@ void Supervisor::link_broker() {
     notifier_.status(status_text());
   };
   host.on_stopping = [this] { os::log(LogLevel::kInfo, "broker %d is draining", broker_.pid()); };
-  host.on_pong = [this](std::uint64_t number) { pongs_ = std::max(pongs_, number); };
+  host.on_pong = [this](std::uint64_t number) {
+    pongs_ = std::max(pongs_, number);
+    if (pongs_ >= reload_ping_) reloaded();
+  };
   host.on_closed = [this](const char* why) { on_link_closed(why); };
   host.config = [this] { return config::options_to_json(options_); };
   link_ = std::make_unique<BrokerLink>(&loop_, &vault_, &listeners_, broker_.take_link(),
@@ -228,8 +232,21 @@ void Supervisor::reload() {
   if (!status.ok()) {
     os::log(LogLevel::kError, "reload failed, the configuration stays as it was: %s",
             std::string(status.message()).c_str());
+    notifier_.ready("reload failed: " + std::string(status.message()));
+    return;
   }
-  notifier_.ready(status.ok() ? status_text() : "reload failed: " + std::string(status.message()));
+  reload_ping_ = ++pings_;
+  if (!link_) return reloaded();
+  link_->push_config(config::options_to_json(options_));
+  link_->ping(reload_ping_);
+}
+
+// Said when it is true: the broker answers in order, so its pong comes after the configuration is
+// in force there.
+void Supervisor::reloaded() {
+  if (std::exchange(reload_ping_, 0) == 0) return;
+  os::log(LogLevel::kNotice, "configuration reloaded");
+  if (ever_ready_ && state_ != State::kStopping) notifier_.ready(status_text());
 }
 
 Status Supervisor::reload_options() {
@@ -245,15 +262,13 @@ Status Supervisor::reload_options() {
     os::log(LogLevel::kWarning, "\"%s\" was changed; that takes effect at the next start",
             key.c_str());
   }
-  if (link_) link_->push_config(config::options_to_json(options_));
-  os::log(LogLevel::kNotice, "configuration reloaded");
   return Status();
 }
 
 // The manager hears that we are well only while the broker answers. Between two brokers we are:
 // the restart has its own deadline.
 void Supervisor::check_health() {
-  const bool answered = pongs_ == pings_;
+  const bool answered = pongs_ >= health_ping_;
   if (state_ != State::kServing || answered) {
     notifier_.watchdog();
     if (std::exchange(silence_logged_, false)) {
@@ -263,7 +278,7 @@ void Supervisor::check_health() {
     os::log(LogLevel::kError, "broker %d does not answer; it may be stopped or stuck",
             broker_.pid());
   }
-  if (state_ == State::kServing && link_ && answered) link_->ping(++pings_);
+  if (state_ == State::kServing && link_ && answered) link_->ping(health_ping_ = ++pings_);
   const std::int64_t watchdog_ms = notifier_.watchdog_ms();
   loop_.after_ms(watchdog_ms > 0 ? std::max<std::int64_t>(watchdog_ms / 3, 1) : kPingMs,
                  [this] { check_health(); });

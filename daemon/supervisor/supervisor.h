@@ -46,6 +46,7 @@ class Supervisor {
   void fail_start(const std::string& why);
   void reload();
   Status reload_options();
+  void reloaded();
   void check_health();
   std::string status_text() const;
 
@@ -68,7 +69,9 @@ class Supervisor {
   std::uint64_t restarts_ = 0;
   std::uint64_t delay_ms_ = 0;       // before the next restart
   std::int64_t ready_since_ms_ = 0;  // 0: not ready
-  std::uint64_t pings_ = 0, pongs_ = 0;
+  std::uint64_t pings_ = 0, pongs_ = 0;  // the newest sent and answered, of this broker
+  std::uint64_t health_ping_ = 0;
+  std::uint64_t reload_ping_ = 0;  // follows a new configuration; 0: none is on its way
   bool silence_logged_ = false;
   os::Loop::TimerId start_timer_ = 0;
 };
