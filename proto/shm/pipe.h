@@ -29,11 +29,13 @@
 // Crash and freeze story, if the caller stops after step k
 //   send     before the header: nothing is visible, the word is BUSY(me). Dead: the reaper walks
 //            over the frames that are there behind the word's position and sets it behind them.
-//            Frozen: other senders of this end wait, and are told who has it; receivers go on.
+//            Frozen: other senders of this end wait, info() names it; receivers go on.
 //   receive  before the CAS nothing happened. In a large message the word is BUSY(me): dead, the
 //            rest is skipped by the next receiver; frozen, others of this end wait.
 //   shutting SHUT in one word, then OTHER in the word across. Dead or frozen in between: the reaper
 //            or the broker's rescan says it there as well.
+//   entering by the broker: the cell, then OPEN. Dead in between: asked again it finds its cell and
+//            goes on; nobody asks: the reaper takes the cell back.
 //   leaving  CLOSES stands in the cell before the others are looked at, so of two that leave at
 //            once the later one sees both. Dead in between: the reaper does the same again.
 //   wakes    a dead waker's are repeated by the reaper, a frozen one's by the next receiver and by

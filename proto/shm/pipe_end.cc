@@ -89,9 +89,12 @@ void Pipe::end_side(PipeSide side, bool died, const DeathInfo& info) {
   PipeDirection& receives = direction(other_side(side));
   receives.receive.fetch_or(kTurnShut);
   receives.send.fetch_or(kTurnOther);
-  uint32_t open = static_cast<uint32_t>(EndState::kOpen);
-  end(side).state.compare_exchange_strong(
-      open, static_cast<uint32_t>(died ? EndState::kDied : EndState::kClosed));
+  // The first to end it says how.
+  uint32_t state = end(side).state.load();
+  while (!ended(side) &&
+         !end(side).state.compare_exchange_strong(
+             state, static_cast<uint32_t>(died ? EndState::kDied : EndState::kClosed))) {
+  }
 }
 
 bool Pipe::only_leavers(PipeSide side) const {
@@ -119,20 +122,20 @@ void Pipe::leave(PipeActor& a) {
 
 Outcome Pipe::enter(uint16_t owner) {
   PipeEndLines& here = end(side_);
-  std::atomic<uint32_t>* free = nullptr;
+  const uint32_t uses = user_word(owner, UserState::kUses);
+  std::atomic<uint32_t>* cell = nullptr;
   for (auto& user : here.users) {
     const uint32_t w = user.load();
-    if (w == user_word(owner, UserState::kUses))
-      return ended(side_) ? Outcome::kClosed : Outcome::kOk;
-    if (w == 0 && free == nullptr) free = &user;
+    if (w == uses || (w == 0 && cell == nullptr)) cell = &user;
+    if (w == uses) break;
   }
   if (ended(side_)) return Outcome::kClosed;
-  if (free == nullptr) return Outcome::kTooManyThreads;
-  free->store(user_word(owner, UserState::kUses));
+  if (cell == nullptr) return Outcome::kTooManyThreads;
+  cell->store(uses);
   uint32_t vacant = static_cast<uint32_t>(EndState::kVacant);
   here.state.compare_exchange_strong(vacant, static_cast<uint32_t>(EndState::kOpen));
   if (!ended(side_)) return Outcome::kOk;
-  free->store(0);  // the last one left at this very moment
+  cell->store(0);  // the last one left at this very moment
   return Outcome::kClosed;
 }
 

@@ -105,6 +105,7 @@ Outcome Pipe::receive(PipeActor& a, Inbox* in, int64_t deadline_ns) {
 Outcome Pipe::try_receive(PipeActor& a, Inbox* in, WakeWord** wait_at) {
   const PipeSide from = other_side(side_);
   for (;;) {
+    if (!a.holds_receive) in->filled = 0;  // given up by a view
     if (in->filled > 0) {
       const Outcome outcome = receive_frames(a, in, wait_at);
       if (outcome != Outcome::kOk || in->filled > 0) return outcome;

@@ -87,6 +87,42 @@ TEST_P(PipeKill, NothingIsLostOrLeftBehind) {
   report("client", points, kills, images.size());
 }
 
+// What the broker itself does. The next one is asked again, or finds the user dead.
+TEST(PipeBrokerKill, AnInterruptedEntryIsFinishedOrTakenBack) {
+  const char* why;
+  if (!test::can_step(&why)) {
+    if (std::getenv("CI") != nullptr) FAIL() << why;
+    GTEST_SKIP() << why;
+  }
+  for (const bool asked_again : {true, false}) {
+    PipeActor sender = pipe_actor(kSharer), receiver = pipe_actor(kVictim);
+    uint64_t points = 0;
+    bool more = true;
+    for (uint64_t stop = 0; more; ++stop, ++points) {
+      PipeSegment fresh(small_pipe());
+      Pipe near = fresh.enter(PipeSide::kA, kSharer), far = fresh.view(PipeSide::kB);
+      ASSERT_EQ(send(near, sender, "sent before"), Outcome::kOk);
+      {
+        SteppedChild child([&] { return static_cast<int>(far.enter(kVictim)); });
+        for (uint64_t i = 0; i < stop && more; ++i) more = child.step();
+        child.kill();
+      }
+      if (!asked_again) {
+        far.reap(kVictim, {77, 9});
+        ASSERT_EQ(far.info(PipeSide::kB).user_count, 0u) << stop;
+        continue;
+      }
+      ASSERT_EQ(far.enter(kVictim), Outcome::kOk) << stop;
+      ASSERT_EQ(far.info(PipeSide::kB).user_count, 1u) << stop;
+      ASSERT_EQ(far.info(PipeSide::kB).state, EndState::kOpen) << stop;
+      ASSERT_EQ(receive(far, receiver), "sent before");
+      far.leave(receiver);
+      ASSERT_TRUE(far.ended(PipeSide::kB)) << stop;
+    }
+    EXPECT_GT(points, 50u);
+  }
+}
+
 TEST_P(PipeKill, AReaperThatDiesIsFollowed) {
   uint64_t ignored = 0, points = 0, states = 0;
   const auto images = states_of(stage_, operate_, &ignored);

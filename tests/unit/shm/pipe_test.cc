@@ -134,6 +134,24 @@ TEST_F(PipeTest, WhatItsSenderGaveUpIsDroppedWhole) {
   EXPECT_EQ(room.substr(0, in.length), "next");
 }
 
+TEST_F(PipeTest, AViewGivesUpAPartialMessage) {
+  EXPECT_EQ(send(near_, a_, std::string(20'000, 'p'), monotonic_ns() + 1'000'000),
+            Outcome::kTimedOut);
+  std::string room(20'000, '\0');
+  Inbox in;
+  in.to = reinterpret_cast<std::byte*>(room.data());
+  in.capacity = room.size();
+  EXPECT_EQ(far_.receive(b_, &in, kTry), Outcome::kEmpty);
+  ASSERT_GT(in.filled, 0u);
+  ASSERT_EQ(send(near_, a_, "viewed"), Outcome::kOk);
+  ASSERT_EQ(send(near_, a_, "next"), Outcome::kOk);
+  PipeSpan span;
+  ASSERT_EQ(far_.view(b_, kTry, &span), Outcome::kOk);
+  far_.consume(b_, span, span.length);
+  EXPECT_EQ(far_.receive(b_, &in, kTry), Outcome::kOk);
+  EXPECT_EQ(room.substr(0, in.length), "next") << "nothing of the one that was given up";
+}
+
 TEST_F(PipeTest, BytesFlow) {
   use(small_pipe(PipeMode::kBytes));
   EXPECT_EQ(send(near_, a_, "hello "), Outcome::kOk);
