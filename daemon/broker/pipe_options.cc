@@ -42,8 +42,8 @@ Result<PipeOptions> complete_pipe(const PipeOptions& asked) {
   if (!given(local::kGivenMode)) out.mode = 0600;
   if ((out.mode & ~0666u) != 0) return bad_option("mode", 0666, out.mode, "bits beyond 0666");
   if (!given(local::kGivenLifetime)) out.lifetime = 0;
-  if (out.lifetime > static_cast<uint8_t>(Lifetime::kSession)) {
-    return bad_option("lifetime", 2, out.lifetime, "there is no such lifetime");
+  if (out.lifetime != static_cast<uint8_t>(Lifetime::kKept)) {
+    return bad_option("lifetime", 0, out.lifetime, "a pipe is kept until it is deleted");
   }
   out.role = out.side = 0;
   out.connection = 0;

@@ -1,5 +1,6 @@
 #include "daemon/server/attach_pipes.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "daemon/broker/pipe_options.h"
@@ -11,6 +12,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr size_t kPageFrameBytes = 512;  // what stands around the rows, a name among it
+
 const char* state_name(shm::EndState state) {
   static constexpr const char* kNames[] = {"vacant", "open", "closed", "died"};
   return kNames[static_cast<size_t>(state) & 3];
@@ -19,7 +22,8 @@ const char* state_name(shm::EndState state) {
 // Milliseconds since a stamp of coarse_ms() that is not 0; nothing for 0.
 json blocked_for(uint32_t since_ms) {
   if (since_ms == 0) return nullptr;
-  return static_cast<int32_t>(shm::coarse_ms() - since_ms) < 0 ? 0u : shm::coarse_ms() - since_ms;
+  const auto ms = static_cast<int32_t>(shm::coarse_ms() - since_ms);
+  return std::max(ms, 0);  // the lowest bit of a stamp is always set
 }
 
 json end_json(broker::Core& core, const shm::PipeEndInfo& end) {
@@ -87,22 +91,17 @@ Result<std::string> list_pipes_json(broker::Core& core, const objects::Caller& c
   if (start.starts_with("~/")) start = "uid-" + std::to_string(caller.uid) + start.substr(1);
   const auto found = core.list_pipes(caller, start, page_token, page_size + size_t{1});
   json out = {{"objects", json::array()}, {"next_page_token", ""}};
-  std::string text = text_of(out);
+  size_t bytes = kPageFrameBytes;
   for (size_t i = 0; i < found.size(); ++i) {
-    const bool full = i == page_size;
-    if (!full) {
-      out["objects"].push_back(pipe_json(core, found[i], 1));
-      std::string more = text_of(out);
-      if (more.size() + 256 < bytes_max) {
-        text = std::move(more);
-        continue;
-      }
-      out["objects"].erase(i);
+    json row = pipe_json(core, found[i], 1);
+    bytes += text_of(row).size() + 1;
+    if (i > 0 && (i == page_size || bytes > bytes_max)) {
+      out["next_page_token"] = found[i - 1].name;
+      break;
     }
-    if (i > 0) out["next_page_token"] = found[i - 1].name;
-    return text_of(out);
+    out["objects"].push_back(std::move(row));
   }
-  return text;
+  return text_of(out);
 }
 
 Result<std::string> describe_pipe_json(broker::Core& core, const objects::Caller& caller,

@@ -57,6 +57,9 @@ TYPED_TEST(PipeTest, OptionsAreKeptAndCompared) {
   EXPECT_TRUE(this->client()
                   .create_pipe(this->name("/new"), {.exclusive = true})
                   .is(Reason::kExistsOtherOptions));
+  EXPECT_TRUE(this->client()
+                  .create_pipe(this->name("/short"), {.lifetime = Lifetime::kSession})
+                  .is(Reason::kInvalidArgument));
 }
 
 TYPED_TEST(PipeTest, AFullRingIsAnOutcome) {
@@ -65,7 +68,10 @@ TYPED_TEST(PipeTest, AFullRingIsAnOutcome) {
   std::size_t sent = 0;
   while (a.try_send(body)) ++sent;
   EXPECT_EQ(sent, 4u);
-  EXPECT_TRUE(a.try_send(body).status().is(Reason::kFull));
+  const Status full = a.try_send(body).status();
+  EXPECT_TRUE(full.is(Reason::kFull));
+  EXPECT_NE(full.to_string().find("limit 4096, actual 4032"), std::string::npos)
+      << full.to_string();
   EXPECT_TRUE(a.send(body, 10ms).status().is(Reason::kTimedOut));
   const auto large = a.send(std::string(1001, 'x'));
   EXPECT_TRUE(large.status().is(Reason::kTooLarge));
@@ -85,6 +91,28 @@ TYPED_TEST(PipeTest, MessagesLargerThanTheRingComeWhole) {
     ASSERT_TRUE(got.ok());
     ASSERT_EQ(got->text(), body);
   }
+  sender.join();
+}
+
+TYPED_TEST(PipeTest, APartThatHasComeIsKeptOverATimeout) {
+  PipeEnd a = this->end(PipeSide::kA, {.capacity = 4096}), b = this->end(PipeSide::kB);
+  const std::string small(10'000, 's'), large(50'000, 'L');
+  // Each is given up by its sender after its first frames; the second is larger than the first.
+  std::vector<std::byte> room(60'000);
+  EXPECT_TRUE(a.send(small, 20ms).status().is(Reason::kTimedOut));
+  EXPECT_TRUE(b.receive_into(room, 5ms).status().is(Reason::kTimedOut));
+  EXPECT_TRUE(a.send(large, 20ms).status().is(Reason::kTimedOut));
+  EXPECT_TRUE(b.receive_into(room, 5ms).status().is(Reason::kTimedOut));
+  const Status viewed = b.view(0ms).status();
+  EXPECT_TRUE(viewed.is(Reason::kTooLarge)) << viewed.to_string();
+  const Status narrow = b.receive_into(std::span(room).first(10), 0ms).status();
+  EXPECT_TRUE(narrow.is(Reason::kTooLarge));
+  EXPECT_NE(narrow.to_string().find("limit 10, actual 50000"), std::string::npos)
+      << narrow.to_string();
+  std::thread sender([&] { EXPECT_TRUE(a.send(large).ok()); });
+  auto got = b.receive();
+  ASSERT_TRUE(got.ok()) << got.status().to_string();
+  EXPECT_EQ(got->text(), large);
   sender.join();
 }
 
@@ -143,7 +171,9 @@ TYPED_TEST(PipeTest, BatchesHoldsAndPolls) {
   for (const std::string& text : texts) EXPECT_EQ(b.receive()->text(), text);
   PipeEnd other = a.share().value();
   ASSERT_TRUE(a.hold().ok());
-  EXPECT_TRUE(other.try_send("no").status().is(Reason::kFull));
+  const Status held = other.try_send("no").status();
+  EXPECT_TRUE(held.is(Reason::kFull));
+  EXPECT_NE(held.to_string().find("holds it"), std::string::npos) << held.to_string();
   EXPECT_TRUE(a.send("mine").ok());
   a.let_go();
   EXPECT_TRUE(other.send("yours").ok());

@@ -49,7 +49,7 @@ struct PipeOptions {
   std::optional<std::uint64_t> capacity = {};       // Bytes of each ring, 64 KiB; a power of two.
   std::optional<std::uint64_t> max_msg_bytes = {};  // 16 MiB; may be larger than the ring.
   std::optional<bool> resumable = {};               // An end whose users died waits for the next.
-  std::optional<Lifetime> lifetime = {};            // kKept.
+  std::optional<Lifetime> lifetime = {};            // kKept, so far the only one.
   std::optional<std::uint32_t> access = {};         // Permission bits: r shows, w uses; 0600.
   std::string group = {};                           // Owning group; empty: the creator's own.
   bool create = true;                               // Makes it when it is missing.

@@ -9,6 +9,7 @@
 
 #include "client/src/shm_channel/admin_json.h"
 #include "client/src/shm_channel/shm_queue.h"
+#include "client/src/shm_channel/wire_fields.h"
 
 namespace heddle::detail {
 
@@ -22,14 +23,6 @@ constexpr std::int64_t kSoonMs = 200;
 // A limit that does not fit its wire field is the largest one; the broker refuses it by name.
 std::uint32_t narrow(std::uint64_t value) {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(value, UINT32_MAX));
-}
-
-template <typename From, typename To>
-void give(local::QueueOptionsWire& wire, const std::optional<From>& value, To& field,
-          std::uint32_t bit) {
-  if (!value) return;
-  field = static_cast<To>(*value);
-  wire.given |= bit;
 }
 
 local::QueueOptionsWire wire_of(const QueueOptions& options) {
@@ -64,14 +57,6 @@ QueueOptions options_of(const local::QueueOptionsWire& wire) {
   options.lifetime = static_cast<Lifetime>(wire.lifetime);
   options.mode = wire.mode;
   return options;
-}
-
-// False if the text does not fit its field with the final NUL.
-template <std::size_t N>
-bool copy_text(char (&to)[N], std::string_view from) {
-  if (from.size() >= N) return false;
-  std::memcpy(to, from.data(), from.size());
-  return true;
 }
 
 std::string queue_arguments(std::string_view name) {
@@ -118,14 +103,9 @@ ConnectionInfo ShmChannel::describe() const {
           .broker_version = broker_version_};
 }
 
-Result<std::shared_ptr<Attachment>> ShmChannel::attach(std::string_view name,
-                                                       const QueueOptions& options, bool create) {
-  local::Open open{};
-  open.kind = static_cast<std::uint8_t>(local::ObjectKind::kQueue);
-  if (create) open.flags = local::kOpenCreate | (options.open_existing ? 0 : local::kOpenExclusive);
-  if (create && name.empty()) open.flags |= local::kOpenAnonymous;
-  open.options = wire_of(options);
-  if (!copy_text(open.group, options.group) || !copy_text(open.name, name)) {
+Result<ShmChannel::OpenedObject> ShmChannel::open_object(local::Open& open, std::string_view group,
+                                                         std::string_view name) {
+  if (!copy_text(open.group, group) || !copy_text(open.name, name)) {
     return Status(Reason::kInvalidArgument, "the name or the group is too long");
   }
   auto session = this->session();
@@ -134,25 +114,36 @@ Result<std::shared_ptr<Attachment>> ShmChannel::attach(std::string_view name,
   Status status = (*session)->request(AttachType::kOpen, local::bytes_of(open), {},
                                       AttachType::kOpened, &answer);
   if (!status.ok()) return status;
-  local::Opened opened{};
-  local::Fd fd = answer.take_fd(0);
-  if (!answer.read(&opened) || !fd) {
+  OpenedObject object{.session = std::move(*session), .opened = {}, .fd = answer.take_fd(0)};
+  if (!answer.read(&object.opened) || !object.fd) {
     return Status(Reason::kInternal, "the broker opened it without handing over its memory");
   }
+  object.opened.name[sizeof object.opened.name - 1] = '\0';
+  return object;
+}
+
+Result<std::shared_ptr<Attachment>> ShmChannel::attach(std::string_view name,
+                                                       const QueueOptions& options, bool create) {
+  local::Open open{};
+  open.kind = static_cast<std::uint8_t>(local::ObjectKind::kQueue);
+  if (create) open.flags = local::kOpenCreate | (options.open_existing ? 0 : local::kOpenExclusive);
+  if (create && name.empty()) open.flags |= local::kOpenAnonymous;
+  open.options = wire_of(options);
+  auto asked = open_object(open, options.group, name);
+  if (!asked) return std::move(asked).status();
+  auto& [session, opened, fd] = *asked;
   auto mapping = Mapping::map(fd.get(), opened.bytes);
   if (!mapping) return mapping.status();
   auto attachment = std::make_shared<Attachment>();
-  attachment->session = std::move(*session);
+  attachment->session = std::move(session);
   attachment->mapping = std::move(*mapping);
   attachment->fd = std::move(fd);
   attachment->object_id = opened.object_id;
   attachment->rights = opened.rights;
-  opened.name[sizeof opened.name - 1] = '\0';
   attachment->name = opened.name;
   attachment->options = options_of(opened.options);
-  const auto attached =
-      shm::Queue::attach(attachment->mapping.base(), attachment->mapping.bytes(),
-                         attachment->fd.get(), &attachment->queue);
+  const auto attached = shm::Queue::attach(attachment->mapping.base(), attachment->mapping.bytes(),
+                                           attachment->fd.get(), &attachment->queue);
   if (attached != shm::Outcome::kOk) {
     return Status(Reason::kVersionMismatch,
                   "its memory has another layout than this library knows, or is damaged")
@@ -177,10 +168,15 @@ Result<std::string> ShmChannel::share_queue(std::string_view name) {
 }
 
 Status ShmChannel::delete_queue(std::string_view name) {
+  return remove(local::ObjectKind::kQueue, name);
+}
+
+Status ShmChannel::remove(local::ObjectKind kind, std::string_view name) {
   local::Delete request{};
-  request.kind = static_cast<std::uint8_t>(local::ObjectKind::kQueue);
+  request.kind = static_cast<std::uint8_t>(kind);
   if (!copy_text(request.name, name)) {
-    return Status(Reason::kInvalidArgument, "the name is too long");
+    return Status(Reason::kInvalidArgument, "the name is too long")
+        .with_limit(sizeof request.name - 1, name.size());
   }
   auto session = this->session();
   if (!session) return session.status();

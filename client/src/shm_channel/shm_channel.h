@@ -78,13 +78,17 @@ class ShmChannel final : public Channel, public std::enable_shared_from_this<Shm
   bool deleted(std::string_view name, std::uint64_t object_id);
 
  private:
-  struct OpenedPipe {
+  struct OpenedObject {
     std::shared_ptr<Session> session;
     local::Opened opened;
     local::Fd fd;
   };
-  Result<OpenedPipe> ask_pipe(std::string_view name, const PipeOptions& options,
-                              local::PipeRole role, PipeSide side, std::uint64_t connection);
+  // Fills in group and name, and asks the broker.
+  Result<OpenedObject> open_object(local::Open& open, std::string_view group,
+                                   std::string_view name);
+  Status remove(local::ObjectKind kind, std::string_view name);
+  Result<OpenedObject> ask_pipe(std::string_view name, const PipeOptions& options,
+                                local::PipeRole role, PipeSide side, std::uint64_t connection);
   // This process's session; opens one after a fork or a lost session.
   Result<std::shared_ptr<Session>> session();
   // Where this session's locks are mapped.

@@ -10,6 +10,7 @@
 #include "client/src/shm_channel/shm_channel.h"
 #include "client/src/shm_channel/shm_lock.h"
 #include "client/src/shm_channel/shm_lock_json.h"
+#include "client/src/shm_channel/wire_fields.h"
 
 namespace heddle::detail {
 
@@ -29,14 +30,6 @@ std::uint8_t wire_of(SyncKind kind) {
   return static_cast<std::uint8_t>(kWireKinds[static_cast<std::size_t>(kind)]);
 }
 const char* noun_of(SyncKind kind) { return kNouns[static_cast<std::size_t>(kind)]; }
-
-template <typename From, typename To>
-void give(local::LockOptionsWire& wire, const std::optional<From>& value, To& field,
-          std::uint32_t bit) {
-  if (!value) return;
-  field = static_cast<To>(*value);
-  wire.given |= bit;
-}
 
 shm::LockKind shm_kind(LockKind kind) {
   switch (kind) {
@@ -69,14 +62,6 @@ local::LockOptionsWire wire_of(const LockSpec& spec) {
   }
   if (!spec.group.empty()) wire.given |= local::kGivenGroup;
   return wire;
-}
-
-// False if the text does not fit its field with the final NUL.
-template <std::size_t N>
-bool copy_text(char (&to)[N], std::string_view from) {
-  if (from.size() >= N) return false;
-  std::memcpy(to, from.data(), from.size());
-  return true;
 }
 
 std::string ask(const char* what, SyncKind kind, std::string_view name) {
@@ -148,16 +133,7 @@ Result<std::shared_ptr<LockChannel>> ShmChannel::open_lock(std::string_view name
 }
 
 Status ShmChannel::delete_lock(SyncKind kind, std::string_view name) {
-  local::Delete request{};
-  request.kind = wire_of(kind);
-  if (!copy_text(request.name, name)) {
-    return Status(Reason::kInvalidArgument, "the name is too long");
-  }
-  auto session = this->session();
-  if (!session) return session.status();
-  local::Packet answer;
-  return (*session)->request(AttachType::kDelete, local::bytes_of(request), {}, AttachType::kDone,
-                             &answer);
+  return remove(static_cast<local::ObjectKind>(wire_of(kind)), name);
 }
 
 Result<std::vector<LockInfo>> ShmChannel::locks(SyncKind kind, std::string_view prefix) {
@@ -202,10 +178,8 @@ Result<std::string> ShmChannel::lock_report(LockReport which) {
 }
 
 Status ShmChannel::force_release(SyncKind kind, std::string_view name, std::uint16_t session) {
-  const nlohmann::json arguments{{"do", "force_release"},
-                                 {"kind", noun_of(kind)},
-                                 {"name", name},
-                                 {"session", session}};
+  const nlohmann::json arguments{
+      {"do", "force_release"}, {"kind", noun_of(kind)}, {"name", name}, {"session", session}};
   return call(local::CallMethod::kLockDo, arguments.dump()).status();
 }
 

@@ -91,16 +91,37 @@ Outcome ShmPipe::wait(PipeAttachment& at, std::int64_t deadline_ns, Status* stat
   }
 }
 
-Status ShmPipe::explain(Outcome outcome, const PipeAttachment& at, std::uint64_t bytes) const {
+Status ShmPipe::no_room(std::size_t room, std::size_t needed) const {
+  return Status(Reason::kTooLarge, "the message needs more room than was given; it stays")
+      .with_limit(room, needed)
+      .with_object("pipe " + name_);
+}
+
+// Why a message could not be sent: somebody else is at it, or the ring is full.
+Status ShmPipe::held_up(Reason reason, const PipeAttachment& at) {
+  const shm::PipeEndInfo info = at.pipe.info(at.pipe.side());
+  if (info.sending != 0) {
+    return Status(reason, "session " + std::to_string(info.sending) +
+                              " is in the middle of a message at this end, or holds it");
+  }
+  return Status(reason, "no room: the other end has not received what was sent")
+      .with_limit(at.options.capacity, info.bytes_queued);
+}
+
+Status ShmPipe::explain(Outcome outcome, const PipeAttachment& at, std::uint64_t bytes,
+                        bool sends) const {
   const std::string object = "pipe " + name_;
   const Reason reason = local::reason_of(outcome);
   switch (outcome) {
     case Outcome::kOk:
       return {};
     case Outcome::kTooLarge:
-      return Status(reason, "the message is larger than max_msg_bytes, or than the room for it")
+      return Status(reason, "the message is larger than max_msg_bytes")
           .with_limit(at.options.max_msg_bytes, bytes)
           .with_object(object);
+    case Outcome::kFull:
+    case Outcome::kTimedOut:
+      return sends ? held_up(reason, at).with_object(object) : Status(reason).with_object(object);
     case Outcome::kClosed:
       return Status(reason, "this end was closed, or the pipe deleted").with_object(object);
     case Outcome::kPeerDied: {
@@ -151,7 +172,7 @@ Status ShmPipe::send(const Body& body, std::int64_t deadline_ns, std::size_t* se
   } while (outcome == Outcome::kFull && deadline_ns != kTry && monotonic_ns() < deadline_ns);
   if (outcome == Outcome::kFull && deadline_ns != kTry) outcome = Outcome::kTimedOut;
   if (outcome == Outcome::kOk || !status.ok()) return status;
-  return explain(outcome, *at, body.length);
+  return explain(outcome, *at, body.length, true);
 }
 
 Status ShmPipe::send_many(std::span<const Body> bodies, std::int64_t deadline_ns,
@@ -177,7 +198,7 @@ Status ShmPipe::send_many(std::span<const Body> bodies, std::int64_t deadline_ns
     *done += in;
     if (!status.ok()) return status;
     if (outcome != Outcome::kOk) {
-      return explain(outcome, *at, in < step.size() ? step[in].length : 0);
+      return explain(outcome, *at, in < step.size() ? step[in].length : 0, true);
     }
   }
   return status;
@@ -211,7 +232,7 @@ Status ShmPipe::reserve(std::size_t bytes, std::int64_t deadline_ns, std::span<s
         .with_object("pipe " + name_);
   }
   *room = {span.data, span.length};
-  return explain(outcome, *at, bytes);
+  return explain(outcome, *at, bytes, true);
 }
 
 Status ShmPipe::commit(std::span<std::byte> room, std::size_t length, BodyKind kind) {
@@ -241,7 +262,7 @@ Status ShmPipe::receive(std::span<std::byte> to, std::int64_t deadline_ns, std::
     in.capacity = to.size();
   } else if (to.size() < inbox_.length) {
     *length = inbox_.length;
-    return explain(Outcome::kTooLarge, *at, inbox_.length);
+    return no_room(to.size(), inbox_.length);
   } else {
     std::memcpy(to.data(), partial_.get(), in.filled);
     in.to = to.data();
@@ -251,23 +272,29 @@ Status ShmPipe::receive(std::span<std::byte> to, std::int64_t deadline_ns, std::
     return at->pipe.receive(receiver_, &in, until);
   });
   inbox_ = {};
+  partial_.reset();
   if (in.filled != 0) {
-    if (!resumes) partial_.reset(new std::byte[in.length]);
+    // Anew: this may be another message than the one that was begun.
+    partial_.reset(new std::byte[in.length]);
     std::memcpy(partial_.get(), in.to, in.filled);
     inbox_ = in;
-  } else {
-    partial_.reset();
   }
   *length = in.length;
   *kind = static_cast<BodyKind>(in.kind);
   if (outcome == Outcome::kOk || !status.ok()) return status;
-  return explain(outcome, *at, in.length);
+  if (outcome == Outcome::kTooLarge) return no_room(to.size(), in.length);
+  return explain(outcome, *at);
 }
 
 Status ShmPipe::view(std::int64_t deadline_ns, std::span<const std::byte>* bytes, BodyKind* kind) {
   Status status;
   PipeAttachment* at = here(&status);
   if (at == nullptr) return status;
+  if (inbox_.filled != 0) {
+    return Status(Reason::kTooLarge, "a large message has come in part; receive() the rest of it")
+        .with_limit(0, inbox_.length)
+        .with_object("pipe " + name_);
+  }
   shm::PipeSpan span;
   const Outcome outcome = wait(*at, deadline_ns, &status, [&](std::int64_t until) {
     return at->pipe.view(receiver_, until, &span);

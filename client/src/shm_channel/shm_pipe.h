@@ -63,7 +63,10 @@ class ShmPipe final : public PipeChannel {
   PipeAttachment* here(Status* status);
   template <class Attempt>
   shm::Outcome wait(PipeAttachment& at, std::int64_t deadline_ns, Status* status, Attempt attempt);
-  Status explain(shm::Outcome outcome, const PipeAttachment& at, std::uint64_t bytes = 0) const;
+  Status explain(shm::Outcome outcome, const PipeAttachment& at, std::uint64_t bytes = 0,
+                 bool sends = false) const;
+  Status no_room(std::size_t room, std::size_t needed) const;
+  static Status held_up(Reason reason, const PipeAttachment& at);
   void take_actors();
 
   const std::shared_ptr<ShmChannel> channel_;

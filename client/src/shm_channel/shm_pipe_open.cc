@@ -1,13 +1,13 @@
 // Opening pipes: what is asked of the broker, and what it hands over.
-#include <cstring>
+#include <sys/mman.h>
+
 #include <utility>
 
 #include "client/src/shm_channel/attachment.h"
 #include "client/src/shm_channel/shm_pipe.h"
+#include "client/src/shm_channel/wire_fields.h"
 #include "proto/shm/futex.h"
 #include "proto/shm/pipe_map.h"
-
-#include <sys/mman.h>
 
 namespace heddle::detail {
 
@@ -18,32 +18,17 @@ namespace {
 
 constexpr std::int64_t kNapNs = 1'000'000'000;
 
-template <typename From, typename To>
-void give_pipe(local::PipeOptionsWire& wire, const std::optional<From>& value, To& field,
-               std::uint32_t bit) {
-  if (!value) return;
-  field = static_cast<To>(*value);
-  wire.given |= bit;
-}
-
 local::PipeOptionsWire pipe_wire_of(const PipeOptions& options) {
   local::PipeOptionsWire wire{};
-  give_pipe(wire, options.mode, wire.pipe_mode, local::kGivenPipeMode);
-  give_pipe(wire, options.duplex, wire.duplex, local::kGivenDuplex);
-  give_pipe(wire, options.capacity, wire.capacity, local::kGivenCapacity);
-  give_pipe(wire, options.max_msg_bytes, wire.max_msg_bytes, local::kGivenMaxMsgBytes);
-  give_pipe(wire, options.resumable, wire.resumable, local::kGivenResumable);
-  give_pipe(wire, options.lifetime, wire.lifetime, local::kGivenLifetime);
-  give_pipe(wire, options.access, wire.mode, local::kGivenMode);
+  give(wire, options.mode, wire.pipe_mode, local::kGivenPipeMode);
+  give(wire, options.duplex, wire.duplex, local::kGivenDuplex);
+  give(wire, options.capacity, wire.capacity, local::kGivenCapacity);
+  give(wire, options.max_msg_bytes, wire.max_msg_bytes, local::kGivenMaxMsgBytes);
+  give(wire, options.resumable, wire.resumable, local::kGivenResumable);
+  give(wire, options.lifetime, wire.lifetime, local::kGivenLifetime);
+  give(wire, options.access, wire.mode, local::kGivenMode);
   if (!options.group.empty()) wire.given |= local::kGivenGroup;
   return wire;
-}
-
-template <std::size_t N>
-bool put_text(char (&to)[N], std::string_view from) {
-  if (from.size() >= N) return false;
-  std::memcpy(to, from.data(), from.size());
-  return true;
 }
 
 // Sleeps until `sequence` is another one, at most a second at a time; false when time is up.
@@ -56,9 +41,9 @@ bool nap(std::atomic<std::uint32_t>& sequence, std::uint32_t seen, std::int64_t 
 
 }  // namespace
 
-Result<ShmChannel::OpenedPipe> ShmChannel::ask_pipe(std::string_view name,
-                                                    const PipeOptions& options, PipeRole role,
-                                                    PipeSide side, std::uint64_t connection) {
+Result<ShmChannel::OpenedObject> ShmChannel::ask_pipe(std::string_view name,
+                                                      const PipeOptions& options, PipeRole role,
+                                                      PipeSide side, std::uint64_t connection) {
   local::Open open{};
   open.kind = static_cast<std::uint8_t>(local::ObjectKind::kPipe);
   if (options.create) open.flags = local::kOpenCreate;
@@ -67,21 +52,7 @@ Result<ShmChannel::OpenedPipe> ShmChannel::ask_pipe(std::string_view name,
   open.pipe.role = static_cast<std::uint8_t>(role);
   open.pipe.side = static_cast<std::uint8_t>(side);
   open.pipe.connection = connection;
-  if (!put_text(open.group, options.group) || !put_text(open.name, name)) {
-    return Status(Reason::kInvalidArgument, "the name or the group is too long");
-  }
-  auto session = this->session();
-  if (!session) return session.status();
-  local::Packet answer;
-  Status status = (*session)->request(AttachType::kOpen, local::bytes_of(open), {},
-                                      AttachType::kOpened, &answer);
-  if (!status.ok()) return status;
-  OpenedPipe opened{.session = std::move(*session), .opened = {}, .fd = answer.take_fd(0)};
-  if (!answer.read(&opened.opened) || !opened.fd) {
-    return Status(Reason::kInternal, "the broker opened it without handing over its memory");
-  }
-  opened.opened.name[sizeof opened.opened.name - 1] = '\0';
-  return opened;
+  return open_object(open, options.group, name);
 }
 
 Result<std::shared_ptr<PipeAttachment>> ShmChannel::attach_pipe(std::string_view name,
@@ -121,9 +92,13 @@ Result<std::shared_ptr<PipeAttachment>> ShmChannel::attach_pipe(std::string_view
   if (shm::Pipe::attach(attachment->base, attachment->options,
                         static_cast<shm::PipeSide>(opened.pipe.side),
                         &attachment->pipe) != shm::Outcome::kOk) {
+    const std::uint32_t found = static_cast<const shm::SegmentHeader*>(attachment->base)->version;
     shm::unmap_pipe(std::exchange(attachment->base, nullptr), attachment->options);
     return Status(Reason::kVersionMismatch,
-                  "its memory was laid out by another version; restart the daemon")
+                  "its memory is of version " + std::to_string(found) + ", this library knows " +
+                      std::to_string(shm::kPipeVersion) +
+                      "; install the same version of both and restart the daemon")
+        .with_limit(shm::kPipeVersion, found)
         .with_object("pipe " + attachment->name);
   }
   std::erase_if(pipe_ends_, [](const auto& one) { return one.second.expired(); });
@@ -186,16 +161,7 @@ Result<std::shared_ptr<PipeHallChannel>> ShmChannel::listen_pipe(std::string_vie
 }
 
 Status ShmChannel::delete_pipe(std::string_view name) {
-  local::Delete request{};
-  request.kind = static_cast<std::uint8_t>(local::ObjectKind::kPipe);
-  if (!put_text(request.name, name)) {
-    return Status(Reason::kInvalidArgument, "the name is too long");
-  }
-  auto session = this->session();
-  if (!session) return session.status();
-  local::Packet answer;
-  return (*session)->request(AttachType::kDelete, local::bytes_of(request), {}, AttachType::kDone,
-                             &answer);
+  return remove(local::ObjectKind::kPipe, name);
 }
 
 ShmPipeHall::ShmPipeHall(std::shared_ptr<ShmChannel> channel, std::shared_ptr<Session> session,
