@@ -170,6 +170,8 @@ class Queue : public std::enable_shared_from_this<Queue> {
   Result<uint32_t> kick(uint32_t max);
 
   std::vector<BrowseItem> browse(const BrowseParams& params);
+  // Whether message `id` is in one of `states` (shm::StateMask bits).
+  bool contains(uint64_t id, unsigned states);
   std::vector<Holder> holders();
   // The sessions that have leased something, each once; *seen changes when a lease comes or goes.
   std::vector<uint16_t> lease_owners(uint64_t* seen);
@@ -256,6 +258,8 @@ class Queue : public std::enable_shared_from_this<Queue> {
   void schedule(int64_t when_ns);
   void add_lease(const Lease& lease);
   void drop_lease(uint64_t id);
+  template <class End>  // shm::Outcome (shm::Actor& holder)
+  Status end_lease(const Caller& caller, const shm::Ticket& ticket, End end);
   Result<Lease> lease_for(const Caller& caller, const shm::Ticket& ticket);
   void ack_previous(const Caller& caller);
   std::vector<Holder> holders_locked();

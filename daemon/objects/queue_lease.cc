@@ -118,7 +118,8 @@ void Queue::ack_previous(const Caller& caller) {
   }
 }
 
-Status Queue::ack(const Caller& caller, const shm::Ticket& ticket) {
+template <class End>
+Status Queue::end_lease(const Caller& caller, const shm::Ticket& ticket, End end) {
   Finished finished;
   Status status;
   {
@@ -126,41 +127,24 @@ Status Queue::ack(const Caller& caller, const shm::Ticket& ticket) {
     const Result<Lease> lease = lease_for(caller, ticket);
     if (!lease.ok()) return lease.status();
     drop_lease(ticket.id);
-    status = status_of(ring_.ack(actor(lease->owner), ticket));
+    status = status_of(end(actor(lease->owner)));
     settle(&finished);
   }
   run(finished);
   return status;
+}
+
+Status Queue::ack(const Caller& caller, const shm::Ticket& ticket) {
+  return end_lease(caller, ticket, [&](shm::Actor& holder) { return ring_.ack(holder, ticket); });
 }
 
 Status Queue::nack(const Caller& caller, const shm::Ticket& ticket, bool counted) {
-  Finished finished;
-  Status status;
-  {
-    std::lock_guard lock(mutex_);
-    const Result<Lease> lease = lease_for(caller, ticket);
-    if (!lease.ok()) return lease.status();
-    drop_lease(ticket.id);
-    status = status_of(ring_.nack(actor(lease->owner), ticket, counted));
-    settle(&finished);
-  }
-  run(finished);
-  return status;
+  return end_lease(caller, ticket,
+                   [&](shm::Actor& holder) { return ring_.nack(holder, ticket, counted); });
 }
 
 Status Queue::bury(const Caller& caller, const shm::Ticket& ticket) {
-  Finished finished;
-  Status status;
-  {
-    std::lock_guard lock(mutex_);
-    const Result<Lease> lease = lease_for(caller, ticket);
-    if (!lease.ok()) return lease.status();
-    drop_lease(ticket.id);
-    status = status_of(ring_.bury(actor(lease->owner), ticket));
-    settle(&finished);
-  }
-  run(finished);
-  return status;
+  return end_lease(caller, ticket, [&](shm::Actor& holder) { return ring_.bury(holder, ticket); });
 }
 
 Result<int64_t> Queue::extend(const Caller& caller, const shm::Ticket& ticket, int64_t lease_ns) {

@@ -22,6 +22,12 @@ const char* state_name(shm::SlotState state) {
 
 }  // namespace
 
+bool Queue::contains(uint64_t id, unsigned states) {
+  std::lock_guard lock(mutex_);
+  shm::BrowseRow row;
+  return !quarantined() && ring_.browse(&row, 1, id - 1, states) == 1 && row.id == id;
+}
+
 std::vector<BrowseItem> Queue::browse(const BrowseParams& params) {
   std::vector<BrowseItem> items;
   std::lock_guard lock(mutex_);

@@ -36,15 +36,21 @@ Status describe(Env& env, const Caller& caller, const std::string& name, v1::Que
   return {};
 }
 
-// The leases of a request, each settled by `settle`; lost ones are listed.
-template <class Request, class Response, class Settle>
-Status settle_all(const Request& request, Response* response, Settle&& settle) {
+bool never_before(const shm::Ticket&) { return false; }
+
+// The leases of a request, each settled by `settle`; lost ones are listed. `done_before` tells
+// whether one that has ended was ended by the same request, whose reply was lost.
+template <class Request, class Response, class Settle,
+          class DoneBefore = bool (&)(const shm::Ticket&)>
+Status settle_all(const Request& request, Response* response, Settle&& settle,
+                  DoneBefore&& done_before = never_before) {
   uint32_t done = 0;
   response->set_outcome(v1::OUTCOME_OK);
   for (const std::string& lease : request.leases()) {
     shm::Ticket ticket;
     Status status = ticket_from(lease, &ticket);
     if (status.ok()) status = settle(ticket);
+    if (status.is(Reason::kLeaseLost) && done_before(ticket)) status = Status();
     if (status.ok()) {
       ++done;
     } else if (status.is(Reason::kLeaseLost)) {
@@ -60,8 +66,8 @@ Status settle_all(const Request& request, Response* response, Settle&& settle) {
 
 }  // namespace
 
-#define HEDDLE_QUEUE_METHOD(Name)                                                    \
-  grpc::ServerUnaryReactor* QueueService::Name(Context* context,                     \
+#define HEDDLE_QUEUE_METHOD(Name)                                                              \
+  grpc::ServerUnaryReactor* QueueService::Name(Context* context,                               \
                                                const v1::QueueService##Name##Request* request, \
                                                v1::QueueService##Name##Response* response)
 
@@ -69,14 +75,13 @@ HEDDLE_QUEUE_METHOD(Create) {
   return answer_later(env_, context, [this, request, response](const Caller& caller) -> Status {
     broker::QueueOptions options;
     if (Status status = options_from(request->options(), &options); !status.ok()) return status;
-    const broker::OpenFlags flags{.create = true,
-                                  .exclusive = request->exclusive(),
-                                  .anonymous = request->anonymous()};
+    const broker::OpenFlags flags{
+        .create = true, .exclusive = request->exclusive(), .anonymous = request->anonymous()};
     if (flags.anonymous && !request->name().empty()) {
       return {Reason::kInvalidArgument, "an anonymous queue has no name to give"};
     }
-    auto queue = env_.broker.open_queue(caller, request->name(), options,
-                                        request->options().group(), flags);
+    auto queue =
+        env_.broker.open_queue(caller, request->name(), options, request->options().group(), flags);
     if (!queue.ok()) return queue.status();
     response->set_created(queue->created);
     return describe(env_, caller, queue->name, response->mutable_queue());
@@ -87,8 +92,8 @@ HEDDLE_QUEUE_METHOD(Open) {
   return answer(env_, context, [&](const Caller& caller) -> Status {
     broker::QueueOptions options;
     if (Status status = options_from(request->options(), &options); !status.ok()) return status;
-    auto queue = env_.broker.open_queue(caller, request->name(), options,
-                                        request->options().group(), {});
+    auto queue =
+        env_.broker.open_queue(caller, request->name(), options, request->options().group(), {});
     if (!queue.ok()) return queue.status();
     if (request->share()) {
       const auto shared = env_.broker.share_queue(caller, queue->name);
@@ -124,16 +129,22 @@ HEDDLE_QUEUE_METHOD(List) {
 
 HEDDLE_QUEUE_METHOD(Ack) {
   return with_queue(env_, context, request, Need::kWrite, [&](const Caller& caller, Queue& queue) {
-    return settle_all(*request, response,
-                      [&](const shm::Ticket& ticket) { return queue.ack(caller, ticket); });
+    return settle_all(
+        *request, response, [&](const shm::Ticket& ticket) { return queue.ack(caller, ticket); },
+        [&](const shm::Ticket& ticket) {
+          return request->asked_before() && !queue.contains(ticket.id, shm::kAllMask);
+        });
   });
 }
 
 HEDDLE_QUEUE_METHOD(Nack) {
   return with_queue(env_, context, request, Need::kWrite, [&](const Caller& caller, Queue& queue) {
-    return settle_all(*request, response, [&](const shm::Ticket& ticket) {
-      return queue.nack(caller, ticket, !request->uncounted());
-    });
+    return settle_all(
+        *request, response,
+        [&](const shm::Ticket& ticket) {
+          return queue.nack(caller, ticket, !request->uncounted());
+        },
+        [&](const shm::Ticket&) { return request->asked_before(); });
   });
 }
 
@@ -149,8 +160,11 @@ HEDDLE_QUEUE_METHOD(Extend) {
 
 HEDDLE_QUEUE_METHOD(Bury) {
   return with_queue(env_, context, request, Need::kWrite, [&](const Caller& caller, Queue& queue) {
-    return settle_all(*request, response,
-                      [&](const shm::Ticket& ticket) { return queue.bury(caller, ticket); });
+    return settle_all(
+        *request, response, [&](const shm::Ticket& ticket) { return queue.bury(caller, ticket); },
+        [&](const shm::Ticket& ticket) {
+          return request->asked_before() && queue.contains(ticket.id, shm::kBuriedMask);
+        });
   });
 }
 
@@ -179,8 +193,8 @@ HEDDLE_QUEUE_METHOD(Peek) {
         delivery.kind = item.kind;
         delivery.count = item.count;
         delivery.body = std::move(item.body);
-        if (Status status = delivery_to(delivery, request->body_as(), false,
-                                        response->add_deliveries());
+        if (Status status =
+                delivery_to(delivery, request->body_as(), false, response->add_deliveries());
             !status.ok()) {
           return status;
         }
@@ -249,9 +263,8 @@ HEDDLE_QUEUE_METHOD(Reopen) {
 
 HEDDLE_QUEUE_METHOD(TaskDone) {
   (void)response;
-  return with_queue(env_, context, request, Need::kWrite, [](const Caller& caller, Queue& queue) {
-    return ack_oldest(caller, queue);
-  });
+  return with_queue(env_, context, request, Need::kWrite,
+                    [](const Caller& caller, Queue& queue) { return ack_oldest(caller, queue); });
 }
 
 HEDDLE_QUEUE_METHOD(RegisterProducer) {

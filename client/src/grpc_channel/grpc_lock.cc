@@ -16,14 +16,17 @@ Status call(Remote& remote, Method method, Request& request, Response* response)
   });
 }
 
-// The same for what waits: a repeat waits for what is left.
+// The same for what waits: a repeat waits for what is left. While the broker is away it goes on
+// beyond the deadline, for a grant that was given must not stay unknown.
 template <class Request, class Response, class Method>
 Status wait_for(Remote& remote, Method method, std::int64_t deadline_ns, Request& request,
                 Response* response) {
-  return remote.call(deadline_ns, [&](grpc::ClientContext& context) {
+  bool asked_before = false;
+  const auto attempt = [&](grpc::ClientContext& context) {
     timeout_to(deadline_ns, &request);
     return (remote.locks.get()->*method)(&context, request, response);
-  });
+  };
+  return remote.call(deadline_ns, attempt, &asked_before);
 }
 
 // Of a request that names nothing but the object.

@@ -22,30 +22,37 @@ using Stub = v1::QueueService::Stub;
 
 }  // namespace
 
-#define HEDDLE_UNARY(Name, deadline)                 \
-  v1::QueueService##Name##Response response;         \
+#define HEDDLE_UNARY(Name, deadline)         \
+  v1::QueueService##Name##Response response; \
   Status status = unary(*remote_, name_, &Stub::Name, request, &response, deadline)
+
+// Ends one lease. A repeated attempt may find it ended by the one before, and says so.
+#define HEDDLE_END_LEASE(Name)                                  \
+  request.set_name(name_);                                      \
+  request.add_leases(lease_to(lease));                          \
+  v1::QueueService##Name##Response response;                    \
+  bool asked_before = false;                                    \
+  const auto attempt = [&](grpc::ClientContext& context) {      \
+    request.set_asked_before(asked_before);                     \
+    return remote_->queues->Name(&context, request, &response); \
+  };                                                            \
+  Status status = remote_->call(kTry, attempt, &asked_before);  \
+  return status.ok() ? outcome_from(response) : status
 
 Status GrpcQueue::ack(const Lease& lease) {
   v1::QueueServiceAckRequest request;
-  request.add_leases(lease_to(lease));
-  HEDDLE_UNARY(Ack, kTry);
-  return status.ok() ? outcome_from(response) : status;
+  HEDDLE_END_LEASE(Ack);
 }
 
 Status GrpcQueue::nack(const Lease& lease, bool counted) {
   v1::QueueServiceNackRequest request;
-  request.add_leases(lease_to(lease));
   request.set_uncounted(!counted);
-  HEDDLE_UNARY(Nack, kTry);
-  return status.ok() ? outcome_from(response) : status;
+  HEDDLE_END_LEASE(Nack);
 }
 
 Status GrpcQueue::bury(const Lease& lease) {
   v1::QueueServiceBuryRequest request;
-  request.add_leases(lease_to(lease));
-  HEDDLE_UNARY(Bury, kTry);
-  return status.ok() ? outcome_from(response) : status;
+  HEDDLE_END_LEASE(Bury);
 }
 
 Status GrpcQueue::extend(const Lease& lease, std::int64_t duration_ms) {

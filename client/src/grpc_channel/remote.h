@@ -28,9 +28,11 @@ struct Remote {
 
   // Runs `attempt(context)` with the session's metadata. When the broker is away it is tried again
   // for up to options.timeout, but not beyond `deadline_ns`; so `attempt` must be repeatable.
-  // `deadline_ns` is how long the call itself may wait (kTry: it does not).
+  // `deadline_ns` is how long the call itself may wait (kTry: it does not). `asked_before` is for a
+  // call that must not end with its effect unknown: it becomes true when an attempt may have been
+  // carried out without a reply, and after that only options.timeout ends the attempts.
   template <class Attempt>
-  Status call(std::int64_t deadline_ns, Attempt&& attempt) {
+  Status call(std::int64_t deadline_ns, Attempt&& attempt, bool* asked_before = nullptr) {
     std::int64_t give_up_ns = 0;
     for (;;) {
       grpc::ClientContext context;
@@ -38,7 +40,9 @@ struct Remote {
       if (Status status = prepare(deadline_ns, &context, &token); !status.ok()) return status;
       const grpc::Status result = attempt(context);
       if (result.ok()) return {};
-      if (Status status = after_failure(result, deadline_ns, token, &give_up_ns); !status.ok()) {
+      if (asked_before != nullptr && broker_is_away(result)) *asked_before = true;
+      const std::int64_t until_ns = asked_before != nullptr ? kTry : deadline_ns;
+      if (Status status = after_failure(result, until_ns, token, &give_up_ns); !status.ok()) {
         return status;
       }
     }

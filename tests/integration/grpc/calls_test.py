@@ -91,6 +91,11 @@ class Calls(unittest.TestCase):
         late = self.stub.Ack(queues.QueueServiceAckRequest(name=self.name, leases=[first.lease]))
         self.assertEqual((late.outcome, list(late.lost)),
                          (types.OUTCOME_LEASE_LOST, [first.lease]))
+        # Asked again after a lost reply: still lost, for the message is there.
+        for call, request in ((self.stub.Ack, queues.QueueServiceAckRequest),
+                              (self.stub.Bury, queues.QueueServiceBuryRequest)):
+            late = call(request(name=self.name, leases=[first.lease], asked_before=True))
+            self.assertEqual((late.outcome, late.done), (types.OUTCOME_LEASE_LOST, 0))
         extended = self.stub.Extend(queues.QueueServiceExtendRequest(
             name=self.name, leases=[again.lease], lease_ms=5000))
         self.assertEqual(extended.outcome, types.OUTCOME_OK)

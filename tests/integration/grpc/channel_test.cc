@@ -9,7 +9,9 @@
 #include <thread>
 #include <vector>
 
+#include "tests/integration/grpc/relay.h"
 #include "tests/support/daemon_fixture.h"
+#include "tests/support/temp_dir.h"
 
 namespace heddle {
 namespace {
@@ -141,6 +143,35 @@ TEST_F(GrpcChannelTest, GoesOnWhenTheBrokerIsReplaced) {
   EXPECT_TRUE(acked.ok()) << acked.to_string();
   // The broker counts "b" until its reply is written, which this thread may outrun.
   while (queue.counts().value().unfinished != 0) std::this_thread::sleep_for(1ms);
+}
+
+TEST_F(GrpcChannelTest, ALostReplyIsNotALostLease) {
+  const test::TempDir dir;
+  test::Relay relay(dir.file("relay.sock"), runtime_dir() + "/grpc.sock");
+  Client far = Client::connect({.address = "unix:" + dir.file("relay.sock"), .timeout = 10s})
+                   .value();
+  Queue mine = far.create_queue("settled").value();
+  Queue near = connect().queue("settled").value();
+  const auto with_lost_reply = [&](auto settle, auto carried_out) {
+    (void)near.put("x").value();
+    Message message = mine.get({.ack = Ack::kManual}).value();
+    relay.deafen(true);
+    Status status = Reason::kInternal;
+    std::thread asks([&] { status = settle(message); });
+    while (!carried_out(near.counts().value())) std::this_thread::sleep_for(1ms);
+    relay.deafen(false);
+    relay.cut();
+    asks.join();
+    EXPECT_TRUE(status.ok()) << status.to_string();
+    EXPECT_TRUE(carried_out(near.counts().value()));
+    EXPECT_TRUE(near.purge(kAllStates).ok());
+  };
+  with_lost_reply([](Message& message) { return message.ack(); },
+                  [](const QueueCounts& counts) { return counts.unfinished == 0; });
+  with_lost_reply([](Message& message) { return message.nack(); },
+                  [](const QueueCounts& counts) { return counts.returned == 1; });
+  with_lost_reply([](Message& message) { return message.bury(); },
+                  [](const QueueCounts& counts) { return counts.buried == 1; });
 }
 
 }  // namespace

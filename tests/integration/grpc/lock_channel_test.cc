@@ -147,6 +147,25 @@ TEST_F(LockChannelTest, ALostReplyIsTheSameGrant) {
   EXPECT_EQ(near_.semaphore("seats")->value().value(), 4u);
 }
 
+TEST_F(LockChannelTest, AGrantWhoseReplyComesAfterTheDeadlineIsTold) {
+  Lock lock = far_.lock("ledger").value();
+  relay_->deafen(true);
+  Result<Grant> grant = Reason::kInternal;
+  std::thread asks([&] {
+    grant = lock.acquire_for(50ms);
+    if (grant.ok()) {
+      EXPECT_TRUE(lock.release().ok());
+    }
+  });
+  EXPECT_TRUE(soon([&] { return near_.lock("ledger")->locked().value(); }));
+  std::this_thread::sleep_for(100ms);
+  relay_->deafen(false);
+  relay_->cut();
+  asks.join();
+  EXPECT_TRUE(grant.ok()) << grant.status().to_string();
+  EXPECT_FALSE(near_.lock("ledger")->locked().value());
+}
+
 TEST_F(LockChannelTest, AWaitGoesOnOverTheBrokersDeath) {
   Lock lock = near_.lock("ledger").value();
   const Grant grant = lock.acquire().value();
