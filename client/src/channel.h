@@ -55,20 +55,22 @@ class HEDDLE_API QueueChannel : public std::enable_shared_from_this<QueueChannel
 
   virtual const std::string& name() const = 0;
 
-  virtual Status put(const Body& body, std::int64_t deadline_ns, std::uint64_t* id) = 0;
+  // These give the id.
+  virtual Result<std::uint64_t> put(const Body& body, std::int64_t deadline_ns) = 0;
+  virtual Result<std::uint64_t> put_fenced(const Body& body, const Fence& fence,
+                                           std::int64_t deadline_ns) = 0;
+  virtual Result<std::uint64_t> commit(LoanRoom& room, std::size_t length, BodyKind kind,
+                                       std::int64_t deadline_ns) = 0;
   // `ids` is null or has room for all; *done is set in every case.
   virtual Status put_many(std::span<const Body> bodies, std::int64_t deadline_ns, std::size_t* done,
                           std::uint64_t* ids) = 0;
-  virtual Status put_fenced(const Body& body, const Fence& fence, std::int64_t deadline_ns,
-                            std::uint64_t* id) = 0;
   virtual Status loan(std::size_t bytes, LoanRoom* room) = 0;
-  virtual Status commit(LoanRoom& room, std::size_t length, BodyKind kind, std::int64_t deadline_ns,
-                        std::uint64_t* id) = 0;
   virtual void discard(LoanRoom& room) noexcept = 0;
 
   // Fills `out` (empty, its buffer reusable) through MessageAccess.
   virtual Status take(const TakeOptions& options, Message* out) = 0;
-  // Waits for the first, then what is there. Appends to `out`; OK means at least one.
+  // Waits for the first, then what is there. `out` comes with messages that are reusable, as `take`
+  // has them, and leaves with those taken; OK means at least one.
   virtual Status take_many(const TakeOptions& options, std::size_t max, std::uint64_t max_bytes,
                            std::vector<Message>* out) = 0;
   virtual Status ack(const Lease& lease) = 0;

@@ -50,11 +50,9 @@ Result<std::uint64_t> Loan::commit(std::size_t length, BodyKind kind,
         .with_limit(capacity_, length);
   }
   detail::LoanRoom room{.data = data_, .capacity = capacity_, .state = state_};
-  std::uint64_t id = 0;
-  Status status =
-      queue_->channel().commit(room, length, kind, detail::deadline_after(timeout), &id);
+  auto id = queue_->channel().commit(room, length, kind, detail::deadline_after(timeout));
   state_ = room.state;
-  if (!status.ok()) return status;
+  if (!id) return id;
   queue_.reset();
   data_ = nullptr;
   capacity_ = 0;

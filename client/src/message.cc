@@ -95,8 +95,6 @@ Message& Message::operator=(Message&& other) noexcept {
   return *this;
 }
 
-Message::~Message() { release(); }
-
 namespace {
 
 Status not_leased() {

@@ -63,7 +63,7 @@ const std::string& PipeEnd::name() const { return pipe_ ? pipe_->name() : namele
 PipeSide PipeEnd::side() const { return pipe_ ? pipe_->side() : PipeSide::kA; }
 PipeOptions PipeEnd::options() const { return pipe_ ? pipe_->options() : PipeOptions(); }
 
-Result<std::size_t> PipeEnd::send(Body body, std::chrono::nanoseconds timeout) {
+Result<std::size_t> PipeEnd::send(const Body& body, std::chrono::nanoseconds timeout) {
   if (!pipe_) return no_pipe_here();
   std::size_t sent = 0;
   Status status = pipe_->send(body, detail::deadline_after(timeout), &sent);

@@ -41,25 +41,27 @@ Status no_queue() {
   if (handle_ == nullptr) [[unlikely]] \
   return no_queue()
 
-Result<std::uint64_t> put_until(detail::QueueHandle& handle, const Body& body,
-                                std::int64_t deadline_ns) {
-  std::uint64_t id = 0;
-  Status status = handle.channel().put(body, deadline_ns, &id);
-  if (!status.ok()) return status;
-  return id;
+bool keeps(Ack ack) { return ack == Ack::kOnNext || ack == Ack::kTask; }
+
+// What the handle itself settles: the deliveries before this one, and later this one.
+[[gnu::noinline]] Status take_and_keep(detail::QueueHandle& handle, Message& message,
+                                       const detail::TakeOptions& take, Ack ack) {
+  Status status = handle.settle_previous();
+  if (status.failed()) return status;
+  status = handle.channel().take(take, &message);
+  if (status.ok() && keeps(ack)) handle.hold(message, ack);
+  return status;
 }
 
-Status take_until(detail::QueueHandle& handle, Message& message, std::int64_t deadline_ns,
-                  const GetOptions& options) {
-  Status previous = handle.settle_previous();
-  if (previous.failed()) return previous;
+inline Status take_until(detail::QueueHandle& handle, Message& message, std::int64_t deadline_ns,
+                         const GetOptions& options) {
   const detail::TakeOptions take{.leased = options.ack != Ack::kAuto,
                                  .lease_ms = options.lease.count(),
                                  .deadline_ns = deadline_ns};
-  Status status = handle.channel().take(take, &message);
-  if (!status.ok()) return status;
-  if (options.ack == Ack::kOnNext || options.ack == Ack::kTask) handle.hold(message, options.ack);
-  return status;
+  if (handle.has_previous() || keeps(options.ack)) [[unlikely]] {
+    return take_and_keep(handle, message, take, options.ack);
+  }
+  return handle.channel().take(take, &message);
 }
 
 Result<Message> get_until(detail::QueueHandle& handle, std::int64_t deadline_ns,
@@ -70,6 +72,21 @@ Result<Message> get_until(detail::QueueHandle& handle, std::int64_t deadline_ns,
   return message;
 }
 
+Status take_many_until(detail::QueueHandle& handle, std::vector<Message>& messages,
+                       std::int64_t deadline_ns, const GetManyOptions& options) {
+  if (options.max == 0) return Status(Reason::kInvalidArgument, "get_many: max must be at least 1");
+  Status status = handle.settle_previous();
+  if (status.failed()) return status;
+  const detail::TakeOptions take{.leased = options.ack != Ack::kAuto,
+                                 .lease_ms = options.lease.count(),
+                                 .deadline_ns = deadline_ns};
+  status = handle.channel().take_many(take, options.max, options.max_bytes, &messages);
+  if (status.ok() && keeps(options.ack)) {
+    for (Message& message : messages) handle.hold(message, options.ack);
+  }
+  return status;
+}
+
 }  // namespace
 
 const std::string& Queue::name() const {
@@ -77,19 +94,19 @@ const std::string& Queue::name() const {
   return handle_ ? handle_->channel().name() : kNone;
 }
 
-Result<std::uint64_t> Queue::put(Body body) {
+Result<std::uint64_t> Queue::put(const Body& body) {
   HEDDLE_NEED_QUEUE();
-  return put_until(*handle_, body, kNever);
+  return handle_->channel().put(body, kNever);
 }
 
-Result<std::uint64_t> Queue::try_put(Body body) {
+Result<std::uint64_t> Queue::try_put(const Body& body) {
   HEDDLE_NEED_QUEUE();
-  return put_until(*handle_, body, kTry);
+  return handle_->channel().put(body, kTry);
 }
 
-Result<std::uint64_t> Queue::put_for(Body body, std::chrono::nanoseconds timeout) {
+Result<std::uint64_t> Queue::put_for(const Body& body, std::chrono::nanoseconds timeout) {
   HEDDLE_NEED_QUEUE();
-  return put_until(*handle_, body, detail::deadline_after(timeout));
+  return handle_->channel().put(body, detail::deadline_after(timeout));
 }
 
 PutManyResult Queue::put_many(std::span<const Body> bodies, std::chrono::nanoseconds timeout,
@@ -106,12 +123,10 @@ PutManyResult Queue::put_many(std::span<const Body> bodies, std::chrono::nanosec
   return result;
 }
 
-Result<std::uint64_t> Queue::put(Body body, const Fence& fence, std::chrono::nanoseconds timeout) {
+Result<std::uint64_t> Queue::put(const Body& body, const Fence& fence,
+                                 std::chrono::nanoseconds timeout) {
   HEDDLE_NEED_QUEUE();
-  std::uint64_t id = 0;
-  Status status = handle_->channel().put_fenced(body, fence, detail::deadline_after(timeout), &id);
-  if (!status.ok()) return status;
-  return id;
+  return handle_->channel().put_fenced(body, fence, detail::deadline_after(timeout));
 }
 
 PutManyResult Queue::put_many(std::span<const Body> bodies, const Fence& fence,
@@ -125,10 +140,12 @@ PutManyResult Queue::put_many(std::span<const Body> bodies, const Fence& fence,
   }
   const std::int64_t deadline_ns = detail::deadline_after(timeout);
   for (const Body& body : bodies) {
-    std::uint64_t id = 0;
-    result.status = handle_->channel().put_fenced(body, fence, deadline_ns, &id);
-    if (!result.status.ok()) break;
-    if (!ids.empty()) ids[result.done] = id;
+    auto id = handle_->channel().put_fenced(body, fence, deadline_ns);
+    if (!id) {
+      result.status = std::move(id).status();
+      break;
+    }
+    if (!ids.empty()) ids[result.done] = *id;
     ++result.done;
   }
   return result;
@@ -158,20 +175,20 @@ Status Queue::get_into(Message& message, std::chrono::nanoseconds timeout,
 
 Result<std::vector<Message>> Queue::get_many(std::chrono::nanoseconds timeout,
                                              const GetManyOptions& options) {
-  HEDDLE_NEED_QUEUE();
-  if (options.max == 0) return Status(Reason::kInvalidArgument, "get_many: max must be at least 1");
-  Status previous = handle_->settle_previous();
-  if (previous.failed()) return previous;
-  const detail::TakeOptions take{.leased = options.ack != Ack::kAuto,
-                                 .lease_ms = options.lease.count(),
-                                 .deadline_ns = detail::deadline_after(timeout)};
   std::vector<Message> messages;
-  Status status = handle_->channel().take_many(take, options.max, options.max_bytes, &messages);
+  Status status = get_many_into(messages, timeout, options);
   if (!status.ok()) return status;
-  if (options.ack == Ack::kOnNext || options.ack == Ack::kTask) {
-    for (Message& message : messages) handle_->hold(message, options.ack);
-  }
   return messages;
+}
+
+Status Queue::get_many_into(std::vector<Message>& messages, std::chrono::nanoseconds timeout,
+                            const GetManyOptions& options) {
+  for (Message& message : messages) MessageAccess::clear(message);
+  Status status = handle_ == nullptr ? no_queue()
+                                     : take_many_until(*handle_, messages,
+                                                       detail::deadline_after(timeout), options);
+  if (!status.ok()) messages.clear();
+  return status;
 }
 
 Status Queue::ack(const Lease& lease) {

@@ -24,8 +24,9 @@ class QueueHandle {
   QueueChannel& channel() const { return *channel_; }
 
   // One look before every get; no lock unless on_next is in use.
+  bool has_previous() const { return on_next_.load(std::memory_order_relaxed); }
   Status settle_previous() {
-    if (!on_next_.load(std::memory_order_relaxed)) return {};
+    if (!has_previous()) return {};
     std::lock_guard lock(mutex_);
     on_next_.store(false, std::memory_order_relaxed);
     Status status;

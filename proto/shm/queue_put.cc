@@ -19,7 +19,10 @@ void journal_end(JournalLine& j) {
 
 }  // namespace
 
-Outcome Queue::put(Actor& a, const MessageIn& m, int64_t deadline_ns, uint64_t* id) {
+// Flattened, as put_many and try_take are: what lies between two locked operations cannot hide
+// behind them, so calls, and arguments that go through memory, are paid for in full.
+[[gnu::flatten]] Outcome Queue::put(Actor& a, const MessageIn& m, int64_t deadline_ns,
+                                    uint64_t* id) {
   uint32_t chunk = kChunkNone;
   Outcome outcome = with_chunk(a, m, &chunk);
   if (outcome == Outcome::kOk) outcome = put_body(a, m, chunk, deadline_ns, id);
@@ -28,8 +31,8 @@ Outcome Queue::put(Actor& a, const MessageIn& m, int64_t deadline_ns, uint64_t* 
   return outcome;
 }
 
-Outcome Queue::put_many(Actor& a, const MessageIn* m, size_t n, int64_t deadline_ns, size_t* done,
-                        uint64_t* ids) {
+[[gnu::flatten]] Outcome Queue::put_many(Actor& a, const MessageIn* m, size_t n,
+                                         int64_t deadline_ns, size_t* done, uint64_t* ids) {
   Outcome outcome = Outcome::kOk;
   size_t i = 0;
   for (; i < n && outcome == Outcome::kOk; ++i) {

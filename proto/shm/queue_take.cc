@@ -16,7 +16,7 @@ Outcome Queue::take(Actor& a, TakeMode mode, Taken* out, int64_t deadline_ns) {
   });
 }
 
-Outcome Queue::try_take(Actor& a, TakeMode mode, Taken* out) {
+[[gnu::flatten]] Outcome Queue::try_take(Actor& a, TakeMode mode, Taken* out) {
   for (uint32_t tries = 0; tries < kTriesMax; ++tries) {
     expect_slot(memory_.head_hint(), false);
     bool lost = false;
@@ -224,7 +224,7 @@ bool Queue::find_returned(Found* at) const {
 }
 
 Outcome Queue::try_take_returned(Actor& a, TakeMode mode, Taken* out, bool* lost) {
-  Found at;
+  Found at{};
   if (!find_returned(&at)) return Outcome::kEmpty;
   const Outcome outcome = take_found(a, mode, at.place, at.word, out, lost);
   if (outcome != Outcome::kOk || *lost) return outcome;

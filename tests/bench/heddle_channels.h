@@ -95,9 +95,8 @@ class BatchQueue : public LibraryQueue {
   }
   std::span<const std::byte> receive() {
     if (next_ == messages_.size()) {
-      auto taken = queue_.get_many(kForever, {.max = batch_});
-      if (!taken) fail(taken.status().to_string());
-      messages_ = *std::move(taken);
+      const Status status = queue_.get_many_into(messages_, kForever, {.max = batch_});
+      if (!status.ok()) fail(status.to_string());
       next_ = 0;
     }
     return messages_[next_++].data();

@@ -180,6 +180,30 @@ TYPED_TEST(PutGetTest, LoanIsFilledInPlace) {
   EXPECT_EQ(queue.counts()->bytes, 0u);
 }
 
+TYPED_TEST(PutGetTest, GetManyIntoReusesTheMessages) {
+  Queue queue = this->create();
+  std::vector<Message> batch;
+  for (const std::size_t size : {std::size_t{5}, std::size_t{3'000}, std::size_t{2'000}}) {
+    for (std::size_t i = 0; i < 3; ++i) ASSERT_TRUE(queue.put(std::string(size + i, 'm')).ok());
+    for (const std::size_t count : {std::size_t{2}, std::size_t{1}}) {
+      ASSERT_TRUE(queue.get_many_into(batch, 1s, {.max = 2}).ok());
+      ASSERT_EQ(batch.size(), count);
+      for (std::size_t i = 0; i < count; ++i) {
+        EXPECT_EQ(batch[i].text(), std::string(size + 2 - 2 * (count - 1) + i, 'm'));
+      }
+    }
+  }
+  // What the messages still hold goes back first.
+  ASSERT_TRUE(queue.put("held").ok());
+  ASSERT_TRUE(queue.get_many_into(batch, 1s, {.ack = Ack::kManual}).ok());
+  ASSERT_TRUE(queue.get_many_into(batch, 1s, {.ack = Ack::kManual}).ok());
+  EXPECT_EQ(batch.at(0).text(), "held");
+  EXPECT_TRUE(batch[0].ack().ok());
+  EXPECT_TRUE(queue.get_many_into(batch, 0s).is(Reason::kEmpty));
+  EXPECT_TRUE(batch.empty());
+  EXPECT_TRUE(queue.get_many_into(batch, 0s, {.max = 0}).is(Reason::kInvalidArgument));
+}
+
 TYPED_TEST(PutGetTest, GetIntoReusesTheMessage) {
   Queue queue = this->create();
   Message message;

@@ -78,7 +78,9 @@ class HEDDLE_API Message {
   Message& operator=(Message&& other) noexcept;
   Message(const Message&) = delete;
   Message& operator=(const Message&) = delete;
-  ~Message();
+  ~Message() {
+    if (queue_) release();
+  }
 
   // The body. Lifetime: until this object is moved from, assigned, settled or destroyed.
   std::span<const std::byte> data() const noexcept { return {data_, length_}; }

@@ -156,8 +156,8 @@ class HEDDLE_API PipeEnd {
 
   // Bytes sent: all of them; of a stream fewer when the time is over in the middle (TIMED_OUT only
   // if none were). TOO_LARGE names max_msg_bytes.
-  Result<std::size_t> send(Body body, std::chrono::nanoseconds timeout = kForever);
-  Result<std::size_t> try_send(Body body) { return send(body, std::chrono::nanoseconds(0)); }
+  Result<std::size_t> send(const Body& body, std::chrono::nanoseconds timeout = kForever);
+  Result<std::size_t> try_send(const Body& body) { return send(body, std::chrono::nanoseconds(0)); }
   // In order until one fails; how many are in.
   PutManyResult send_many(std::span<const Body> bodies,
                           std::chrono::nanoseconds timeout = kForever);

@@ -161,11 +161,11 @@ class HEDDLE_API Queue {
 
   // --- Producing: the message's id, once it is in the queue.
   // Blocks while full (overflow = block). TOO_LARGE, MEMORY_EXHAUSTED, DENIED are failures.
-  Result<std::uint64_t> put(Body body);
+  Result<std::uint64_t> put(const Body& body);
   // Never blocks: FULL.
-  Result<std::uint64_t> try_put(Body body);
+  Result<std::uint64_t> try_put(const Body& body);
   // Blocks up to `timeout`: TIMED_OUT.
-  Result<std::uint64_t> put_for(Body body, std::chrono::nanoseconds timeout);
+  Result<std::uint64_t> put_for(const Body& body, std::chrono::nanoseconds timeout);
   // In order, as far as it gets. `ids`, if not empty, must have room for all of them.
   PutManyResult put_many(std::span<const Body> bodies, std::chrono::nanoseconds timeout = kForever,
                          std::span<std::uint64_t> ids = {});
@@ -174,7 +174,7 @@ class HEDDLE_API Queue {
   // the lock and both tokens; nothing was put. The broker does the check and the put in one turn,
   // so this costs a round trip to it. BROKER_AWAY: it may or may not have been put.
   // INVALID_ARGUMENT: a token that was never granted.
-  Result<std::uint64_t> put(Body body, const Fence& fence,
+  Result<std::uint64_t> put(const Body& body, const Fence& fence,
                             std::chrono::nanoseconds timeout = kForever);
   // Each of them is checked.
   PutManyResult put_many(std::span<const Body> bodies, const Fence& fence,
@@ -195,6 +195,10 @@ class HEDDLE_API Queue {
   // Waits for the first message, then takes what is there, up to `max`. Never empty when OK.
   Result<std::vector<Message>> get_many(std::chrono::nanoseconds timeout = kForever,
                                         const GetManyOptions& options = {});
+  // The same into an existing vector, whose messages keep their buffers. Deliveries that they still
+  // hold are given back first. Left empty unless OK.
+  Status get_many_into(std::vector<Message>& messages, std::chrono::nanoseconds timeout = kForever,
+                       const GetManyOptions& options = {});
 
   // --- Settling deliveries by their lease (Message::detach, Message::lease). As Message's methods.
   Status ack(const Lease& lease);

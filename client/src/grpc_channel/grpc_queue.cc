@@ -30,18 +30,18 @@ GrpcQueue::~GrpcQueue() {
   consuming_leased_.forget();
 }
 
-Status GrpcQueue::put(const Body& body, std::int64_t deadline_ns, std::uint64_t* id) {
-  return put_one(body, nullptr, deadline_ns, id);
+Result<std::uint64_t> GrpcQueue::put(const Body& body, std::int64_t deadline_ns) {
+  return put_one(body, nullptr, deadline_ns);
 }
 
-Status GrpcQueue::put_fenced(const Body& body, const Fence& fence, std::int64_t deadline_ns,
-                             std::uint64_t* id) {
-  return put_one(body, &fence, deadline_ns, id);
+Result<std::uint64_t> GrpcQueue::put_fenced(const Body& body, const Fence& fence,
+                                            std::int64_t deadline_ns) {
+  return put_one(body, &fence, deadline_ns);
 }
 
 // With a request id a repeated attempt is harmless: the broker answers as the first time.
-Status GrpcQueue::put_one(const Body& body, const Fence* fence, std::int64_t deadline_ns,
-                          std::uint64_t* id) {
+Result<std::uint64_t> GrpcQueue::put_one(const Body& body, const Fence* fence,
+                                         std::int64_t deadline_ns) {
   v1::QueueServicePutRequest request;
   v1::QueueServicePutResponse response;
   request.set_name(name_);
@@ -55,9 +55,9 @@ Status GrpcQueue::put_one(const Body& body, const Fence* fence, std::int64_t dea
     timeout_to(deadline_ns, &request);
     return remote_->queues->Put(&context, request, &response);
   });
+  if (status.ok()) status = outcome_from(response);
   if (!status.ok()) return status;
-  if (id != nullptr) *id = response.id();
-  return outcome_from(response);
+  return response.id();
 }
 
 Status GrpcQueue::put_many(std::span<const Body> bodies, std::int64_t deadline_ns,
@@ -122,11 +122,11 @@ Status GrpcQueue::loan(std::size_t bytes, LoanRoom* room) {
   return {};
 }
 
-Status GrpcQueue::commit(LoanRoom& room, std::size_t length, BodyKind kind,
-                         std::int64_t deadline_ns, std::uint64_t* id) {
-  Status status = put(Body(room.data, length, kind), deadline_ns, id);
-  if (status.ok()) discard(room);
-  return status;
+Result<std::uint64_t> GrpcQueue::commit(LoanRoom& room, std::size_t length, BodyKind kind,
+                                        std::int64_t deadline_ns) {
+  auto id = put(Body(room.data, length, kind), deadline_ns);
+  if (id) discard(room);
+  return id;
 }
 
 void GrpcQueue::discard(LoanRoom& room) noexcept {
@@ -156,14 +156,11 @@ Status GrpcQueue::take_many(const TakeOptions& options, std::size_t max, std::ui
   const auto count = static_cast<std::uint32_t>(std::clamp<std::size_t>(max, 1, 4'096));
   Status status = take_batch(options, count, max_bytes, &deliveries);
   if (!status.ok()) return status;
-  out->reserve(out->size() + static_cast<std::size_t>(deliveries.size()));
-  for (const auto& delivery : deliveries) {
-    Message message;
-    status = delivery_from(delivery, holder(options.leased), &message);
-    if (!status.ok()) return status;
-    out->push_back(std::move(message));
+  out->resize(static_cast<std::size_t>(deliveries.size()));
+  for (std::size_t i = 0; i < out->size() && status.ok(); ++i) {
+    status = delivery_from(deliveries[static_cast<int>(i)], holder(options.leased), &(*out)[i]);
   }
-  return {};
+  return status;
 }
 
 // A byte limit goes by a unary call; without one an open stream saves a third of the time.

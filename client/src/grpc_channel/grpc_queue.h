@@ -56,14 +56,14 @@ class GrpcQueue final : public QueueChannel {
   ~GrpcQueue() override;
 
   const std::string& name() const override { return name_; }
-  Status put(const Body& body, std::int64_t deadline_ns, std::uint64_t* id) override;
+  Result<std::uint64_t> put(const Body& body, std::int64_t deadline_ns) override;
   Status put_many(std::span<const Body> bodies, std::int64_t deadline_ns, std::size_t* done,
                   std::uint64_t* ids) override;
-  Status put_fenced(const Body& body, const Fence& fence, std::int64_t deadline_ns,
-                    std::uint64_t* id) override;
+  Result<std::uint64_t> put_fenced(const Body& body, const Fence& fence,
+                                   std::int64_t deadline_ns) override;
   Status loan(std::size_t bytes, LoanRoom* room) override;
-  Status commit(LoanRoom& room, std::size_t length, BodyKind kind, std::int64_t deadline_ns,
-                std::uint64_t* id) override;
+  Result<std::uint64_t> commit(LoanRoom& room, std::size_t length, BodyKind kind,
+                               std::int64_t deadline_ns) override;
   void discard(LoanRoom& room) noexcept override;
   Status take(const TakeOptions& options, Message* out) override;
   Status take_many(const TakeOptions& options, std::size_t max, std::uint64_t max_bytes,
@@ -93,7 +93,7 @@ class GrpcQueue final : public QueueChannel {
                        bool* sent);
   grpc::Status consume(v1::QueueServiceConsumeRequest& request, bool leased,
                        v1::QueueServiceConsumeResponse* response, const std::string& token);
-  Status put_one(const Body& body, const Fence* fence, std::int64_t deadline_ns, std::uint64_t* id);
+  Result<std::uint64_t> put_one(const Body& body, const Fence* fence, std::int64_t deadline_ns);
   Status take_batch(const TakeOptions& options, std::uint32_t max, std::uint64_t max_bytes,
                     google::protobuf::RepeatedPtrField<v1::Delivery>* out);
   std::shared_ptr<QueueChannel> holder(bool leased) {

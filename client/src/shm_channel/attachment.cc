@@ -9,7 +9,7 @@
 
 namespace heddle::detail {
 
-thread_local constinit Hands t_hands[kHandsCached];
+thread_local constinit Hands t_hands[kHandsCached] __attribute__((tls_model("initial-exec")));
 
 namespace {
 
@@ -96,10 +96,9 @@ ThreadState& thread_state() {
 bool take_bell(shm::ThreadLine& line) {
   pthread_mutexattr_t attributes;
   if (::pthread_mutexattr_init(&attributes) != 0) return false;
-  const bool robust =
-      ::pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED) == 0 &&
-      ::pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST) == 0 &&
-      ::pthread_mutex_init(&line.bell, &attributes) == 0;
+  const bool robust = ::pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED) == 0 &&
+                      ::pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST) == 0 &&
+                      ::pthread_mutex_init(&line.bell, &attributes) == 0;
   ::pthread_mutexattr_destroy(&attributes);
   return robust && ::pthread_mutex_trylock(&line.bell) == 0;
 }

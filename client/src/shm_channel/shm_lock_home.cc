@@ -11,7 +11,8 @@
 
 namespace heddle::detail {
 
-thread_local constinit LockHandsEntry t_lock_hands[kLockHandsCached];
+thread_local constinit LockHandsEntry t_lock_hands[kLockHandsCached]
+    __attribute__((tls_model("initial-exec")));
 
 namespace {
 

@@ -27,6 +27,14 @@ Lease lease_of(const shm::Ticket& ticket) {
   return Lease{std::bit_cast<std::array<std::uint64_t, 3>>(ticket)};
 }
 
+// Where a body may be copied to before it is taken.
+void make_room(Message& message, shm::Taken* taken) {
+  taken->room = MessageAccess::inline_room(message);
+  const std::span<std::byte> own = MessageAccess::own_room(message);
+  taken->large_room = own.data();
+  taken->large_room_bytes = std::min(own.size(), kCopiedBytesMax);
+}
+
 // What a LoanRoom's state holds.
 struct LoanState {
   std::uint64_t key;
@@ -144,15 +152,19 @@ Outcome ShmQueue::wait(Hands& hands, std::int64_t deadline_ns, Status* status, A
   }
 }
 
-Status ShmQueue::put(const Body& body, std::int64_t deadline_ns, std::uint64_t* id) {
+Result<std::uint64_t> ShmQueue::put(const Body& body, std::int64_t deadline_ns) {
   Status status;
   Hands* hands = this->hands(&status);
-  if (hands == nullptr) return status;
+  if (hands == nullptr) [[unlikely]]
+    return status;
   const shm::MessageIn in{body.data, body.length, static_cast<std::uint8_t>(body.kind)};
+  std::uint64_t id = 0;
   const Outcome outcome = wait(*hands, deadline_ns, &status, [&](std::int64_t until) {
-    return hands->at->queue.put(*hands->actor, in, until, id);
+    return hands->at->queue.put(*hands->actor, in, until, &id);
   });
-  if (outcome == Outcome::kOk || !status.ok()) return status;
+  if (outcome == Outcome::kOk) [[likely]]
+    return id;
+  if (!status.ok()) return status;
   return explain(outcome, *hands->at, body.length);
 }
 
@@ -200,18 +212,20 @@ Status ShmQueue::loan(std::size_t bytes, LoanRoom* room) {
   return status;
 }
 
-Status ShmQueue::commit(LoanRoom& room, std::size_t length, BodyKind kind, std::int64_t deadline_ns,
-                        std::uint64_t* id) {
+Result<std::uint64_t> ShmQueue::commit(LoanRoom& room, std::size_t length, BodyKind kind,
+                                       std::int64_t deadline_ns) {
   LoanState state = loan_state(room);
   Status status;
   Hands* hands = hands_of_key(state.key, &status);
   if (hands == nullptr) return status;
+  std::uint64_t id = 0;
   const Outcome outcome = wait(*hands, deadline_ns, &status, [&](std::int64_t until) {
     return hands->at->queue.commit(*hands->actor, state.loan, length,
-                                   static_cast<std::uint8_t>(kind), until, id);
+                                   static_cast<std::uint8_t>(kind), until, &id);
   });
   keep(room, state);
-  if (outcome == Outcome::kOk || !status.ok()) return status;
+  if (outcome == Outcome::kOk) return id;
+  if (!status.ok()) return status;
   return explain(outcome, *hands->at, length);
 }
 
@@ -225,13 +239,11 @@ void ShmQueue::discard(LoanRoom& room) noexcept {
 Status ShmQueue::take(const TakeOptions& options, Message* out) {
   Status status;
   Hands* hands = this->hands(&status);
-  if (hands == nullptr) return status;
+  if (hands == nullptr) [[unlikely]]
+    return status;
   const auto mode = options.leased ? shm::TakeMode::kLease : shm::TakeMode::kAuto;
   shm::Taken taken;
-  taken.room = MessageAccess::inline_room(*out);
-  const std::span<std::byte> own = MessageAccess::own_room(*out);
-  taken.large_room = own.data();
-  taken.large_room_bytes = std::min(own.size(), kCopiedBytesMax);
+  make_room(*out, &taken);
   const Outcome outcome = wait(*hands, options.deadline_ns, &status, [&](std::int64_t until) {
     return hands->at->queue.take(*hands->actor, mode, &taken, until);
   });
@@ -277,26 +289,30 @@ Status ShmQueue::take_many(const TakeOptions& options, std::size_t max, std::uin
   if (hands == nullptr) return status;
   const auto mode = options.leased ? shm::TakeMode::kLease : shm::TakeMode::kAuto;
   out->reserve(std::min(max, kMessagesReserved));
+  shm::Taken taken;
+  std::size_t count = 0;
   std::uint64_t bytes = 0;
-  while (out->size() < max && (max_bytes == 0 || bytes < max_bytes)) {
-    Message& message = out->emplace_back();
-    shm::Taken taken;
-    taken.room = MessageAccess::inline_room(message);
-    const bool first = out->size() == 1;
+  for (; count < max && (max_bytes == 0 || bytes < max_bytes); ++count) {
+    Message& message = count < out->size() ? (*out)[count] : out->emplace_back();
+    make_room(message, &taken);
     const auto take_one = [&](std::int64_t until) {
       return hands->at->queue.take(*hands->actor, mode, &taken, until);
     };
     const Outcome outcome =
-        first ? wait(*hands, options.deadline_ns, &status, take_one) : take_one(kTry);
-    if (outcome == Outcome::kOk) status = deliver(*hands, options, taken, &message);
+        count == 0 ? wait(*hands, options.deadline_ns, &status, take_one) : take_one(kTry);
+    if (outcome == Outcome::kOk) [[likely]]
+      status = deliver(*hands, options, taken, &message);
     if (outcome != Outcome::kOk || !status.ok()) {
-      out->pop_back();
       // What was taken is the answer; the next call says what stopped this one.
-      if (!first) return {};
-      return status.ok() ? explain(outcome, *hands->at) : std::move(status);
+      if (count != 0)
+        status = Status();
+      else if (status.ok())
+        status = explain(outcome, *hands->at);
+      break;
     }
     bytes += message.size();
   }
+  out->erase(out->begin() + static_cast<std::ptrdiff_t>(count), out->end());
   return status;
 }
 

@@ -24,14 +24,14 @@ class ShmQueue final : public QueueChannel {
 
   const std::string& name() const override { return name_; }
 
-  Status put(const Body& body, std::int64_t deadline_ns, std::uint64_t* id) override;
+  Result<std::uint64_t> put(const Body& body, std::int64_t deadline_ns) override;
   Status put_many(std::span<const Body> bodies, std::int64_t deadline_ns, std::size_t* done,
                   std::uint64_t* ids) override;
-  Status put_fenced(const Body& body, const Fence& fence, std::int64_t deadline_ns,
-                    std::uint64_t* id) override;
+  Result<std::uint64_t> put_fenced(const Body& body, const Fence& fence,
+                                   std::int64_t deadline_ns) override;
   Status loan(std::size_t bytes, LoanRoom* room) override;
-  Status commit(LoanRoom& room, std::size_t length, BodyKind kind, std::int64_t deadline_ns,
-                std::uint64_t* id) override;
+  Result<std::uint64_t> commit(LoanRoom& room, std::size_t length, BodyKind kind,
+                               std::int64_t deadline_ns) override;
   void discard(LoanRoom& room) noexcept override;
 
   Status take(const TakeOptions& options, Message* out) override;
@@ -56,7 +56,7 @@ class ShmQueue final : public QueueChannel {
 
  private:
   // The calling thread's hands, or null and why. Attaches anew after a fork or a lost session.
-  Hands* hands(Status* status) {
+  [[gnu::always_inline]] Hands* hands(Status* status) {
     if (Hands* hands = cached_hands(key_.load(std::memory_order_relaxed))) [[likely]] {
       if (++hands->uses % kUsesPerLook != 0) [[likely]]
         return hands;

@@ -45,9 +45,10 @@ Status send_put(Session& session, local::PutFenced& head, const Body& body, std:
 
 }  // namespace
 
-Status ShmQueue::put_fenced(const Body& body, const Fence& fence, std::int64_t deadline_ns,
-                            std::uint64_t* id) {
+Result<std::uint64_t> ShmQueue::put_fenced(const Body& body, const Fence& fence,
+                                           std::int64_t deadline_ns) {
   Status status;
+  std::uint64_t id = 0;
   Hands* hands = this->hands(&status);
   if (hands == nullptr) return status;
   local::PutFenced head{};
@@ -67,7 +68,8 @@ Status ShmQueue::put_fenced(const Body& body, const Fence& fence, std::int64_t d
         deadline_ns == kTry ? 0 : std::max<std::int64_t>(deadline_ns - monotonic_ns(), 0);
     if (left_ns == 0 && status.is(Reason::kTimedOut)) return status;
     head.wait_ns = std::min(left_ns, turn_ns);
-    status = send_put(session, head, body, id);
+    status = send_put(session, head, body, &id);
+    if (status.ok()) return id;
     if (!status.is(Reason::kTimedOut) || left_ns <= turn_ns) return status;
   }
 }
