@@ -1,5 +1,6 @@
 #include "daemon/services/batch_wire.h"
 
+#include <numeric>
 #include <utility>
 
 #include "daemon/services/body.h"
@@ -107,6 +108,13 @@ int plain_field(uint8_t kind, v1::BodyAs as, std::string_view body) {
   }
 }
 
+// Nothing is copied.
+grpc::Slice owned_slice(std::string bytes) {
+  auto* const owned = new std::string(std::move(bytes));
+  return {owned->data(), owned->size(), [](void* user) { delete static_cast<std::string*>(user); },
+          owned};
+}
+
 }  // namespace
 
 Status parse(const grpc::ByteBuffer& buffer, google::protobuf::Message* out) {
@@ -144,6 +152,9 @@ bool ProduceBatch::read_plain(std::string_view bytes) {
     if (!in.varint(&what)) return false;
     if (what == tag(ProduceRequest::kMessagesFieldNumber, kBytes)) [[likely]] {
       if (!in.bytes(&part) || !read_plain_message(part, &plain_.emplace_back())) return false;
+    } else if (what == tag(ProduceRequest::kPackedFieldNumber, kBytes)) {
+      // Once, and behind all messages: else protobuf knows better what it means.
+      if (!in.bytes(&part) || !in.done() || !unpack_plain(part)) return false;
     } else if (what == tag(ProduceRequest::kNameFieldNumber, kBytes)) {
       if (!in.bytes(&part) || !is_utf8(part)) return false;
       name_ = part;
@@ -158,6 +169,11 @@ bool ProduceBatch::read_plain(std::string_view bytes) {
     }
   }
   return true;
+}
+
+bool ProduceBatch::unpack_plain(std::string_view bytes) {
+  return packed_.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())) &&
+         unpack(packed_, &plain_).ok();
 }
 
 Status ProduceBatch::read_any(std::string_view bytes) {
@@ -184,7 +200,79 @@ Status ProduceBatch::bodies(std::vector<objects::Body>* out) {
     const auto& message = request_->messages(static_cast<int>(i));
     if (Status status = body_from(message, &storage_[i], &(*out)[i]); !status.ok()) return status;
   }
+  return request_->has_packed() ? unpack(request_->packed(), out) : Status();
+}
+
+Status unpack(const v1::PackedBodies& packed, std::vector<objects::Body>* out) {
+  const std::string_view bodies = packed.bodies();
+  const int count = packed.lengths_size(), kinds = packed.kinds_size();
+  if (kinds > 1 && kinds != count) {
+    return Status(Reason::kInvalidArgument, "packed needs no kind, one, or one for each length")
+        .with_limit(static_cast<uint64_t>(count), static_cast<uint64_t>(kinds));
+  }
+  const uint64_t sum =
+      std::accumulate(packed.lengths().begin(), packed.lengths().end(), uint64_t{0});
+  if (sum != bodies.size()) {
+    return Status(Reason::kInvalidArgument, "the lengths of packed do not add up to its bodies")
+        .with_limit(bodies.size(), sum);
+  }
+  out->reserve(out->size() + static_cast<size_t>(count));
+  size_t at = 0;
+  for (int i = 0; i < count; ++i) {
+    objects::Body& body = out->emplace_back();
+    body.bytes = bodies.substr(at, packed.lengths(i));
+    at += packed.lengths(i);
+    const int kind = kinds == 0 ? v1::BODY_KIND_DATA : packed.kinds(kinds == 1 ? 0 : i);
+    if (kind == v1::BODY_KIND_DATA || kind == v1::BODY_KIND_TEXT) {
+      body.kind = static_cast<uint8_t>(kind - 1);
+      continue;
+    }
+    v1::Message checked;
+    checked.set_data(std::string(body.bytes));
+    checked.set_kind(static_cast<v1::BodyKind>(kind));
+    std::string storage;
+    objects::Body same;
+    if (Status status = body_from(checked, &storage, &same); !status.ok()) return status;
+    body.kind = same.kind;
+  }
   return {};
+}
+
+grpc::ByteBuffer write_packed(const std::vector<objects::Delivery>& messages, std::string bodies,
+                              bool show_leases, const v1::QueueServiceConsumeResponse& rest) {
+  using Wire = v1::PackedDeliveries;
+  Wire columns;
+  v1::PackedBodies heads;  // all but the bodies, which are not copied
+  bool same_kind = true, first_time = true;
+  for (const objects::Delivery& one : messages) {
+    columns.add_ids(one.id);
+    heads.add_lengths(static_cast<uint32_t>(one.body_bytes));
+    same_kind &= one.kind == messages.front().kind;
+    first_time &= one.count == 1;
+    if (show_leases) columns.add_leases(objects::lease_name(one.ticket));
+  }
+  for (const objects::Delivery& one : messages) {
+    if (!first_time) columns.add_delivery_counts(one.count);
+    if (!same_kind) heads.add_kinds(wire_kind(one.kind));
+  }
+  if (same_kind && !messages.empty() && messages.front().kind != 0) {
+    heads.add_kinds(wire_kind(messages.front().kind));
+  }
+  std::string front = rest.SerializeAsString();
+  const auto begin = [&front](int field, size_t bytes) {
+    char head[kHeadMax];
+    front.append(head, put_varint(put_tag(head, field, kBytes), bytes));
+  };
+  const auto bytes_of = [](size_t bytes) { return 1 + varint_bytes(bytes) + bytes; };
+  const std::string lines = columns.SerializeAsString(), lengths = heads.SerializeAsString();
+  const size_t packed_bytes = lengths.size() + bytes_of(bodies.size());
+  begin(v1::QueueServiceConsumeResponse::kPackedFieldNumber, lines.size() + bytes_of(packed_bytes));
+  front += lines;
+  begin(Wire::kBodiesFieldNumber, packed_bytes);
+  front += lengths;
+  begin(v1::PackedBodies::kBodiesFieldNumber, bodies.size());
+  const grpc::Slice slices[] = {grpc::Slice(front), owned_slice(std::move(bodies))};
+  return {slices, 2};
 }
 
 ConsumeWriter::ConsumeWriter(size_t messages, size_t body_bytes)
@@ -237,10 +325,7 @@ void ConsumeWriter::add_message(const objects::Delivery& delivery, std::string_v
 grpc::ByteBuffer ConsumeWriter::finish(const v1::QueueServiceConsumeResponse& rest) {
   bytes_->resize(written_);
   rest.AppendToString(bytes_.get());
-  std::string* const bytes = bytes_.release();
-  const grpc::Slice slice(
-      bytes->data(), bytes->size(), [](void* user) { delete static_cast<std::string*>(user); },
-      bytes);
+  const grpc::Slice slice = owned_slice(std::move(*bytes_));
   return {&slice, 1};
 }
 

@@ -38,16 +38,25 @@ class ProduceBatch {
 
  private:
   bool read_plain(std::string_view bytes);
+  bool unpack_plain(std::string_view bytes);
   Status read_any(std::string_view bytes);
 
   grpc::Slice slice_;
   std::unique_ptr<v1::QueueServiceProduceRequest> request_;  // of one that is not plain
   std::vector<std::string> storage_;                         // of its JSON values
+  v1::PackedBodies packed_;                                  // of one that is plain
   std::vector<objects::Body> plain_;
   std::string name_;
   std::optional<int64_t> timeout_ms_;
   bool want_ids_ = false;
 };
+
+// Appends views of them. INVALID_ARGUMENT: the lengths do not add up, or one cannot be stored.
+Status unpack(const v1::PackedBodies& packed, std::vector<objects::Body>* out);
+
+// One response of Consume whose messages are packed; `bodies` has them end to end.
+grpc::ByteBuffer write_packed(const std::vector<objects::Delivery>& messages, std::string bodies,
+                              bool show_leases, const v1::QueueServiceConsumeResponse& rest);
 
 // One response of Consume.
 class ConsumeWriter {

@@ -41,6 +41,11 @@ Status ConsumeStream::begin() {
   if (!queue.ok()) return queue.status();
   manual_ = request_.ack_mode() == v1::ACK_MODE_MANUAL;
   body_as_ = request_.body_as();
+  packed_ = request_.packed();
+  if (packed_ && body_as_ > v1::BODY_AS_DATA) {
+    return {Reason::kInvalidArgument,
+            "packed messages come as they are stored: body_as must be AUTO or DATA"};
+  }
   batch_max_ = request_.max_batch() == 0 ? kBatchDefault
                                          : std::min<uint32_t>(request_.max_batch(), kBatchMax);
   if (manual_ && caller_.session_id == 0) lease_ns_ = kStreamLeaseNs;
@@ -186,6 +191,14 @@ void ConsumeStream::got(const Want& want, objects::GetResult result) {
 Status ConsumeStream::write_to(objects::GetResult& result, grpc::ByteBuffer* out) {
   Response rest;
   if (Status status = set_outcome(std::move(result.status), &rest); !status.ok()) return status;
+  if (packed_) {
+    if (result.messages.empty()) {
+      *out = serialise(rest);
+    } else {
+      *out = write_packed(result.messages, std::move(result.bodies), manual_, rest);
+    }
+    return {};
+  }
   ConsumeWriter writer(result.messages.size(), result.bodies.size());
   const char* at = result.bodies.data();
   for (const auto& message : result.messages) {

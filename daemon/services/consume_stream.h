@@ -69,7 +69,7 @@ class ConsumeStream final : public QueueService::BytesReactor,
   Request request_;            // what it says
   // Set by the first request, then constant.
   broker::QueueRef queue_;
-  bool manual_ = false;
+  bool manual_ = false, packed_ = false;
   v1::BodyAs body_as_ = v1::BODY_AS_AUTO;
   uint32_t batch_max_ = 0;
 

@@ -12,6 +12,7 @@ int main(int argc, char** argv) {
       {"echo calls", measure_echo_calls},
       {"echo stream", measure_echo_stream},
       {"typed_echo stream", measure_typed_echo_stream},
+      {"packed_echo stream", measure_packed_echo_stream},
       {"heddle calls", measure_put_get_calls},
       {"heddle locks", measure_lock_calls},
       {"heddle stream", measure_produce_consume},

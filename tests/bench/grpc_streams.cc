@@ -1,4 +1,3 @@
-#include <google/protobuf/arena.h>
 #include <grpcpp/grpcpp.h>
 
 #include <memory>
@@ -23,15 +22,20 @@ std::span<const std::byte> bytes_of(const std::string& text) {
   return std::as_bytes(std::span(text));
 }
 
+// The forms in which a batch is echoed. `at` is where body i begins, for those that need it.
 struct PlainForm {
   using Request = EchoServiceStreamRequest;
   static auto open(EchoService::Stub& stub, grpc::ClientContext* context) {
     return stub.Stream(context);
   }
+  static int count(const Request& request) { return request.messages_size(); }
+  static void clear(Request& request) { request.clear_messages(); }
   static void add(Request& request, const std::byte* data, size_t length) {
     request.add_messages(data, length);
   }
-  static const std::string& body(const Request& request, int i) { return request.messages(i); }
+  static std::span<const std::byte> body(const Request& request, int i, size_t) {
+    return bytes_of(request.messages(i));
+  }
 };
 
 struct TypedForm {
@@ -39,11 +43,33 @@ struct TypedForm {
   static auto open(EchoService::Stub& stub, grpc::ClientContext* context) {
     return stub.StreamTyped(context);
   }
+  static int count(const Request& request) { return request.messages_size(); }
+  static void clear(Request& request) { request.clear_messages(); }
   static void add(Request& request, const std::byte* data, size_t length) {
     request.add_messages()->set_data(data, length);
   }
-  static const std::string& body(const Request& request, int i) {
-    return request.messages(i).data();
+  static std::span<const std::byte> body(const Request& request, int i, size_t) {
+    return bytes_of(request.messages(i).data());
+  }
+};
+
+void pack(v1::PackedBodies& packed, const std::byte* data, size_t length) {
+  packed.mutable_bodies()->append(reinterpret_cast<const char*>(data), length);
+  packed.add_lengths(static_cast<uint32_t>(length));
+}
+
+struct PackedForm {
+  using Request = v1::QueueServiceProduceRequest;
+  static auto open(EchoService::Stub& stub, grpc::ClientContext* context) {
+    return stub.StreamTyped(context);
+  }
+  static int count(const Request& request) { return request.packed().lengths_size(); }
+  static void clear(Request& request) { request.mutable_packed()->Clear(); }
+  static void add(Request& request, const std::byte* data, size_t length) {
+    pack(*request.mutable_packed(), data, length);
+  }
+  static std::span<const std::byte> body(const Request& request, int i, size_t at) {
+    return bytes_of(request.packed().bodies()).subspan(at, request.packed().lengths(i));
   }
 };
 
@@ -59,19 +85,22 @@ class EchoStream {
   void open_receiver() {}
   void send(const std::byte* data, size_t length) {
     Form::add(out_, data, length);
-    if (out_.messages_size() == static_cast<int>(options_.batch)) flush();
+    if (Form::count(out_) == static_cast<int>(options_.batch)) flush();
   }
   void flush() {
-    if (out_.messages_size() == 0) return;
+    if (Form::count(out_) == 0) return;
     if (!stream_->Write(out_)) fail("the echo ended early");
-    out_.clear_messages();
+    Form::clear(out_);
   }
   std::span<const std::byte> receive() {
-    if (next_ == in_.messages_size()) {
+    if (next_ == Form::count(in_)) {
       if (!stream_->Read(&in_)) fail("the echo ended early");
       next_ = 0;
+      at_ = 0;
     }
-    return bytes_of(Form::body(in_, next_++));
+    const auto body = Form::body(in_, next_++, at_);
+    at_ += body.size();
+    return body;
   }
   void finish() { stream_->WritesDone(); }
 
@@ -82,6 +111,7 @@ class EchoStream {
   std::unique_ptr<grpc::ClientReaderWriter<typename Form::Request, typename Form::Request>> stream_;
   typename Form::Request out_, in_;
   int next_ = 0;
+  size_t at_ = 0;
 };
 
 // Produce and Consume of the broker. The ends may be in different processes.
@@ -98,35 +128,33 @@ class QueueStreams {
     consumer_ = in_stub_->Consume(&in_context_);
     v1::QueueServiceConsumeRequest request;
     request.set_name(options_.queue);
-    request.set_body_as(v1::BODY_AS_DATA);
+    request.set_packed(true);
     request.set_max_batch(options_.batch);
     grant(request, kCredits);
   }
   void send(const std::byte* data, size_t length) {
-    // Clearing a message would free its body, so those of the last batch are written over.
-    auto& message =
-        filled_ < out_.messages_size() ? *out_.mutable_messages(filled_) : *out_.add_messages();
-    message.mutable_data()->assign(reinterpret_cast<const char*>(data), length);
-    if (++filled_ == static_cast<int>(options_.batch)) flush();
+    pack(*out_.mutable_packed(), data, length);
+    if (out_.packed().lengths_size() == static_cast<int>(options_.batch)) flush();
   }
   void flush() {
-    if (filled_ == 0) return;
-    out_.mutable_messages()->DeleteSubrange(filled_, out_.messages_size() - filled_);
-    filled_ = 0;
+    if (out_.packed().lengths_size() == 0) return;
     out_.set_name(options_.queue);
     if (!producer_->Write(out_)) fail("the stream ended early");
+    out_.mutable_packed()->Clear();
     if (++unanswered_ == kUnansweredMax) read_answers();
   }
   std::span<const std::byte> receive() {
-    while (in_ == nullptr || next_ == in_->deliveries_size()) {
-      arena_.Reset();
-      in_ = google::protobuf::Arena::CreateMessage<v1::QueueServiceConsumeResponse>(&arena_);
-      if (!consumer_->Read(in_)) fail("the stream ended early");
+    while (next_ == in_.packed().ids_size()) {
+      if (!consumer_->Read(&in_)) fail("the stream ended early");
       next_ = 0;
-      used_ += static_cast<unsigned>(in_->deliveries_size());
+      at_ = 0;
+      used_ += static_cast<unsigned>(in_.packed().ids_size());
       if (used_ >= kCredits / 2) grant({}, std::exchange(used_, 0));
     }
-    return bytes_of(in_->deliveries(next_++).message().data());
+    const v1::PackedBodies& bodies = in_.packed().bodies();
+    const auto body = bytes_of(bodies.bodies()).subspan(at_, bodies.lengths(next_++));
+    at_ += body.size();
+    return body;
   }
   void finish() {
     producer_->WritesDone();
@@ -137,14 +165,7 @@ class QueueStreams {
 
  private:
   static constexpr unsigned kCredits = 16'384, kUnansweredMax = 32;
-  static constexpr size_t kArenaBytes = 256 << 10;
 
-  static google::protobuf::ArenaOptions arena_options(std::vector<char>& first) {
-    google::protobuf::ArenaOptions options;
-    options.initial_block = first.data();
-    options.initial_block_size = first.size();
-    return options;
-  }
   void read_answers() {
     for (v1::QueueServiceProduceResponse answer; unanswered_ > 0; --unanswered_) {
       if (!producer_->Read(&answer)) fail("the stream ended early");
@@ -166,12 +187,10 @@ class QueueStreams {
       grpc::ClientReaderWriter<v1::QueueServiceConsumeRequest, v1::QueueServiceConsumeResponse>>
       consumer_;
   v1::QueueServiceProduceRequest out_;
-  int filled_ = 0;
   unsigned unanswered_ = 0;
-  std::vector<char> arena_memory_ = std::vector<char>(kArenaBytes);
-  google::protobuf::Arena arena_{arena_options(arena_memory_)};
-  v1::QueueServiceConsumeResponse* in_ = nullptr;
+  v1::QueueServiceConsumeResponse in_;
   int next_ = 0;
+  size_t at_ = 0;
   unsigned used_ = 0;
 };
 
@@ -197,6 +216,9 @@ void measure_within(const Options& options) {
 void measure_echo_stream(const Options& options) { measure_within<EchoStream<PlainForm>>(options); }
 void measure_typed_echo_stream(const Options& options) {
   measure_within<EchoStream<TypedForm>>(options);
+}
+void measure_packed_echo_stream(const Options& options) {
+  measure_within<EchoStream<PackedForm>>(options);
 }
 void measure_produce_consume(const Options& options) { measure_within<QueueStreams>(options); }
 void measure_produce_to_consume(const Options& options) { measure_rate<QueueStreams>(options); }

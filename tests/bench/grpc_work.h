@@ -15,6 +15,7 @@ void measure_lock_calls(const Options& options);
 // One pinned process that sends batches and takes them back: messages per second.
 void measure_echo_stream(const Options& options);
 void measure_typed_echo_stream(const Options& options);
+void measure_packed_echo_stream(const Options& options);
 void measure_produce_consume(const Options& options);
 // The same by two processes.
 void measure_produce_to_consume(const Options& options);

@@ -109,6 +109,8 @@ def grpc_rows():
               grpc("echo", "stream", "echo", batch=256), ">=", 0.4, 0.6)
     yield Row("grpc", "gRPC streams, batches of 256 / echo of them as Message", ours,
               grpc("typed_echo", "stream", "echo", batch=256), ">=")
+    yield Row("grpc", "gRPC streams, batches of 256 / echo of them packed", ours,
+              grpc("packed_echo", "stream", "echo", batch=256), ">=")
     ours = grpc("heddle", "rate", "daemon", batch=256)
     yield from against("grpc", "gRPC streams, batches of 256, two processes", ours, {
         "redis_pipelined": (6, 10), "nats": (2, 3)}, "rate")

@@ -1,4 +1,5 @@
 // Putting and taking: order, kinds, sizes, limits, timeouts.
+#include <cstring>
 #include <string>
 #include <thread>
 #include <vector>
@@ -178,6 +179,25 @@ TYPED_TEST(PutGetTest, LoanIsFilledInPlace) {
   { auto dropped = queue.loan(50'000).value(); }
   EXPECT_TRUE(queue.empty().value());
   EXPECT_EQ(queue.counts()->bytes, 0u);
+}
+
+TYPED_TEST(PutGetTest, ABatchKeepsKindsAndBorders) {
+  Queue queue = this->create();
+  const std::string large(20'000, 'l');
+  const std::vector<Body> bodies = {Body("text"), Body(""), Body::json("[1]"),
+                                    Body("raw", 3, BodyKind::kData), Body(large)};
+  for (const std::size_t from : {std::size_t{0}, std::size_t{3}}) {
+    const auto some = std::span(bodies).subspan(from);
+    ASSERT_EQ(queue.put_many(some).done, some.size());
+    const auto got = queue.get_many(1s, {.ack = Ack::kManual}).value();
+    ASSERT_EQ(got.size(), some.size());
+    for (std::size_t i = 0; i < some.size(); ++i) {
+      EXPECT_EQ(got[i].kind(), some[i].kind);
+      ASSERT_EQ(got[i].size(), some[i].length);
+      EXPECT_EQ(std::memcmp(got[i].data().data(), some[i].data, some[i].length), 0);
+    }
+    EXPECT_TRUE(queue.purge(kAllStates).ok());
+  }
 }
 
 TYPED_TEST(PutGetTest, GetManyIntoReusesTheMessages) {

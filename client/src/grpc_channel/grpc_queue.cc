@@ -67,13 +67,13 @@ Status GrpcQueue::put_many(std::span<const Body> bodies, std::int64_t deadline_n
   v1::QueueServiceProduceResponse response;
   std::int64_t give_up_ns = 0;
   while (*done < bodies.size()) {
-    request.clear_messages();
-    std::size_t bytes = 0;
-    for (std::size_t i = *done; i < bodies.size(); ++i) {
-      const auto count = static_cast<std::size_t>(request.messages_size());
-      if (count == kBatchMessages || (count != 0 && bytes + bodies[i].length > kBatchBytes)) break;
-      bytes += bodies[i].length;
-      body_to(bodies[i], request.add_messages());
+    v1::PackedBodies& packed = *request.mutable_packed();
+    packed.Clear();
+    for (const Body& body : bodies.subspan(*done)) {
+      const auto count = static_cast<std::size_t>(packed.lengths_size());
+      const std::size_t bytes = packed.bodies().size() + body.length;
+      if (count == kBatchMessages || (count != 0 && bytes > kBatchBytes)) break;
+      add_to(body, &packed);
     }
     timeout_to(deadline_ns, &request);
     request.set_want_ids(ids != nullptr);
@@ -152,20 +152,16 @@ Status GrpcQueue::take(const TakeOptions& options, Message* out) {
 
 Status GrpcQueue::take_many(const TakeOptions& options, std::size_t max, std::uint64_t max_bytes,
                             std::vector<Message>* out) {
-  google::protobuf::RepeatedPtrField<v1::Delivery> deliveries;
+  v1::QueueServiceConsumeResponse taken;
   const auto count = static_cast<std::uint32_t>(std::clamp<std::size_t>(max, 1, 4'096));
-  Status status = take_batch(options, count, max_bytes, &deliveries);
+  Status status = take_batch(options, count, max_bytes, &taken);
   if (!status.ok()) return status;
-  out->resize(static_cast<std::size_t>(deliveries.size()));
-  for (std::size_t i = 0; i < out->size() && status.ok(); ++i) {
-    status = delivery_from(deliveries[static_cast<int>(i)], holder(options.leased), &(*out)[i]);
-  }
-  return status;
+  return messages_from(taken, holder(options.leased), out);
 }
 
 // A byte limit goes by a unary call; without one an open stream saves a third of the time.
 Status GrpcQueue::take_batch(const TakeOptions& options, std::uint32_t max, std::uint64_t max_bytes,
-                             google::protobuf::RepeatedPtrField<v1::Delivery>* out) {
+                             v1::QueueServiceConsumeResponse* out) {
   Status status;
   if (max_bytes != 0) {
     v1::QueueServiceGetManyRequest request;
@@ -181,20 +177,18 @@ Status GrpcQueue::take_batch(const TakeOptions& options, std::uint32_t max, std:
       return remote_->queues->GetMany(&context, request, &response);
     });
     if (status.ok()) status = outcome_from(response);
-    out->Swap(response.mutable_deliveries());
+    out->mutable_deliveries()->Swap(response.mutable_deliveries());
   } else {
     v1::QueueServiceConsumeRequest request;
-    v1::QueueServiceConsumeResponse response;
     request.set_take(max);
     if (options.lease_ms > 0) request.set_lease_ms(options.lease_ms);
     status = remote_->call(options.deadline_ns, [&](grpc::ClientContext&) {
       std::string token;
       (void)remote_->enter_session(&token);  // `call` has just done so, and retries
       timeout_to(options.deadline_ns, &request);
-      return consume(request, options.leased, &response, token);
+      return consume(request, options.leased, out, token);
     });
-    if (status.ok()) status = outcome_from(response);
-    out->Swap(response.mutable_deliveries());
+    if (status.ok()) status = outcome_from(*out);
   }
   return status;
 }
@@ -212,7 +206,7 @@ grpc::Status GrpcQueue::consume(v1::QueueServiceConsumeRequest& request, bool le
   if (stream->first) {
     request.set_name(name_);
     request.set_ack_mode(leased ? v1::ACK_MODE_MANUAL : v1::ACK_MODE_AUTO);
-    request.set_body_as(v1::BODY_AS_DATA);
+    request.set_packed(true);
     stream->first = false;
   }
   if (!stream->stream->Write(request) || !stream->stream->Read(response)) return broken(stream);

@@ -95,7 +95,7 @@ class GrpcQueue final : public QueueChannel {
                        v1::QueueServiceConsumeResponse* response, const std::string& token);
   Result<std::uint64_t> put_one(const Body& body, const Fence* fence, std::int64_t deadline_ns);
   Status take_batch(const TakeOptions& options, std::uint32_t max, std::uint64_t max_bytes,
-                    google::protobuf::RepeatedPtrField<v1::Delivery>* out);
+                    v1::QueueServiceConsumeResponse* out);
   std::shared_ptr<QueueChannel> holder(bool leased) {
     return leased ? shared_from_this() : nullptr;
   }

@@ -100,18 +100,80 @@ void body_to(const Body& body, v1::Message* wire) {
   wire->set_kind(static_cast<v1::BodyKind>(static_cast<int>(body.kind) + 1));
 }
 
-Status delivery_from(const v1::Delivery& wire, std::shared_ptr<QueueChannel> queue, Message* out) {
-  const std::string& bytes = wire.message().data();
+namespace {
+
+BodyKind kind_from(int wire) { return static_cast<BodyKind>(wire < 1 ? 0 : (wire - 1) & 3); }
+
+Status fill(std::string_view bytes, Message* out) {
   std::byte* to = MessageAccess::own_bytes(*out, bytes.size());
   if (to == nullptr) return Status(Reason::kMemoryExhausted, "no memory for the message");
   std::memcpy(to, bytes.data(), bytes.size());
-  const int kind = wire.message().kind() - 1;
-  MessageAccess::describe(*out, wire.id(), static_cast<BodyKind>(kind < 0 ? 0 : kind & 3),
-                          wire.delivery_count());
-  if (!queue) return {};
+  return {};
+}
+
+Status take_lease(std::string_view wire, std::shared_ptr<QueueChannel> queue, Message* out) {
   Lease lease;
-  if (!lease_from(wire.lease(), &lease)) return Status(Reason::kInternal, "unreadable lease");
+  if (!lease_from(wire, &lease)) return Status(Reason::kInternal, "unreadable lease");
   MessageAccess::lease(*out, lease, std::move(queue));
+  return {};
+}
+
+// All columns have a row for each message.
+bool is_whole(const v1::PackedDeliveries& packed, bool leased) {
+  const v1::PackedBodies& bodies = packed.bodies();
+  const int count = packed.ids_size();
+  std::uint64_t sum = 0;
+  for (const std::uint32_t length : bodies.lengths()) sum += length;
+  const auto has = [count](int rows) { return rows == count; };
+  return has(bodies.lengths_size()) && sum == bodies.bodies().size() &&
+         (bodies.kinds_size() <= 1 || has(bodies.kinds_size())) &&
+         (packed.delivery_counts_size() == 0 || has(packed.delivery_counts_size())) &&
+         (!leased || has(packed.leases_size()));
+}
+
+}  // namespace
+
+Status delivery_from(const v1::Delivery& wire, std::shared_ptr<QueueChannel> queue, Message* out) {
+  if (Status status = fill(wire.message().data(), out); !status.ok()) return status;
+  MessageAccess::describe(*out, wire.id(), kind_from(wire.message().kind()), wire.delivery_count());
+  return queue ? take_lease(wire.lease(), std::move(queue), out) : Status();
+}
+
+void add_to(const Body& body, v1::PackedBodies* packed) {
+  const auto kind = static_cast<v1::BodyKind>(static_cast<int>(body.kind) + 1);
+  const int count = packed->lengths_size(), kinds = packed->kinds_size();
+  packed->mutable_bodies()->append(reinterpret_cast<const char*>(body.data), body.length);
+  packed->add_lengths(static_cast<std::uint32_t>(body.length));
+  if (count == 0) return packed->add_kinds(kind);
+  if (kinds == 1 && packed->kinds(0) == kind) return;
+  // No longer all of one kind.
+  for (int i = kinds; i < count; ++i) packed->add_kinds(packed->kinds(0));
+  packed->add_kinds(kind);
+}
+
+Status messages_from(const v1::QueueServiceConsumeResponse& batch,
+                     const std::shared_ptr<QueueChannel>& queue, std::vector<Message>* out) {
+  const v1::PackedDeliveries& packed = batch.packed();
+  if (!is_whole(packed, queue != nullptr)) return Status(Reason::kInternal, "unreadable batch");
+  out->resize(static_cast<std::size_t>(batch.deliveries_size() + packed.ids_size()));
+  auto next = out->begin();
+  for (const v1::Delivery& one : batch.deliveries()) {
+    if (Status status = delivery_from(one, queue, &*next++); !status.ok()) return status;
+  }
+  std::string_view bodies = packed.bodies().bodies();
+  const auto& kinds = packed.bodies().kinds();
+  for (int i = 0; i < packed.ids_size(); ++i, ++next) {
+    const std::size_t length = packed.bodies().lengths(i);
+    Status status = fill(bodies.substr(0, length), &*next);
+    if (!status.ok()) return status;
+    bodies.remove_prefix(length);
+    const int kind = kinds.empty() ? 0 : kinds[kinds.size() == 1 ? 0 : i];
+    const bool first = packed.delivery_counts().empty();
+    MessageAccess::describe(*next, packed.ids(i), kind_from(kind),
+                            first ? 1 : packed.delivery_counts(i));
+    if (queue) status = take_lease(packed.leases(i), queue, &*next);
+    if (!status.ok()) return status;
+  }
   return {};
 }
 

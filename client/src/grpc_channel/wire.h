@@ -29,6 +29,11 @@ void body_to(const Body& body, v1::Message* wire);
 // Takes the body and, if `queue` is given, the lease. INTERNAL for a lease that cannot be read.
 Status delivery_from(const v1::Delivery& wire, std::shared_ptr<QueueChannel> queue, Message* out);
 
+void add_to(const Body& body, v1::PackedBodies* packed);
+// The same as delivery_from for a batch, in whichever form it came. The messages in `out` are used.
+Status messages_from(const v1::QueueServiceConsumeResponse& batch,
+                     const std::shared_ptr<QueueChannel>& queue, std::vector<Message>* out);
+
 // The wire names a lease by 32 characters of URL-safe base64.
 std::string lease_to(const Lease& lease);
 bool lease_from(std::string_view text, Lease* out);

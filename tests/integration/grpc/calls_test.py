@@ -256,6 +256,67 @@ class Calls(unittest.TestCase):
         self.assertEqual(got, list(range(total)))
         self.assertEqual(sum(answer.done for answer in answers), total)
 
+    def produce(self, *requests):
+        requests[0].name = self.name
+        return list(self.stub.Produce(iter(requests)))
+
+    def consume(self, **fields):
+        wishes = iter([queues.QueueServiceConsumeRequest(name=self.name, timeout_ms=0, **fields)])
+        return next(self.stub.Consume(wishes))
+
+    def test_packed_batches(self):
+        self.create()
+        data, text, json_text = (types.BODY_KIND_DATA, types.BODY_KIND_TEXT,
+                                 types.BODY_KIND_JSON_TEXT)
+        packed = types.PackedBodies(bodies=b"loose\xffend", lengths=[5, 0, 1, 3],
+                                    kinds=[text, data, data, text])
+        answers = self.produce(
+            queues.QueueServiceProduceRequest(messages=[types.Message(text="before")],
+                                              packed=packed, want_ids=True),
+            queues.QueueServiceProduceRequest(
+                packed=types.PackedBodies(bodies=b"[1]{}", lengths=[3, 2], kinds=[json_text])),
+            queues.QueueServiceProduceRequest(
+                packed=types.PackedBodies(bodies=b"\x00\x01", lengths=[1, 1])))
+        self.assertEqual([answer.done for answer in answers], [5, 2, 2])
+        self.assertEqual(len(answers[0].ids), 5)
+        first = self.consume(take=4096, packed=True, ack_mode=types.ACK_MODE_MANUAL).packed
+        self.assertEqual(first.bodies.bodies, b"beforeloose\xffend[1]{}\x00\x01")
+        self.assertEqual(list(first.bodies.lengths), [6, 5, 0, 1, 3, 3, 2, 1, 1])
+        self.assertEqual(list(first.bodies.kinds), [text, text, data, data, text, json_text,
+                                                    json_text, data, data])
+        self.assertEqual(list(first.ids[:5]), list(answers[0].ids))
+        self.assertEqual((len(first.leases), list(first.delivery_counts)), (9, []))
+        # The stream is over, and with it its leases: uncounted. One is given back counted.
+        self.wait_until(lambda: self.connection.counts(self.name).leased == 0)
+        held = self.connection.get(self.name, ack_mode=types.ACK_MODE_MANUAL).delivery
+        self.stub.Nack(queues.QueueServiceNackRequest(name=self.name, leases=[held.lease]))
+        again = self.consume(take=3, packed=True).packed
+        self.assertEqual((list(again.delivery_counts), list(again.leases)), ([2, 1, 1], []))
+        self.wait_until(lambda: self.connection.counts(self.name).unfinished == 6)
+        rest = self.consume(take=2, packed=True, body_as=types.BODY_AS_DATA).packed
+        self.assertEqual((rest.bodies.bodies, list(rest.bodies.kinds)), (b"\xffend", [data, text]))
+        self.stub.Purge(queues.QueueServicePurgeRequest(name=self.name))
+        self.assertEqual(self.consume(take=9, packed=True).outcome, types.OUTCOME_EMPTY)
+
+    def test_packed_batches_that_are_wrong(self):
+        self.create()
+        for why, packed in (
+                ("do not add up", types.PackedBodies(bodies=b"abc", lengths=[1, 1])),
+                ("do not add up", types.PackedBodies(bodies=b"abc", lengths=[2**32 - 1, 4])),
+                ("do not add up", types.PackedBodies(bodies=b"abc")),
+                ("one for each", types.PackedBodies(bodies=b"abc", lengths=[1, 1, 1],
+                                                    kinds=[types.BODY_KIND_DATA] * 2)),
+                ("JSON", types.PackedBodies(bodies=b"[1][", lengths=[3, 1],
+                                            kinds=[types.BODY_KIND_JSON]))):
+            with self.assertRaises(grpc.RpcError) as failed:
+                self.produce(queues.QueueServiceProduceRequest(packed=packed))
+            self.assertEqual(failed.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
+            self.assertIn(why, failed.exception.details())
+        self.assertEqual(self.connection.counts(self.name).unfinished, 0)
+        with self.assertRaises(grpc.RpcError) as failed:
+            self.consume(take=1, packed=True, body_as=types.BODY_AS_TEXT)
+        self.assertIn("body_as", failed.exception.details())
+
     def test_credits_bound_what_is_sent(self):
         self.create()
         self.put(*"abcde")
