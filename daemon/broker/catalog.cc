@@ -74,6 +74,7 @@ Catalog::Catalog(void* base) : header_(static_cast<CatalogHeader*>(base)) {
   fences_ = reinterpret_cast<FenceRecord*>(bytes + at.fences);
   repair_objects();
   index_requests();
+  inherited_requests_ = header_->next_request.load();
   index_locks();
   index_fences();
 }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "daemon/broker/catalog_layout.h"
+#include "daemon/objects/host.h"
 
 namespace heddle::broker {
 
@@ -93,6 +94,15 @@ class Catalog {
   // At start: what was under way ended with the earlier broker.
   void end_all_requests();
 
+  // The same ring for what is held of locks, see objects::HoldChange: noted until it is settled;
+  // one that was made, and has a request, stays known.
+  uint64_t begin_change(const objects::HoldChange& change);
+  void settle_change(uint64_t number, bool done);
+  // Made before this incarnation; it is forgotten.
+  bool take_change(uint64_t object_id, uint64_t request);
+  // At start: what was open when the earlier broker died, to be settled.
+  std::vector<std::pair<uint64_t, objects::HoldChange>> open_changes() const;
+
   const CatalogHeader& header() const { return *header_; }
 
  private:
@@ -105,6 +115,8 @@ class Catalog {
   void fill_object(uint32_t slot, const ObjectEntry& entry, uint64_t version);
   static std::string request_key(const RequestEntry& entry);
   void forget_request(uint32_t slot);
+  // A record of its own for a key that has none.
+  RequestRecord& new_request(const RequestEntry& entry, uint64_t* number);
   // The record of a request under way; null when it is none.
   RequestRecord* started_request(uint64_t number) const;
   void end_request_locked(RequestRecord& record, bool done);
@@ -122,6 +134,7 @@ class Catalog {
   // By object: its locks by name, each with its slot.
   std::unordered_map<uint64_t, std::unordered_map<std::string, uint32_t>> fence_slots_;
   std::unordered_map<std::string, uint32_t> request_slots_;
+  uint64_t inherited_requests_ = 0;  // up to this number they are of earlier incarnations
 };
 
 constexpr uint64_t commit_word(uint64_t number, uint8_t state) { return number << 8 | state; }

@@ -110,6 +110,9 @@ static_assert(sizeof(SessionRecord) == 128);
 // Each id is noted right after its message was published, and until then the journal line of the
 // thread that publishes names the request (JournalLine::request): killed in between, the line and
 // the queue's words tell the next incarnation whether that message is in.
+// The same ring has what is changing, or was changed, in what remote callers hold of locks: uid is
+// UINT32_MAX, `id` the number of the request, ids[0] = before << 32 | n, ids[1] = mode << 33 |
+// release << 32 | holder; see objects::HoldChange. kStarted: maybe made; kDone: made.
 enum class RequestState : uint8_t { kFree = 0, kStarted = 1, kDone = 2, kPartly = 3 };
 inline constexpr uint32_t kRequestIdBytesMax = 64;
 inline constexpr uint32_t kRequestMessagesMax = 32;

@@ -54,16 +54,21 @@ Catalog::Request Catalog::begin_request(uint64_t object_id, uint32_t uid, std::s
     }
     return request;
   }
-  request.number = header_->next_request.fetch_add(1) + 1;
-  const auto slot = static_cast<uint32_t>(request.number % header_->requests_max);
+  RequestRecord& record = new_request(entry, &request.number);
+  record.commit.store(commit_word(request.number, static_cast<uint8_t>(RequestState::kStarted)),
+                      std::memory_order_release);
+  return request;
+}
+
+RequestRecord& Catalog::new_request(const RequestEntry& entry, uint64_t* number) {
+  *number = header_->next_request.fetch_add(1) + 1;
+  const auto slot = static_cast<uint32_t>(*number % header_->requests_max);
   forget_request(slot);
   RequestRecord& record = requests_[slot];
   std::memcpy(&record.entry, &entry, sizeof entry);
   record.ids_count.store(0);
-  record.commit.store(commit_word(request.number, static_cast<uint8_t>(RequestState::kStarted)),
-                      std::memory_order_release);
   request_slots_[request_key(entry)] = slot;
-  return request;
+  return record;
 }
 
 RequestRecord* Catalog::started_request(uint64_t number) const {
@@ -116,6 +121,82 @@ void Catalog::end_all_requests() {
       end_request_locked(requests_[slot], false);
     }
   }
+}
+
+namespace {
+
+// Nobody's uid, so that no put has the key of a change.
+constexpr uint32_t kChangeUid = UINT32_MAX;
+
+RequestEntry change_entry(uint64_t object_id, uint64_t request) {
+  RequestEntry entry{};
+  entry.object_id = object_id;
+  entry.uid = kChangeUid;
+  entry.id_bytes = sizeof request;
+  std::memcpy(entry.id, &request, sizeof request);
+  return entry;
+}
+
+}  // namespace
+
+uint64_t Catalog::begin_change(const objects::HoldChange& change) {
+  const RequestEntry entry = change_entry(change.object_id, change.request);
+  std::lock_guard lock(mutex_);
+  const auto known = request_slots_.find(request_key(entry));
+  if (known != request_slots_.end()) forget_request(known->second);
+  uint64_t number;
+  RequestRecord& record = new_request(entry, &number);
+  record.ids[0].store(uint64_t{change.before} << 32 | change.n);
+  record.ids[1].store(uint64_t{change.mode} << 33 | uint64_t{change.release} << 32 | change.holder);
+  record.ids_count.store(2);
+  record.commit.store(commit_word(number, static_cast<uint8_t>(RequestState::kStarted)),
+                      std::memory_order_release);
+  return number;
+}
+
+void Catalog::settle_change(uint64_t number, bool done) {
+  std::lock_guard lock(mutex_);
+  RequestRecord* const record = started_request(number);
+  if (!record) return;
+  uint64_t request;
+  std::memcpy(&request, record->entry.id, sizeof request);
+  if (done && request != 0) {
+    end_request_locked(*record, true);
+  } else {
+    forget_request(static_cast<uint32_t>(number % header_->requests_max));
+  }
+}
+
+bool Catalog::take_change(uint64_t object_id, uint64_t request) {
+  std::lock_guard lock(mutex_);
+  const auto known = request_slots_.find(request_key(change_entry(object_id, request)));
+  if (known == request_slots_.end()) return false;
+  const uint64_t word = requests_[known->second].commit.load();
+  const bool made = commit_state(word) == static_cast<uint8_t>(RequestState::kDone);
+  if (!made || commit_number(word) > inherited_requests_) return false;
+  forget_request(known->second);
+  return true;
+}
+
+std::vector<std::pair<uint64_t, objects::HoldChange>> Catalog::open_changes() const {
+  std::vector<std::pair<uint64_t, objects::HoldChange>> open;
+  std::lock_guard lock(mutex_);
+  const uint64_t used = std::min<uint64_t>(header_->requests_max, header_->next_request.load() + 1);
+  for (uint32_t slot = 0; slot < used; ++slot) {
+    const RequestRecord& record = requests_[slot];
+    const uint64_t word = record.commit.load(std::memory_order_acquire);
+    const bool started = commit_state(word) == static_cast<uint8_t>(RequestState::kStarted);
+    if (!started || record.entry.uid != kChangeUid) continue;
+    const uint64_t first = record.ids[0].load(), second = record.ids[1].load();
+    open.emplace_back(commit_number(word),
+                      objects::HoldChange{.object_id = record.entry.object_id,
+                                          .holder = static_cast<uint32_t>(second),
+                                          .n = static_cast<uint32_t>(first),
+                                          .before = static_cast<uint32_t>(first >> 32),
+                                          .release = (second >> 32 & 1) != 0,
+                                          .mode = static_cast<uint8_t>(second >> 33)});
+  }
+  return open;
 }
 
 }  // namespace heddle::broker

@@ -121,6 +121,13 @@ class Core final : public Broker, public objects::Host {
   shm::JournalLine* own_journal(uint16_t* thread) override;
   uint16_t sessionless_owner() const override { return sessionless_->owner; }
   int64_t message_lease_ns() const override { return message_lease_ns_.load(); }
+  uint64_t begin_change(const objects::HoldChange& change) override {
+    return catalog_->begin_change(change);
+  }
+  void settle_change(uint64_t number, bool done) override { catalog_->settle_change(number, done); }
+  bool changed_before(uint64_t object_id, uint64_t request) override {
+    return catalog_->take_change(object_id, request);
+  }
   void recorded_put_begins(uint64_t number) override;
   void recorded_put_ended(uint64_t number, uint64_t id) override;
   Result<uint64_t> raise_fence(uint64_t object_id, std::string_view lock, uint64_t token) override {

@@ -298,6 +298,10 @@ void Core::reap_the_dead() {
   for (const auto& [session, info] : dead_at_start_) {
     if (session->kind == SessionKind::kBroker) decide_requests(*session);
   }
+  for (const auto& [number, change] : catalog_->open_changes()) {
+    const auto lock = locks_.by_object(static_cast<uint32_t>(change.object_id));
+    catalog_->settle_change(number, lock && lock->decide(change));
+  }
   catalog_->end_all_requests();
   // Any reaping looks at every lock, so first of all: whose locks stay closed for some time yet.
   std::unordered_map<uint16_t, int64_t> delays;

@@ -24,6 +24,18 @@ struct OwnerInfo {
   std::string command;
 };
 
+// A change to what a remote caller holds of a lock of which one may hold several, noted before it
+// is made: see lock_inherited.cc.
+struct HoldChange {
+  uint64_t object_id = 0;
+  uint64_t request = 0;  // request_number(); 0: nobody asks again
+  uint32_t holder = 0;   // shm::holder_of
+  uint32_t n = 0;
+  uint32_t before = 0;  // what Lock::count_of() gave
+  bool release = false;
+  uint8_t mode = 0;  // shm::LockMode
+};
+
 // All methods may be called from any thread, with object locks held; they take only locks that
 // stand after the object's in the order of daemon/broker/locks.h.
 class Host {
@@ -50,6 +62,13 @@ class Host {
   // over restarts of the broker. QUOTA: too many locks are remembered.
   virtual Result<uint64_t> raise_fence(uint64_t object_id, std::string_view lock,
                                        uint64_t token) = 0;
+  // Noted from here until it is settled, over the broker's death; of an object one at a time. Gives
+  // its number.
+  virtual uint64_t begin_change(const HoldChange&) { return 0; }
+  // `done`: made, so asked again nothing is left to do.
+  virtual void settle_change(uint64_t, bool) {}
+  // Whether an earlier broker made it. Only once.
+  virtual bool changed_before(uint64_t, uint64_t) { return false; }
   virtual OwnerInfo describe_owner(uint16_t owner) const = 0;
   // It has begun to end, or is gone: what it held is being given back, or was.
   virtual bool session_ended(uint64_t) const { return false; }

@@ -53,6 +53,7 @@ shm::LockActor Lock::actor(const Caller& caller, uint16_t thread) {
   shm::LockActor a;
   a.owner = caller.owner;
   a.thread = thread;
+  a.remote = true;
   uint16_t own_thread = 0;
   a.journal = host_.own_journal(&own_thread);
   return a;
@@ -125,9 +126,7 @@ LockOutcome Lock::attempt(LockWaiter& wait) {
   const int64_t now = host_.now_ns();
   switch (wait.ask.op) {
     case LockOp::kAcquire:
-      if (view_.kind() == shm::LockKind::kSemaphore || view_.kind() == shm::LockKind::kCounting) {
-        return view_.acquire_permits(a, wait.ask.n, shm::kLockTry, grant);
-      }
+      if (is_counted(wait.ask.mode)) return take_some(wait.ask, a, grant);
       if (view_.kind() == shm::LockKind::kRlock) return enter(wait.ask, a, grant);
       if (!is_rw(view_)) return view_.acquire(a, shm::kLockTry, grant);
       if (wait.ask.mode == shm::LockMode::kExclusive && wait.deadline_ns != 0) {
@@ -226,6 +225,8 @@ LockWait Lock::start(const Caller& caller, const LockAsk& ask, int64_t deadline_
     const bool once = from_shared || (deadline_ns == 0 && ask.op != LockOp::kWait);
     if (!refused.ok()) {
       finish(wait, std::move(refused), &finished);
+    } else if (ask.request != 0 && take_inherited(caller, ask, &wait->reply.grant)) {
+      finish(wait, Status(), &finished);
     } else {
       LockOutcome outcome = attempt(*wait);
       if (outcome == LockOutcome::kTimedOut && !wait->finished && !once) {

@@ -105,10 +105,9 @@ class Lock : public std::enable_shared_from_this<Lock> {
   // Whether that thread of the caller has what `ask` acquired with `token`, as far as the words
   // tell: of permits they know only that its session has some.
   bool holds(const Caller& caller, const LockAsk& ask, uint64_t token);
-  // Whether that thread has what it asks for since before this broker came, whose grant may have
-  // been lost with the broker before. Of a mutex that is what it holds, once. Of a rlock its line
-  // says which request was the last and how many entries there were before that.
-  bool take_inherited(const Caller& caller, const LockAsk& ask, shm::Grant* grant);
+  // At the start of a broker: whether a change that the one before had begun was made. What was
+  // made of it in part is finished or taken back.
+  bool decide(const HoldChange& change);
   Result<uint32_t> notify(const Caller& caller, uint32_t n, bool all);
   Status set_event(bool on);
   Status finish_action(const Caller& caller, uint16_t thread);
@@ -158,6 +157,17 @@ class Lock : public std::enable_shared_from_this<Lock> {
   void disown(LockWaiter& wait);
   uint32_t entries_of(uint32_t holder) const;
   bool entry_was_made(uint64_t request);
+  // Whether that thread has what it asks for since before this broker came, whose grant may have
+  // been lost with the broker before. Of a mutex that is what it holds, once. Of a rlock its line
+  // says which request was the last and how many entries there were before that. Of the others the
+  // host knows.
+  bool take_inherited(const Caller& caller, const LockAsk& ask, shm::Grant* grant);
+  bool is_counted(shm::LockMode mode) const;
+  uint32_t count_of(uint32_t holder, shm::LockMode mode) const;
+  template <class Run>
+  shm::LockOutcome noted(HoldChange change, Run run);
+  shm::LockOutcome take_some(const LockAsk& ask, shm::LockActor& a, shm::Grant* grant);
+  shm::LockOutcome give_some(uint64_t request, shm::LockMode mode, uint32_t n, shm::LockActor& a);
   shm::LockOutcome enter(const LockAsk& ask, shm::LockActor& a, shm::Grant* grant);
   shm::LockOutcome leave(uint64_t request, shm::LockActor& a);
   // All with mutex_ held.

@@ -7,8 +7,8 @@
 // DEADLOCK_DETECTED) is not remembered, waits of conditions and arrivals apart.
 //
 // Bounded: the last 8 answers of a thread on an object, and the last 1,024 such pairs of a session.
-// After a death of the broker the answers are gone; what became of a call on a mutex or a rlock is
-// known all the same, from its words (Lock::take_inherited).
+// After a death of the broker the answers are gone; what became of an acquire or a release is known
+// all the same, from the words of the lock and from what was noted of it (lock_inherited.cc).
 //
 // Threads: any. No callback runs with its mutex held, and it is held over nothing else.
 #pragma once

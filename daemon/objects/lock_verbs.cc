@@ -16,11 +16,9 @@ Status Lock::release(const Caller& caller, shm::LockMode mode, uint32_t n, uint1
   LockOutcome outcome;
   switch (view_.kind()) {
     case shm::LockKind::kRw:
-      outcome = view_.release_rw(a, mode);
-      break;
     case shm::LockKind::kSemaphore:
     case shm::LockKind::kCounting:
-      outcome = view_.release_permits(a, n);
+      outcome = give_some(request, mode, n, a);
       break;
     case shm::LockKind::kRlock:
       outcome = mode == shm::LockMode::kExclusive ? leave(request, a) : LockOutcome::kNotHeld;
@@ -133,6 +131,7 @@ Status Lock::join_barrier(const Caller& caller, uint16_t thread, bool join) {
 
 Status Lock::force_release(uint16_t owner, int thread) {
   LockOutcome outcome = LockOutcome::kNotHeld;
+  std::unique_lock lock(mutex_);  // a change that is noted counts what is held
   if (owner == 0) {
     outcome = view_.force_release(0);
   } else if (thread >= 0) {
@@ -144,6 +143,7 @@ Status Lock::force_release(uint16_t owner, int thread) {
       if (taken != LockOutcome::kNotHeld) outcome = taken;
     }
   }
+  lock.unlock();
   changed();
   return status_of(outcome);
 }

@@ -164,13 +164,6 @@ class AcquireCall final : public LockCall {
       job.undo = [lock, caller = caller_, ask = ask_](const LockReply&) {
         give_back(*lock, caller, ask);
       };
-      job.begin = [lock, caller = caller_, ask = ask_,
-                   begin = std::move(job.begin)](objects::LockDone done) -> std::function<void()> {
-        LockReply kept;
-        if (!lock->take_inherited(caller, ask, &kept.grant)) return begin(std::move(done));
-        done(std::move(kept));
-        return [] {};
-      };
     }
     park_request({ref.object_id, ask_.thread, 'a', request_.request_id()}, std::move(job),
                  [this](LockReply reply) { acquired(reply); });
@@ -230,6 +223,10 @@ class AcquireManyCall final : public LockCall {
       if (Status bad = thread_from(request_.thread(), &out.ask.thread); !bad.ok()) return bad;
       out.ask.n = std::max<uint32_t>(wish.permits(), 1);
       out.ask.priority = request_.priority();
+      if (!request_.request_id().empty()) {
+        out.ask.request = objects::request_number(
+            caller_, 'm', request_.request_id() + "/" + std::to_string(wishes_.size()));
+      }
       const auto ref = use_lock(env_, caller_, kind, wish.name(), make, missing);
       if (!ref.ok()) return ref.status();
       out.lock = ref->lock;

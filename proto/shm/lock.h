@@ -63,6 +63,7 @@ struct LockActor {
   std::atomic<uint32_t>* waits_told = nullptr;  // of the session page: a long wait was told
   int doorbell_fd = -1;        // write end of the broker's pipe; -1 in the broker itself
   bool interruptible = false;  // return kInterrupted on EINTR instead of waiting on
+  bool remote = false;         // the broker, for a remote caller: changes kHeadRemote
   bool slept = false;          // a try counts as that of a sleeper: may take what is handed off
   int64_t sleep_ns_max = 1'000'000'000;  // the last net; tests of the wakes take it away
   // Asked about once a second while waiting; false ends the wait with kInterrupted.
@@ -210,6 +211,8 @@ class Lock {
   /// What a release owes that lock_quick.h made while somebody slept.
   void wake_for_permit(LockActor& a) { wake_head(&a, 1); }
   uint32_t permits_free() const;
+  /// Of a counting one: 0 or 1, the other one after each change for a remote caller.
+  uint32_t remote_turn() const;
 
   // --- condition: `lock` is held by the caller ---
   /// Lets go of `lock`, waits, and holds it again when this returns, whatever the outcome; only
@@ -322,7 +325,7 @@ class Lock {
   bool take_first(const LockActor& a, Grant* grant);
   bool give_first(const LockActor& a, bool session);
   bool try_permits(LockActor& a, uint32_t n);
-  bool try_count(uint32_t n, bool slept);
+  bool try_count(const LockActor& a, uint32_t n, bool slept);
   LockOutcome give_permits(LockActor& a, uint32_t n);
   Cell* cell_of_owner(uint16_t owner, uint64_t* word) const;
   LockOutcome raise_count(LockActor& a, uint32_t n);

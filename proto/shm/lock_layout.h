@@ -34,7 +34,7 @@
 
 namespace heddle::shm {
 
-inline constexpr uint32_t kLockVersion = 1;
+inline constexpr uint32_t kLockVersion = 2;
 inline constexpr uint32_t kCellsPerBlock = 8;
 inline constexpr uint32_t kNoBlock = 0;  // block numbers are stored plus one
 
@@ -61,14 +61,18 @@ struct LockOptions {
 };
 
 // `head`, the second word of the kinds that have one. Its low half is a futex.
-//   semaphores  high: free count (kCounting); low: seq 29 | handed off | starving | sleepers
+//   semaphores  high: free count (kCounting);
+//               low: seq 28 | remote | handed off | starving | sleepers
 //   event       low: seq 30 | set | sleepers; seq grows with every set
 //   barrier     high: which of the last 32 generations broke, the latest in bit 0;
 //               low: generation 31 | broken for good
 inline constexpr uint64_t kHeadSleepers = 1;
 inline constexpr uint64_t kHeadStarving = 2;
 inline constexpr uint64_t kHeadHandOff = 4;
-inline constexpr uint64_t kHeadSeqOne = 8;
+// Another one with each change that the broker makes to the count for a remote caller: tells its
+// successor whether the last one was made.
+inline constexpr uint64_t kHeadRemote = 8;
+inline constexpr uint64_t kHeadSeqOne = 16;
 inline constexpr uint64_t kEventSet = 2;
 inline constexpr uint64_t kEventSeqOne = 4;
 inline constexpr uint64_t kBarrierBroken = 1;

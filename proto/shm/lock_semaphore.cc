@@ -105,11 +105,14 @@ bool Lock::try_permits(LockActor& a, uint32_t n) {
   return false;
 }
 
-bool Lock::try_count(uint32_t n, bool slept) {
+uint32_t Lock::remote_turn() const { return (line_->head.load() & kHeadRemote) != 0; }
+
+bool Lock::try_count(const LockActor& a, uint32_t n, bool slept) {
   uint64_t head = line_->head.load(std::memory_order_acquire);
   while (count_in(head) >= n && ((head & kHeadHandOff) == 0 || slept)) {
     if (gone()) return false;
-    const uint64_t taken = (head & ~kHeadHandOff) - (uint64_t{n} << 32);
+    const uint64_t turned = a.remote ? head ^ kHeadRemote : head;
+    const uint64_t taken = (turned & ~kHeadHandOff) - (uint64_t{n} << 32);
     if (line_->head.compare_exchange_weak(head, taken)) return true;
   }
   return false;
@@ -144,7 +147,7 @@ LockOutcome Lock::acquire_permits(LockActor& a, uint32_t n, int64_t deadline_ns,
     uint64_t head = line_->head.load(std::memory_order_acquire);
     if (gone()) return LockOutcome::kGone;
     const bool may = (head & kHeadHandOff) == 0 || slept;
-    if (may && (counting ? try_count(n, slept) : try_permits(a, n))) {
+    if (may && (counting ? try_count(a, n, slept) : try_permits(a, n))) {
       if (!counting && (head & kHeadHandOff) != 0) line_->head.fetch_and(~kHeadHandOff);
       next_token(grant);
       if (slept && permits_free() > 0) wake_head(&a, 1);
@@ -244,12 +247,13 @@ LockOutcome Lock::give_permits(LockActor& a, uint32_t n) {
 
 LockOutcome Lock::raise_count(LockActor& a, uint32_t n) {
   const uint32_t most = line_->count_max.load();
-  uint64_t head = line_->head.load();
+  uint64_t head = line_->head.load(), raised;
   do {
     if (gone()) return LockOutcome::kGone;
     const uint64_t sum = uint64_t{count_in(head)} + n;
     if (sum > (most != 0 ? most : UINT32_MAX)) return LockOutcome::kOverRelease;
-  } while (!line_->head.compare_exchange_weak(head, head + (uint64_t{n} << 32)));
+    raised = (a.remote ? head ^ kHeadRemote : head) + (uint64_t{n} << 32);
+  } while (!line_->head.compare_exchange_weak(head, raised));
   wake_head(&a, n);
   return LockOutcome::kOk;
 }

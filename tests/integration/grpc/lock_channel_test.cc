@@ -147,6 +147,42 @@ TEST_F(LockChannelTest, ALostReplyIsTheSameGrant) {
   EXPECT_EQ(near_.semaphore("seats")->value().value(), 4u);
 }
 
+TEST_F(LockChannelTest, TheNextBrokerGivesTheSameGrant) {
+  Lock ledger = far_.lock("ledger").value();
+  Lock archive = far_.lock("archive", {.kind = LockKind::kRw}).value();
+  Semaphore seats = far_.semaphore("seats", {.permits = 5}).value();
+  Semaphore tickets = far_.semaphore("tickets", {.permits = 5, .counting = true}).value();
+  const auto free = [&](const char* name) { return near_.semaphore(name)->value().value(); };
+  relay_->deafen(true);
+  Status many = Reason::kInternal;
+  Result<Grant> two = Reason::kInternal, counted = Reason::kInternal;
+  std::thread first([&] {
+    many = acquire_many(std::vector<LockWish>{{&ledger}, {&archive, LockMode::kShared}});
+    // Once each.
+    EXPECT_TRUE(ledger.release().ok());
+    EXPECT_TRUE(archive.release(LockMode::kShared).ok());
+    EXPECT_TRUE(archive.release(LockMode::kShared).is(Reason::kLeaseLost));
+  });
+  std::thread second([&] { two = seats.acquire(2); });
+  std::thread third([&] { counted = tickets.acquire(2); });
+  EXPECT_TRUE(soon([&] { return near_.lock("ledger")->locked().value(); }));
+  EXPECT_TRUE(soon([&] { return near_.lock("archive")->locked().value(); }));
+  EXPECT_TRUE(soon([&] { return free("seats") == 3 && free("tickets") == 3; }));
+  daemon().kill_broker();
+  relay_->deafen(false);
+  relay_->cut();
+  first.join();
+  second.join();
+  third.join();
+  EXPECT_TRUE(many.ok()) << many.to_string();
+  EXPECT_TRUE(two.ok()) << two.status().to_string();
+  EXPECT_TRUE(counted.ok()) << counted.status().to_string();
+  EXPECT_EQ(free("seats"), 3u);
+  EXPECT_EQ(free("tickets"), 3u);
+  EXPECT_TRUE(seats.release(2).ok());
+  EXPECT_TRUE(seats.release(1).is(Reason::kLeaseLost));
+}
+
 TEST_F(LockChannelTest, AGrantWhoseReplyComesAfterTheDeadlineIsTold) {
   Lock lock = far_.lock("ledger").value();
   relay_->deafen(true);
