@@ -10,6 +10,7 @@
 using heddle::Reason;
 using heddle::Status;
 using heddle::detail::c_call;
+using heddle::detail::check_kind;
 using heddle::detail::give;
 using heddle::detail::missing;
 using heddle::detail::timeout_of;
@@ -26,13 +27,6 @@ struct LastError {
 LastError& last_error() {
   thread_local LastError last;
   return last;
-}
-
-// The kind is stored as it comes; a number that is no kind must not get that far.
-Status check_kind(heddle_kind kind) {
-  if (kind >= HEDDLE_KIND_DATA && kind <= HEDDLE_KIND_JSON_TEXT) return {};
-  return Status(Reason::kInvalidArgument, "no such kind of body")
-      .with_limit(HEDDLE_KIND_JSON_TEXT, static_cast<std::uint64_t>(kind));
 }
 
 heddle::Lease lease_of(const heddle_lease& lease) {
@@ -59,6 +53,12 @@ heddle_reason end_call(Status status) {
   const auto reason = static_cast<heddle_reason>(status.reason());
   last_error().status = std::move(status);
   return reason;
+}
+
+Status check_kind(heddle_kind kind) {
+  if (kind >= HEDDLE_KIND_DATA && kind <= HEDDLE_KIND_JSON_TEXT) return {};
+  return Status(Reason::kInvalidArgument, "no such kind of body")
+      .with_limit(HEDDLE_KIND_JSON_TEXT, static_cast<std::uint64_t>(kind));
 }
 
 }  // namespace heddle::detail

@@ -4,8 +4,6 @@
 
 #include <heddle/c_lock.h>
 
-#include <optional>
-
 #include "client/src/c_types.h"
 
 struct heddle_lock {
@@ -25,19 +23,6 @@ struct heddle_barrier {
 };
 
 namespace heddle::detail {
-
-template <typename T>
-std::optional<T> number_of(std::uint64_t value) {
-  if (value == HEDDLE_UNSET) return std::nullopt;
-  // What does not fit is the largest there is; the broker refuses it by name.
-  return value > UINT32_MAX ? static_cast<T>(UINT32_MAX) : static_cast<T>(value);
-}
-
-template <typename Enum>
-std::optional<Enum> choice_of(int value) {
-  if (value == HEDDLE_UNSET_CHOICE) return std::nullopt;
-  return static_cast<Enum>(value);
-}
 
 inline Status put_grant(const Result<Grant>& from, heddle_grant* to) {
   if (!from) return from.status();

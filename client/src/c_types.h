@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <new>
+#include <optional>
 #include <utility>
 
 struct heddle_client {
@@ -41,7 +42,8 @@ template <typename Call>
 heddle_reason c_call(Call call) noexcept {
   try {
     Status status = call();
-    if (status.ok()) [[likely]] return HEDDLE_OK;
+    if (status.ok()) [[likely]]
+      return HEDDLE_OK;
     return end_call(std::move(status));
   } catch (const std::bad_alloc&) {
     return end_call(Status(Reason::kMemoryExhausted));
@@ -53,6 +55,22 @@ heddle_reason c_call(Call call) noexcept {
 inline std::chrono::nanoseconds timeout_of(std::int64_t timeout_ns) {
   return timeout_ns < 0 ? kForever : std::chrono::nanoseconds(timeout_ns);
 }
+
+template <typename T>
+std::optional<T> number_of(std::uint64_t value) {
+  if (value == HEDDLE_UNSET) return std::nullopt;
+  // What does not fit is the largest there is; the broker refuses it by name.
+  return value > UINT32_MAX ? static_cast<T>(UINT32_MAX) : static_cast<T>(value);
+}
+
+template <typename Enum>
+std::optional<Enum> choice_of(int value) {
+  if (value == HEDDLE_UNSET_CHOICE) return std::nullopt;
+  return static_cast<Enum>(value);
+}
+
+// The kind is stored as it comes; a number that is no kind must not get that far.
+Status check_kind(heddle_kind kind);
 
 // Stores a result's value, if there is one.
 template <typename T, typename Out>

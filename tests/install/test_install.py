@@ -45,7 +45,8 @@ class Installed(unittest.TestCase):
 
     def test_layout(self):
         for path in ("bin/heddled", "bin/heddle", "libexec/heddle/heddle-broker",
-                     "include/heddle/heddle.h", "include/heddle/status.h"):
+                     "include/heddle/heddle.h", "include/heddle/status.h",
+                     "include/heddle/c.h", "include/heddle/c_lock.h", "include/heddle/c_pipe.h"):
             self.assertTrue(os.path.exists(f"{self.prefix}/{path}"), path)
         for path in ("libheddle.so", "libheddle.so.0", "cmake/Heddle/HeddleConfig.cmake"):
             self.assertTrue(os.path.exists(f"{self.lib}/{path}"), path)
@@ -78,7 +79,8 @@ class Installed(unittest.TestCase):
         self.assertIn("heddle.h", headers)
         modes = [("-std=c++20",), ("-std=c++20", "-fno-exceptions", "-fno-rtti")]
         for header in headers:
-            for mode in modes + ([("-xc", "-std=c11")] if header == "c.h" else []):
+            is_c = re.fullmatch(r"c(_.*)?\.h", header)
+            for mode in modes + ([("-xc", "-std=c11")] if is_c else []):
                 with self.subTest(header=header, mode=mode):
                     language = () if "-xc" in mode else ("-xc++",)
                     run("g++", *language, *mode, "-fsyntax-only", "-Wall", "-Wextra", "-Werror",

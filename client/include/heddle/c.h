@@ -391,5 +391,6 @@ HEDDLE_C_API heddle_reason heddle_queue_reopen(heddle_queue* queue);
 #endif
 
 #include <heddle/c_lock.h>
+#include <heddle/c_pipe.h>
 
 #endif /* HEDDLE_C_H_ */
