@@ -212,7 +212,8 @@ Result<PipeTable::PipeEntry> PipeTable::reach(Catalog& catalog, const Caller& ca
 }
 
 Result<PipeTable::ConnectionRef> PipeTable::connect(Catalog& catalog, const Caller& caller,
-                                                    const PipeEntry& pipe, PipeRole role) {
+                                                    const PipeEntry& pipe, PipeRole role,
+                                                    uint32_t request) {
   if (pipe->connections.size() >= kConnectionsMax) {
     return Status(Reason::kQuota, "it has as many connections as one pipe may; close some")
         .with_limit(kConnectionsMax, pipe->connections.size());
@@ -228,6 +229,7 @@ Result<PipeTable::ConnectionRef> PipeTable::connect(Catalog& catalog, const Call
   if (!connection->format()) {
     return Status(Reason::kMemoryExhausted, "the rings of the connection could not be mapped");
   }
+  connection->end(PipeSide::kA).note_request(request);
   connection->entry = pipe->entry;
   connection->entry.object_id = connection->id;
   connection->entry.bytes = bytes;
@@ -246,6 +248,7 @@ Result<PipeTable::ConnectionRef> PipeTable::connect(Catalog& catalog, const Call
 Result<PipeTable::ConnectionRef> PipeTable::choose(Catalog& catalog, const Caller& caller,
                                                    const PipeEntry& pipe, PipeOptions* wire) {
   const auto role = static_cast<PipeRole>(wire->role);
+  const auto request = static_cast<uint32_t>(wire->connection);
   const auto oldest = [&](auto fits) -> ConnectionRef {
     for (const ConnectionRef& one : pipe->connections) {
       if (fits(*one)) return one;
@@ -262,21 +265,34 @@ Result<PipeTable::ConnectionRef> PipeTable::choose(Catalog& catalog, const Calle
       const auto side = static_cast<PipeSide>(wire->side);
       const auto there =
           oldest([&](Connection& one) { return one.named() && !one.end(side).ended(side); });
-      return there ? Result<ConnectionRef>(there) : connect(catalog, caller, pipe, role);
+      return there ? Result<ConnectionRef>(there) : connect(catalog, caller, pipe, role, 0);
     }
-    case PipeRole::kConnect:
+    case PipeRole::kConnect: {
       wire->side = static_cast<uint8_t>(PipeSide::kA);
+      const auto made = oldest([&](Connection& one) {
+        return request != 0 && !one.named() && one.entry.creator_session == caller.session_id &&
+               one.end(PipeSide::kA).request() == request;
+      });
+      if (made) return made;
       if (pipe->listeners.empty()) return Reason::kEmpty;
-      return connect(catalog, caller, pipe, role);
+      return connect(catalog, caller, pipe, role, request);
+    }
     case PipeRole::kAccept: {
       wire->side = static_cast<uint8_t>(PipeSide::kB);
       // A broker that was restarted hears only now that this one listens.
       if (!pipe->listeners.contains(caller.session_id)) listen(pipe, caller.session_id);
+      const auto accepted = oldest([&](Connection& one) {
+        shm::Pipe& b = one.end(PipeSide::kB);
+        return request != 0 && !one.named() && b.request() == request && b.used_by(caller.owner);
+      });
+      if (accepted) return accepted;
       const auto waiting = oldest([](Connection& one) {
         return !one.named() &&
                one.end(PipeSide::kB).info(PipeSide::kB).state == shm::EndState::kVacant;
       });
-      return waiting ? Result<ConnectionRef>(waiting) : Result<ConnectionRef>(Reason::kEmpty);
+      if (!waiting) return Reason::kEmpty;
+      waiting->end(PipeSide::kB).note_request(request);
+      return waiting;
     }
     default:
       return Status(Reason::kInvalidArgument, "there is no such way to open a pipe")
@@ -387,7 +403,11 @@ void PipeTable::reap(Catalog& catalog, const Session& session, const shm::DeathI
     if (uses_it || session.inherited) used.push_back(connection);
   }
   for (const ConnectionRef& connection : used) {
-    connection->end(PipeSide::kA).reap(session.owner, info);
+    shm::Pipe& a = connection->end(PipeSide::kA);
+    // A broker may have been killed between making a connection for this session and entering it.
+    const bool made = !connection->named() && connection->entry.creator_session == session.id;
+    if (made && a.info(PipeSide::kA).state == shm::EndState::kVacant) (void)a.enter(session.owner);
+    a.reap(session.owner, info, connection->named());
     end_if_over(catalog, connection);
   }
   if (uses != uses_.end()) uses_.erase(uses);

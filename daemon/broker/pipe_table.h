@@ -8,7 +8,9 @@
 //
 // Orders that a restarted broker relies on: memory is with the supervisor before it is in the
 // catalog, and in the catalog before anybody hears of it. Whether a connection waits to be accepted
-// is read from its ends.
+// is read from its ends, and by which request an end came to its user as well: a client that asks
+// again, because the broker was killed before it answered, must not leave a connection behind that
+// nobody has.
 //
 // Threads: every method may be called from any thread.
 // Lock order: mutex_ stands before Core::registry_, because `allowed` takes that one.
@@ -103,7 +105,7 @@ class PipeTable {
   Result<PipeEntry> create(Catalog& catalog, const Caller& caller, const std::string& name,
                            const PipeOptions& options, std::string_view group);
   Result<ConnectionRef> connect(Catalog& catalog, const Caller& caller, const PipeEntry& pipe,
-                                local::PipeRole role);
+                                local::PipeRole role, uint32_t request);
   Result<ConnectionRef> choose(Catalog& catalog, const Caller& caller, const PipeEntry& pipe,
                                PipeOptions* wire);
   Result<uint32_t> keep(Catalog& catalog, const ObjectEntry& entry, int fd,

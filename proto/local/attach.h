@@ -197,7 +197,10 @@ struct PipeOptionsWire {
   uint8_t role;         // PipeRole
   uint8_t side;         // shm::PipeSide
   uint8_t reserved[2];
-  uint64_t connection;  // kAgain: which; in the catalog: the pipe that a connection belongs to
+  // kAgain: which. kConnect and kAccept: a 32-bit number of the session's own, not 0; asked again
+  // with the same one after a lost answer, it is the same connection. In the catalog: the pipe that
+  // a connection belongs to.
+  uint64_t connection;
 };
 static_assert(sizeof(PipeOptionsWire) == 40 && offsetof(PipeOptionsWire, connection) == 32);
 

@@ -29,13 +29,15 @@
 // Crash and freeze story, if the caller stops after step k
 //   send     before the header: nothing is visible, the word is BUSY(me). Dead: the reaper walks
 //            over the frames that are there behind the word's position and sets it behind them.
-//            Frozen: other senders of this end wait, info() names it; receivers go on.
+//            Frozen: other senders of this end wait, info() names it; receivers go on. Behind the
+//            header a receiver may be ahead of the word, which is BUSY then: it waits there, also
+//            when somebody else shuts the stream meanwhile.
 //   receive  before the CAS nothing happened. In a large message the word is BUSY(me): dead, the
 //            rest is skipped by the next receiver; frozen, others of this end wait.
 //   shutting SHUT in one word, then OTHER in the word across. Dead or frozen in between: the reaper
 //            or the broker's rescan says it there as well.
-//   entering by the broker: the cell, then OPEN. Dead in between: asked again it finds its cell and
-//            goes on; nobody asks: the reaper takes the cell back.
+//   entering by the broker: the number of the request, the cell, then OPEN. Dead in between: asked
+//            again it finds its cell and goes on; nobody asks: the reaper takes the cell back.
 //   leaving  CLOSES stands in the cell before the others are looked at, so of two that leave at
 //            once the later one sees both. Dead in between: the reaper does the same again.
 //   wakes    a dead waker's are repeated by the reaper, a frozen one's by the next receiver and by
@@ -157,8 +159,14 @@ class Pipe {
   // ---- broker only ----
   /// Makes `owner` a user of this end. kClosed: it has ended.
   Outcome enter(uint16_t owner);
-  /// Repairs every word that names `dead`; idempotent. Ends by waking everybody.
-  void reap(uint16_t dead, const DeathInfo& info);
+  /// Before enter(): the number of the OPEN, so that the same one finds this end when it is asked
+  /// again.
+  void note_request(uint32_t number) { end(side_).request.store(number); }
+  uint32_t request() const { return end(side_).request.load(); }
+  bool used_by(uint16_t owner) const;
+  /// Repairs every word that names `dead`; idempotent. Ends by waking everybody. `a_returns`: on a
+  /// resumable pipe another user may take the place of one of end a.
+  void reap(uint16_t dead, const DeathInfo& info, bool a_returns = true);
   /// The net under lost wakes.
   void rescan();
   /// The pipe is deleted: both ends close, whoever uses them.

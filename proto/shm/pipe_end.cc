@@ -139,6 +139,13 @@ Outcome Pipe::enter(uint16_t owner) {
   return Outcome::kClosed;
 }
 
+bool Pipe::used_by(uint16_t owner) const {
+  for (const auto& user : end(side_).users) {
+    if (user.load() == user_word(owner, UserState::kUses)) return true;
+  }
+  return false;
+}
+
 bool Pipe::ended(PipeSide side) const {
   const auto state = static_cast<EndState>(end(side).state.load());
   return state == EndState::kClosed || state == EndState::kDied;
@@ -190,13 +197,14 @@ void Pipe::tell_other_words() {
   }
 }
 
-void Pipe::reap(uint16_t dead, const DeathInfo& info) {
+void Pipe::reap(uint16_t dead, const DeathInfo& info, bool a_returns) {
   for (const PipeSide side : kSides) {
     settle_sender(side, dead);
     settle_receiver(side, dead);
   }
   tell_other_words();
   for (const PipeSide side : kSides) {
+    const bool returns = options_.resumable && (a_returns || side == PipeSide::kB);
     for (auto& user : end(side).users) {
       uint32_t w = user.load();
       if (user_owner(w) != dead || user_state(w) == UserState::kNone) continue;
@@ -205,10 +213,12 @@ void Pipe::reap(uint16_t dead, const DeathInfo& info) {
         w = user_word(dead, UserState::kDies);
       const bool died = user_state(w) == UserState::kDies;
       if (only_leavers(side) && !ended(side)) {
-        if (died && options_.resumable) {
+        if (died && returns) {
           end(side).died_pid.store(info.pid);
           end(side).died_status.store(info.status);
-          end(side).state.store(static_cast<uint32_t>(EndState::kVacant));
+          // Unless somebody who leaves at this moment has closed it.
+          auto open = static_cast<uint32_t>(EndState::kOpen);
+          end(side).state.compare_exchange_strong(open, static_cast<uint32_t>(EndState::kVacant));
         } else {
           end_side(side, died, info);
         }
@@ -262,11 +272,22 @@ PipeEndInfo Pipe::info(PipeSide side) const {
   }
   const PipeDirection& sends = direction(side);
   const PipeDirection& receives = direction(other_side(side));
-  const TurnWord sender = TurnWord::decode(sends.send.load());
+  // Both words as they were at one moment, unless the receiver is too fast for that.
+  uint64_t received = sends.receive.load();
+  TurnWord sender = TurnWord::decode(sends.send.load());
+  for (int i = 0; i < 8 && sends.receive.load() != received; ++i) {
+    received = sends.receive.load();
+    sender = TurnWord::decode(sends.send.load());
+  }
   const TurnWord receiver = TurnWord::decode(receives.receive.load());
   info.bytes_sent = sender.position;
-  info.bytes_queued = distance(TurnWord::decode(sends.receive.load()).position, sender.position);
-  if (info.bytes_queued > options_.capacity) info.bytes_queued = options_.capacity;
+  const uint64_t received_to = TurnWord::decode(received).position;
+  info.bytes_queued = distance(received_to, sender.position);
+  if (info.bytes_queued > options_.capacity) {
+    // A frame may be received before its sender's word is beyond it.
+    const bool ahead = distance(sender.position, received_to) <= options_.capacity;
+    info.bytes_queued = ahead ? 0 : options_.capacity;
+  }
   info.send_blocked_ms = sends.send_blocked_ms.load();
   info.receive_blocked_ms = receives.receive_blocked_ms.load();
   info.sending = sender.has(kTurnBusy) ? sender.owner : 0;

@@ -153,7 +153,7 @@ struct alignas(64) PipeEndLines {
   std::atomic<uint32_t> state;        // EndState
   std::atomic<uint32_t> died_pid;     // written by the broker before DIED is set
   std::atomic<uint32_t> died_status;  // wait status if known
-  std::atomic<uint32_t> reserved;
+  std::atomic<uint32_t> request;      // written by the broker: the OPEN by which its user came
   std::atomic<uint32_t> users[kEndUsersMax];
 };
 static_assert(sizeof(PipeEndLines) == 256);

@@ -51,6 +51,11 @@ Outcome Pipe::look(PipeActor& a, uint64_t* raw, uint64_t* length, FrameHeader* f
     const uint64_t there = distance(w.position, s.position);
     if (there > options_.capacity) {
       if (moved_on()) continue;
+      // A frame is received as soon as its header is there, before its sender says how far it is.
+      if (s.has(kTurnBusy) && message_mode() &&
+          distance(s.position, w.position) <= options_.capacity)
+        return Outcome::kEmpty;
+      if (d.send.load(std::memory_order_acquire) != sender) continue;
       return Outcome::kCorrupt;
     }
     if (!message_mode() && there > 0) {

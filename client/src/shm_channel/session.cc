@@ -255,7 +255,8 @@ Status Session::request(AttachType type, std::span<const std::byte> body,
       return status;
     }
     // Repeated after a lost answer, an exclusive create or a delete may meet its own work and say
-    // EXISTS_OTHER_OPTIONS or NOT_FOUND; nothing is done twice.
+    // EXISTS_OTHER_OPTIONS or NOT_FOUND; nothing is done twice. (Connections of pipes bring the
+    // number of their request.)
     if (monotonic_ns() >= deadline_ns) return status;
     ::poll(nullptr, 0, kRetryMs);
   }

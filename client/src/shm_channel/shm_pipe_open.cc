@@ -31,6 +31,13 @@ local::PipeOptionsWire pipe_wire_of(const PipeOptions& options) {
   return wire;
 }
 
+// What the broker knows a request by when it is asked again.
+std::uint32_t next_request() {
+  static std::atomic<std::uint32_t> last{0};
+  const std::uint32_t number = ++last;
+  return number != 0 ? number : ++last;
+}
+
 // Sleeps until `sequence` is another one, at most a second at a time; false when time is up.
 bool nap(std::atomic<std::uint32_t>& sequence, std::uint32_t seen, std::int64_t deadline_ns) {
   const std::int64_t now = monotonic_ns();
@@ -51,7 +58,8 @@ Result<ShmChannel::OpenedObject> ShmChannel::ask_pipe(std::string_view name,
   open.pipe = pipe_wire_of(options);
   open.pipe.role = static_cast<std::uint8_t>(role);
   open.pipe.side = static_cast<std::uint8_t>(side);
-  open.pipe.connection = connection;
+  const bool is_new = role == PipeRole::kConnect || role == PipeRole::kAccept;
+  open.pipe.connection = is_new ? next_request() : connection;
   return open_object(open, options.group, name);
 }
 

@@ -240,6 +240,32 @@ TEST_F(PipeCoreTest, ARestartedBrokerHasThemAgain) {
   wait_for_connections("p", 0);
 }
 
+// The broker is killed after it did the work and before it answers: the client asks again.
+TEST_F(PipeCoreTest, ARequestThatIsRepeatedFindsItsConnection) {
+  const Caller server = session(), client = session();
+  ASSERT_TRUE(open(server, "p", PipeRole::kListen).ok());
+  const auto ask = [&](const Caller& caller, PipeRole role, uint64_t number) {
+    PipeOptions options{};
+    options.connection = number;
+    const auto ref = open(caller, "p", role, PipeSide::kA, options);
+    return ref.ok() ? ref->object_id : 0;
+  };
+  const uint64_t first = ask(client, PipeRole::kConnect, 1);
+  const uint64_t second = ask(client, PipeRole::kConnect, 2);
+  EXPECT_NE(first, second);
+  EXPECT_EQ(ask(client, PipeRole::kConnect, 1), first);
+  stop();
+  start();
+  EXPECT_EQ(ask(client, PipeRole::kConnect, 2), second);
+  EXPECT_EQ(ask(server, PipeRole::kAccept, 7), first);
+  stop();
+  start();
+  EXPECT_EQ(ask(server, PipeRole::kAccept, 7), first);
+  EXPECT_EQ(ask(server, PipeRole::kAccept, 8), second);
+  EXPECT_EQ(ask(server, PipeRole::kAccept, 9), 0u) << "no third one was made";
+  EXPECT_EQ(connections("p"), 2u);
+}
+
 TEST_F(PipeCoreTest, DeletingAPipeEndsItsConnections) {
   const Caller sender = session(), receiver = session();
   const auto a = end(sender, "p", PipeSide::kA);

@@ -325,6 +325,40 @@ TEST_F(PipeTest, PositionsWrap) {
   EXPECT_LT(near_.info(PipeSide::kA).bytes_sent, near_wrap);
 }
 
+// A sender is stopped between the header of its message and its word, while one that shares its end
+// shuts it: the receiver is ahead of the word then.
+TEST_F(PipeTest, AReceiverAheadOfAStoppedSenderWaitsForIt) {
+  auto& send_word = reinterpret_cast<PipeHeader*>(segment_->base())->directions[0].send;
+  const TurnWord before = TurnWord::decode(send_word.load());
+  ASSERT_EQ(send(near_, a_, "x"), Outcome::kOk);
+  const TurnWord after = TurnWord::decode(send_word.load());
+  send_word = TurnWord{before.position, kOwnerA, kTurnBusy}.encode();
+  near_.shutdown_write(a_);
+  EXPECT_EQ(receive(far_, b_), "x");
+  EXPECT_EQ(receive(far_, b_), said(Outcome::kEmpty)) << "more may follow";
+  EXPECT_EQ(near_.info(PipeSide::kA).bytes_queued, 0u);
+  send_word = TurnWord{after.position, kOwnerA, kTurnShut}.encode();
+  EXPECT_EQ(receive(far_, b_), said(Outcome::kEndOfStream));
+  send_word = TurnWord{before.position, kOwnerA, kTurnShut}.encode();
+  EXPECT_EQ(receive(far_, b_), said(Outcome::kCorrupt)) << "nobody is at it";
+  send_word = TurnWord{after.position, kOwnerA, kTurnShut}.encode();
+}
+
+TEST_F(PipeTest, EndAOfAConnectionDoesNotComeBack) {
+  PipeOptions options = small_pipe();
+  options.resumable = 1;
+  PipeSegment connection(options);
+  Pipe a = connection.enter(PipeSide::kA, kOwnerA), b = connection.enter(PipeSide::kB, kOwnerB);
+  PipeActor near = pipe_actor(kOwnerA), far = pipe_actor(kOwnerB);
+  ASSERT_EQ(send(a, near, "x"), Outcome::kOk);
+  b.reap(kOwnerB, {77, 9}, false);
+  EXPECT_EQ(a.info(PipeSide::kB).state, EndState::kVacant);
+  EXPECT_EQ(b.enter(kOwnerB), Outcome::kOk);
+  b.reap(kOwnerA, {78, 9}, false);
+  EXPECT_EQ(receive(b, far), "x");
+  EXPECT_EQ(receive(b, far), said(Outcome::kPeerDied));
+}
+
 TEST_F(PipeTest, DamageIsAnOutcome) {
   ASSERT_EQ(send(near_, a_, "x"), Outcome::kOk);
   auto& frame = *reinterpret_cast<std::atomic<uint64_t>*>(segment_->base() + kPipeHeaderBytes);
