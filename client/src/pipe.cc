@@ -18,6 +18,25 @@ Status no_pipe_here() {
                 "this handle has no pipe; get one from Client::pipe_end, connect_pipe or accept");
 }
 
+// What stands in the way of sending.
+Status may_send(const std::shared_ptr<detail::PipeChannel>& pipe) {
+  if (!pipe) return no_pipe_here();
+  if (!pipe->room_open) return {};
+  return Status(Reason::kInvalidArgument,
+                "a PipeRoom of this handle is open: commit it or give it up first, or send by "
+                "another handle (share())")
+      .with_object("pipe " + pipe->name());
+}
+
+Status may_receive(const std::shared_ptr<detail::PipeChannel>& pipe) {
+  if (!pipe) return no_pipe_here();
+  if (!pipe->view_open) return {};
+  return Status(Reason::kInvalidArgument,
+                "a PipeView of this handle is open: consume it or give it up first, or receive by "
+                "another handle (share())")
+      .with_object("pipe " + pipe->name());
+}
+
 const std::string& nameless() {
   static const std::string kNone;
   return kNone;
@@ -32,7 +51,9 @@ PipeRoom& PipeRoom::operator=(PipeRoom&& other) noexcept {
 }
 
 PipeRoom::~PipeRoom() {
-  if (pipe_) pipe_->abandon();
+  if (!pipe_) return;
+  pipe_->abandon();
+  pipe_->room_open = false;
 }
 
 Status PipeRoom::commit(std::size_t length, BodyKind kind) {
@@ -40,7 +61,9 @@ Status PipeRoom::commit(std::size_t length, BodyKind kind) {
   if (length > bytes_.size()) {
     return Status(Reason::kTooLarge, "more than was reserved").with_limit(bytes_.size(), length);
   }
-  return std::exchange(pipe_, nullptr)->commit(bytes_, length, kind);
+  const auto pipe = std::exchange(pipe_, nullptr);
+  pipe->room_open = false;
+  return pipe->commit(bytes_, length, kind);
 }
 
 PipeView& PipeView::operator=(PipeView&& other) noexcept {
@@ -51,12 +74,16 @@ PipeView& PipeView::operator=(PipeView&& other) noexcept {
 }
 
 PipeView::~PipeView() {
-  if (pipe_) pipe_->unview();
+  if (!pipe_) return;
+  pipe_->unview();
+  pipe_->view_open = false;
 }
 
 Status PipeView::consume(std::size_t length) {
   if (!pipe_) return Status(Reason::kInvalidArgument, "there is nothing to consume");
-  return std::exchange(pipe_, nullptr)->consume(bytes_, std::min(length, bytes_.size()));
+  const auto pipe = std::exchange(pipe_, nullptr);
+  pipe->view_open = false;
+  return pipe->consume(bytes_, std::min(length, bytes_.size()));
 }
 
 const std::string& PipeEnd::name() const { return pipe_ ? pipe_->name() : nameless(); }
@@ -64,7 +91,7 @@ PipeSide PipeEnd::side() const { return pipe_ ? pipe_->side() : PipeSide::kA; }
 PipeOptions PipeEnd::options() const { return pipe_ ? pipe_->options() : PipeOptions(); }
 
 Result<std::size_t> PipeEnd::send(const Body& body, std::chrono::nanoseconds timeout) {
-  if (!pipe_) return no_pipe_here();
+  if (Status status = may_send(pipe_); !status.ok()) return status;
   std::size_t sent = 0;
   Status status = pipe_->send(body, detail::deadline_after(timeout), &sent);
   if (!status.ok() && sent == 0) return status;
@@ -73,13 +100,15 @@ Result<std::size_t> PipeEnd::send(const Body& body, std::chrono::nanoseconds tim
 
 PutManyResult PipeEnd::send_many(std::span<const Body> bodies, std::chrono::nanoseconds timeout) {
   PutManyResult result;
-  result.status = pipe_ ? pipe_->send_many(bodies, detail::deadline_after(timeout), &result.done)
-                        : no_pipe_here();
+  result.status = may_send(pipe_);
+  if (!result.status.ok()) return result;
+  result.status = pipe_->send_many(bodies, detail::deadline_after(timeout), &result.done);
   return result;
 }
 
 Status PipeEnd::hold(std::chrono::nanoseconds timeout) {
-  return pipe_ ? pipe_->hold(detail::deadline_after(timeout)) : no_pipe_here();
+  Status status = may_send(pipe_);
+  return status.ok() ? pipe_->hold(detail::deadline_after(timeout)) : status;
 }
 
 void PipeEnd::let_go() {
@@ -87,7 +116,7 @@ void PipeEnd::let_go() {
 }
 
 Result<PipeRoom> PipeEnd::reserve(std::size_t bytes, std::chrono::nanoseconds timeout) {
-  if (!pipe_) return no_pipe_here();
+  if (Status status = may_send(pipe_); !status.ok()) return status;
   std::span<std::byte> room;
   Status status = pipe_->reserve(bytes, detail::deadline_after(timeout), &room);
   if (!status.ok()) return status;
@@ -95,7 +124,7 @@ Result<PipeRoom> PipeEnd::reserve(std::size_t bytes, std::chrono::nanoseconds ti
 }
 
 Result<PipeMessage> PipeEnd::receive(std::chrono::nanoseconds timeout, std::size_t bytes_max) {
-  if (!pipe_) return no_pipe_here();
+  if (Status status = may_receive(pipe_); !status.ok()) return status;
   const std::int64_t deadline_ns = detail::deadline_after(timeout);
   const bool stream = pipe_->options().mode == PipeMode::kBytes;
   PipeMessage message;
@@ -115,7 +144,7 @@ Result<PipeMessage> PipeEnd::receive(std::chrono::nanoseconds timeout, std::size
 
 Result<std::size_t> PipeEnd::receive_into(std::span<std::byte> to, std::chrono::nanoseconds timeout,
                                           BodyKind* kind) {
-  if (!pipe_) return no_pipe_here();
+  if (Status status = may_receive(pipe_); !status.ok()) return status;
   std::size_t length = 0;
   BodyKind unused;
   Status status = pipe_->receive(to, detail::deadline_after(timeout), &length,
@@ -125,7 +154,7 @@ Result<std::size_t> PipeEnd::receive_into(std::span<std::byte> to, std::chrono::
 }
 
 Result<PipeView> PipeEnd::view(std::chrono::nanoseconds timeout) {
-  if (!pipe_) return no_pipe_here();
+  if (Status status = may_receive(pipe_); !status.ok()) return status;
   std::span<const std::byte> bytes;
   BodyKind kind = BodyKind::kData;
   Status status = pipe_->view(detail::deadline_after(timeout), &bytes, &kind);

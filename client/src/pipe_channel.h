@@ -41,6 +41,10 @@ class HEDDLE_API PipeChannel : public std::enable_shared_from_this<PipeChannel> 
 
   virtual Status shutdown_write() = 0;
   virtual Result<std::shared_ptr<PipeChannel>> share() = 0;
+
+  // A PipeRoom or PipeView of this handle is alive: it would lose its place to another call, or
+  // that would wait for itself. Of the thread that sends, and of the one that receives.
+  bool room_open = false, view_open = false;
 };
 
 class HEDDLE_API PipeHallChannel {
@@ -64,6 +68,7 @@ struct PipeAccess {
   }
   static PipeRoom room(std::shared_ptr<PipeChannel> pipe, std::span<std::byte> bytes) {
     PipeRoom made;
+    pipe->room_open = true;
     made.pipe_ = std::move(pipe);
     made.bytes_ = bytes;
     return made;
@@ -71,6 +76,7 @@ struct PipeAccess {
   static PipeView view(std::shared_ptr<PipeChannel> pipe, std::span<const std::byte> bytes,
                        BodyKind kind) {
     PipeView made;
+    pipe->view_open = true;
     made.pipe_ = std::move(pipe);
     made.bytes_ = bytes;
     made.kind_ = kind;

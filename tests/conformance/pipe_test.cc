@@ -147,12 +147,17 @@ TYPED_TEST(PipeTest, InPlace) {
     EXPECT_TRUE(room->commit(8, BodyKind::kText).ok());
     auto given_up = a.reserve(100);
     ASSERT_TRUE(given_up.ok());
+    EXPECT_TRUE(a.try_send("it would wait for itself").status().is(Reason::kInvalidArgument));
+    EXPECT_TRUE(a.reserve(1, 0ms).status().is(Reason::kInvalidArgument));
   }
   {
     auto view = b.view();
     ASSERT_TRUE(view.ok());
     EXPECT_EQ(view->bytes().size(), 8u);
     EXPECT_EQ(view->kind(), BodyKind::kText);
+    EXPECT_TRUE(b.view(0ms).status().is(Reason::kInvalidArgument));
+    EXPECT_TRUE(b.try_receive().status().is(Reason::kInvalidArgument));
+    EXPECT_EQ(std::memcmp(view->bytes().data(), "in place", 8), 0);
   }
   auto view = b.view();
   ASSERT_TRUE(view.ok()) << "what is not consumed stays";

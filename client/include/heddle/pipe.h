@@ -100,7 +100,7 @@ struct PipeMessage {
 };
 
 // Room in the ring for one message (bytes: for at least one byte). Unless it is committed it is
-// given up; until then nobody else sends at this end.
+// given up; until then nobody else sends at this end, and this handle refuses to.
 class HEDDLE_API PipeRoom {
  public:
   PipeRoom() noexcept = default;
@@ -119,7 +119,7 @@ class HEDDLE_API PipeRoom {
 };
 
 // The next message (or all bytes that are there) in place. Unless it is consumed it stays; until
-// then nobody else receives at this end.
+// then nobody else receives at this end, and this handle refuses to.
 class HEDDLE_API PipeView {
  public:
   PipeView() noexcept = default;
