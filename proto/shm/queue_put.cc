@@ -1,6 +1,7 @@
 // Putting: body first, then one claim and one publish. Crash story in queue.h.
 #include <cstring>
 
+#include "proto/shm/flatten.h"
 #include "proto/shm/wake.h"
 
 namespace heddle::shm {
@@ -19,10 +20,7 @@ void journal_end(JournalLine& j) {
 
 }  // namespace
 
-// Flattened, as put_many and try_take are: what lies between two locked operations cannot hide
-// behind them, so calls, and arguments that go through memory, are paid for in full.
-[[gnu::flatten]] Outcome Queue::put(Actor& a, const MessageIn& m, int64_t deadline_ns,
-                                    uint64_t* id) {
+Outcome Queue::put(Actor& a, const MessageIn& m, int64_t deadline_ns, uint64_t* id) {
   uint32_t chunk = kChunkNone;
   Outcome outcome = with_chunk(a, m, &chunk);
   if (outcome == Outcome::kOk) outcome = put_body(a, m, chunk, deadline_ns, id);
@@ -31,8 +29,8 @@ void journal_end(JournalLine& j) {
   return outcome;
 }
 
-[[gnu::flatten]] Outcome Queue::put_many(Actor& a, const MessageIn* m, size_t n,
-                                         int64_t deadline_ns, size_t* done, uint64_t* ids) {
+Outcome Queue::put_many(Actor& a, const MessageIn* m, size_t n, int64_t deadline_ns, size_t* done,
+                        uint64_t* ids) {
   Outcome outcome = Outcome::kOk;
   size_t i = 0;
   for (; i < n && outcome == Outcome::kOk; ++i) {
@@ -145,7 +143,8 @@ Outcome Queue::put_dropping(Actor& a, const MessageIn& m, uint32_t chunk, uint64
   return Outcome::kCorrupt;
 }
 
-Outcome Queue::claim_publish(Actor& a, const MessageIn& m, uint32_t chunk, uint64_t* id) {
+HEDDLE_FLATTEN Outcome Queue::claim_publish(Actor& a, const MessageIn& m, uint32_t chunk,
+                                            uint64_t* id) {
   expect_slot(memory_.tail_hint(), true);
   if (!bytes_allow(a, m.length)) return Outcome::kFull;
   Row& row = memory_.row(a.row);

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "proto/shm/copy_unproved.h"
+#include "proto/shm/flatten.h"
 #include "proto/shm/queue_visit.h"
 #include "proto/shm/wake.h"
 
@@ -16,7 +17,7 @@ Outcome Queue::take(Actor& a, TakeMode mode, Taken* out, int64_t deadline_ns) {
   });
 }
 
-[[gnu::flatten]] Outcome Queue::try_take(Actor& a, TakeMode mode, Taken* out) {
+Outcome Queue::try_take(Actor& a, TakeMode mode, Taken* out) {
   for (uint32_t tries = 0; tries < kTriesMax; ++tries) {
     expect_slot(memory_.head_hint(), false);
     bool lost = false;
@@ -56,7 +57,8 @@ void Queue::wake_next(Actor& a) {
 
 /// Auto, and there is room for the body: copy, then one CAS; a lost CAS makes the copy worthless.
 /// Everything else is leased.
-Outcome Queue::take_found(Actor& a, TakeMode mode, Place p, uint64_t raw, Taken* out, bool* lost) {
+HEDDLE_FLATTEN Outcome Queue::take_found(Actor& a, TakeMode mode, Place p, uint64_t raw, Taken* out,
+                                         bool* lost) {
   Slot& slot = ring().slot(p);
   const uint32_t length = slot.length.load(std::memory_order_relaxed);
   const bool in_chunk = slot.flags.load(std::memory_order_relaxed) & kSlotChunk;
