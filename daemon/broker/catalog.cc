@@ -16,7 +16,7 @@ Offsets offsets_of(const CatalogSizes& sizes) {
   at.objects = sizeof(CatalogHeader);
   at.sessions = at.objects + uint64_t{sizes.objects_max} * sizeof(ObjectRecord);
   at.requests = at.sessions + uint64_t{sizes.sessions_max} * sizeof(SessionRecord);
-  at.locks = at.requests + uint64_t{sizes.requests_max} * sizeof(RequestRecord);
+  at.locks = at.requests + (uint64_t{sizes.requests_max} + kChangesMax) * sizeof(RequestRecord);
   at.fences = at.locks + uint64_t{sizes.locks_max} * sizeof(LockRecord);
   at.end = at.fences + uint64_t{sizes.fences_max} * sizeof(FenceRecord);
   at.end = (at.end + 4095) & ~uint64_t{4095};
@@ -74,7 +74,7 @@ Catalog::Catalog(void* base) : header_(static_cast<CatalogHeader*>(base)) {
   fences_ = reinterpret_cast<FenceRecord*>(bytes + at.fences);
   repair_objects();
   index_requests();
-  inherited_requests_ = header_->next_request.load();
+  inherited_changes_ = header_->next_change.load();
   index_locks();
   index_fences();
 }

@@ -94,8 +94,8 @@ class Catalog {
   // At start: what was under way ended with the earlier broker.
   void end_all_requests();
 
-  // The same ring for what is held of locks, see objects::HoldChange: noted until it is settled;
-  // one that was made, and has a request, stays known.
+  // The like for what is held of locks, see objects::HoldChange: noted until it is settled; one
+  // that was made, and has a request, stays known.
   uint64_t begin_change(const objects::HoldChange& change);
   void settle_change(uint64_t number, bool done);
   // Made before this incarnation; it is forgotten.
@@ -116,7 +116,10 @@ class Catalog {
   static std::string request_key(const RequestEntry& entry);
   void forget_request(uint32_t slot);
   // A record of its own for a key that has none.
-  RequestRecord& new_request(const RequestEntry& entry, uint64_t* number);
+  RequestRecord& new_request(const RequestEntry& entry, uint64_t number);
+  uint32_t request_slot(uint64_t number) const;
+  template <class Visit>  // void (uint32_t slot): every record that was ever used
+  void each_request_slot(Visit visit) const;
   // The record of a request under way; null when it is none.
   RequestRecord* started_request(uint64_t number) const;
   void end_request_locked(RequestRecord& record, bool done);
@@ -134,7 +137,7 @@ class Catalog {
   // By object: its locks by name, each with its slot.
   std::unordered_map<uint64_t, std::unordered_map<std::string, uint32_t>> fence_slots_;
   std::unordered_map<std::string, uint32_t> request_slots_;
-  uint64_t inherited_requests_ = 0;  // up to this number they are of earlier incarnations
+  uint64_t inherited_changes_ = 0;  // up to this one they are of earlier incarnations
 };
 
 constexpr uint64_t commit_word(uint64_t number, uint8_t state) { return number << 8 | state; }

@@ -5,7 +5,8 @@
 //   0             CatalogHeader              4 KiB
 //   objects_at    ObjectRecord[objects_max]
 //   sessions_at   SessionRecord[sessions_max]   indexed by owner number
-//   requests_at   RequestRecord[requests_max]   a ring
+//   requests_at   RequestRecord[kChangesMax]    a ring, for what changes in locks
+//                 RequestRecord[requests_max]   a ring, for puts
 //   locks_at      LockRecord[locks_max]         locks, semaphores, conditions, events, barriers
 //   fences_at     FenceRecord[fences_max]       which tokens the fenced puts of a queue carried
 //
@@ -47,7 +48,8 @@ struct CatalogHeader {
   std::atomic<uint32_t> locks_used;  // records below this were ever used
   uint32_t fences_max;
   std::atomic<uint32_t> fences_used;  // likewise
-  uint8_t reserved[4096 - 88];
+  std::atomic<uint64_t> next_change;
+  uint8_t reserved[4096 - 96];
 };
 static_assert(sizeof(CatalogHeader) == 4096 && offsetof(CatalogHeader, next_object_id) == 32);
 
@@ -110,9 +112,12 @@ static_assert(sizeof(SessionRecord) == 128);
 // Each id is noted right after its message was published, and until then the journal line of the
 // thread that publishes names the request (JournalLine::request): killed in between, the line and
 // the queue's words tell the next incarnation whether that message is in.
-// The same ring has what is changing, or was changed, in what remote callers hold of locks: uid is
-// UINT32_MAX, `id` the number of the request, ids[0] = before << 32 | n, ids[1] = mode << 33 |
-// release << 32 | holder; see objects::HoldChange. kStarted: maybe made; kDone: made.
+// A ring of its own has what is changing, or was changed, in what remote callers hold of locks:
+// `id` is the number of the request, uid UINT32_MAX, ids[0] = before << 32 | n, ids[1] =
+// mode << 33 | release << 32 | holder; see objects::HoldChange. kStarted: maybe made; kDone: made.
+// Busy locks must not make puts forgotten. Its numbers have kChangeBit.
+inline constexpr uint32_t kChangesMax = 4'096;
+inline constexpr uint64_t kChangeBit = uint64_t{1} << 55;  // a commit word has 56 bits for a number
 enum class RequestState : uint8_t { kFree = 0, kStarted = 1, kDone = 2, kPartly = 3 };
 inline constexpr uint32_t kRequestIdBytesMax = 64;
 inline constexpr uint32_t kRequestMessagesMax = 32;

@@ -13,12 +13,25 @@ std::string Catalog::request_key(const RequestEntry& entry) {
   return key;
 }
 
+uint32_t Catalog::request_slot(uint64_t number) const {
+  if ((number & kChangeBit) != 0)
+    return static_cast<uint32_t>((number & ~kChangeBit) % kChangesMax);
+  return kChangesMax + static_cast<uint32_t>(number % header_->requests_max);
+}
+
+template <class Visit>
+void Catalog::each_request_slot(Visit visit) const {
+  const uint64_t changes = std::min<uint64_t>(kChangesMax, header_->next_change.load() + 1);
+  const uint64_t puts = std::min<uint64_t>(header_->requests_max, header_->next_request.load() + 1);
+  for (uint32_t slot = 0; slot < changes; ++slot) visit(slot);
+  for (uint32_t slot = 0; slot < puts; ++slot) visit(kChangesMax + slot);
+}
+
 void Catalog::index_requests() {
-  const uint64_t used = std::min<uint64_t>(header_->requests_max, header_->next_request.load() + 1);
-  for (uint32_t slot = 0; slot < used; ++slot) {
-    if (requests_[slot].commit.load(std::memory_order_acquire) == 0) continue;
+  each_request_slot([this](uint32_t slot) {
+    if (requests_[slot].commit.load(std::memory_order_acquire) == 0) return;
     request_slots_[request_key(requests_[slot].entry)] = slot;
-  }
+  });
 }
 
 void Catalog::forget_request(uint32_t slot) {
@@ -54,15 +67,15 @@ Catalog::Request Catalog::begin_request(uint64_t object_id, uint32_t uid, std::s
     }
     return request;
   }
-  RequestRecord& record = new_request(entry, &request.number);
+  request.number = header_->next_request.fetch_add(1) + 1;
+  RequestRecord& record = new_request(entry, request.number);
   record.commit.store(commit_word(request.number, static_cast<uint8_t>(RequestState::kStarted)),
                       std::memory_order_release);
   return request;
 }
 
-RequestRecord& Catalog::new_request(const RequestEntry& entry, uint64_t* number) {
-  *number = header_->next_request.fetch_add(1) + 1;
-  const auto slot = static_cast<uint32_t>(*number % header_->requests_max);
+RequestRecord& Catalog::new_request(const RequestEntry& entry, uint64_t number) {
+  const uint32_t slot = request_slot(number);
   forget_request(slot);
   RequestRecord& record = requests_[slot];
   std::memcpy(&record.entry, &entry, sizeof entry);
@@ -72,7 +85,7 @@ RequestRecord& Catalog::new_request(const RequestEntry& entry, uint64_t* number)
 }
 
 RequestRecord* Catalog::started_request(uint64_t number) const {
-  RequestRecord& record = requests_[number % header_->requests_max];
+  RequestRecord& record = requests_[request_slot(number)];
   const uint64_t started = commit_word(number, static_cast<uint8_t>(RequestState::kStarted));
   // Otherwise the ring went round meanwhile.
   return record.commit.load(std::memory_order_acquire) == started ? &record : nullptr;
@@ -94,7 +107,7 @@ void Catalog::note_request(uint64_t number, uint64_t id) {
 void Catalog::end_request_locked(RequestRecord& record, bool done) {
   const uint64_t number = commit_number(record.commit.load());
   if (record.ids_count.load() == 0) {
-    forget_request(static_cast<uint32_t>(number % header_->requests_max));
+    forget_request(request_slot(number));
     return;
   }
   const RequestState state = done ? RequestState::kDone : RequestState::kPartly;
@@ -114,13 +127,12 @@ uint64_t Catalog::request_object(uint64_t number) const {
 
 void Catalog::end_all_requests() {
   std::lock_guard lock(mutex_);
-  const uint64_t used = std::min<uint64_t>(header_->requests_max, header_->next_request.load() + 1);
-  for (uint32_t slot = 0; slot < used; ++slot) {
+  each_request_slot([this](uint32_t slot) {
     const uint64_t word = requests_[slot].commit.load(std::memory_order_acquire);
     if (commit_state(word) == static_cast<uint8_t>(RequestState::kStarted)) {
       end_request_locked(requests_[slot], false);
     }
-  }
+  });
 }
 
 namespace {
@@ -144,8 +156,8 @@ uint64_t Catalog::begin_change(const objects::HoldChange& change) {
   std::lock_guard lock(mutex_);
   const auto known = request_slots_.find(request_key(entry));
   if (known != request_slots_.end()) forget_request(known->second);
-  uint64_t number;
-  RequestRecord& record = new_request(entry, &number);
+  const uint64_t number = kChangeBit | (header_->next_change.fetch_add(1) + 1);
+  RequestRecord& record = new_request(entry, number);
   record.ids[0].store(uint64_t{change.before} << 32 | change.n);
   record.ids[1].store(uint64_t{change.mode} << 33 | uint64_t{change.release} << 32 | change.holder);
   record.ids_count.store(2);
@@ -163,7 +175,7 @@ void Catalog::settle_change(uint64_t number, bool done) {
   if (done && request != 0) {
     end_request_locked(*record, true);
   } else {
-    forget_request(static_cast<uint32_t>(number % header_->requests_max));
+    forget_request(request_slot(number));
   }
 }
 
@@ -173,7 +185,7 @@ bool Catalog::take_change(uint64_t object_id, uint64_t request) {
   if (known == request_slots_.end()) return false;
   const uint64_t word = requests_[known->second].commit.load();
   const bool made = commit_state(word) == static_cast<uint8_t>(RequestState::kDone);
-  if (!made || commit_number(word) > inherited_requests_) return false;
+  if (!made || commit_number(word) > (kChangeBit | inherited_changes_)) return false;
   forget_request(known->second);
   return true;
 }
@@ -181,12 +193,11 @@ bool Catalog::take_change(uint64_t object_id, uint64_t request) {
 std::vector<std::pair<uint64_t, objects::HoldChange>> Catalog::open_changes() const {
   std::vector<std::pair<uint64_t, objects::HoldChange>> open;
   std::lock_guard lock(mutex_);
-  const uint64_t used = std::min<uint64_t>(header_->requests_max, header_->next_request.load() + 1);
-  for (uint32_t slot = 0; slot < used; ++slot) {
+  each_request_slot([&](uint32_t slot) {
     const RequestRecord& record = requests_[slot];
     const uint64_t word = record.commit.load(std::memory_order_acquire);
     const bool started = commit_state(word) == static_cast<uint8_t>(RequestState::kStarted);
-    if (!started || record.entry.uid != kChangeUid) continue;
+    if (!started || record.entry.uid != kChangeUid) return;
     const uint64_t first = record.ids[0].load(), second = record.ids[1].load();
     open.emplace_back(commit_number(word),
                       objects::HoldChange{.object_id = record.entry.object_id,
@@ -195,7 +206,7 @@ std::vector<std::pair<uint64_t, objects::HoldChange>> Catalog::open_changes() co
                                           .before = static_cast<uint32_t>(first >> 32),
                                           .release = (second >> 32 & 1) != 0,
                                           .mode = static_cast<uint8_t>(second >> 33)});
-  }
+  });
   return open;
 }
 
