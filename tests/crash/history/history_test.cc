@@ -144,6 +144,19 @@ TEST(History, ASecondEntryIsNoGrantOfItsOwn) {
   EXPECT_WRONG(death, "told of a death", Kind::kReentrant);
 }
 
+TEST(History, AnEntryAfterALossIsOfTheNextSession) {
+  Hand right, wrong;
+  for (Hand* h : {&right, &wrong}) {
+    h->acquire(1, 1);
+    if (h == &right) h->lose(1);
+    h->acquire(1, 2, h == &right);
+    h->release(1);
+    h->lost(1);
+  }
+  EXPECT_EQ(right.checked(Kind::kReentrant), "");
+  EXPECT_WRONG(wrong, "another token", Kind::kReentrant);
+}
+
 TEST(History, ReleasesAreThoseOfTheOwner) {
   Hand stranger, refused;
   stranger.acquire(1, 1);

@@ -112,7 +112,13 @@ class Reader {
   std::string acquired(const Record& record) {
     if (record.return_ns != 0) maybe_unheard(record);
     if (record.end == End::kNo || record.end == End::kLost) return "";
-    if (!open_.empty() && model_.kind == Kind::kReentrant && record.end == End::kOk) {
+    const bool entered = model_.kind == Kind::kReentrant && record.end == End::kOk;
+    // Out of sight since it entered, it may have lost that entry; this one is its next session's.
+    if (entered && !open_.empty() && record.token != (*holds_)[open_.back()].token &&
+        gone_by(record)) {
+      let_go(record);
+    }
+    if (entered && !open_.empty()) {
       ++depth_;
       const Hold& outer = (*holds_)[open_.back()];
       if (record.token != outer.token) return where("a second entry has another token", outer);
@@ -160,18 +166,32 @@ class Reader {
     return "";
   }
 
-  /// Not its own any more: only if it was out of sight since it asked. Then all of it is gone.
-  std::string lost(const Record& record) {
+  const Span* loss_of(const Hold& hold, const Record& record) const {
+    return processes_.loss(hold.process, hold.asked_ns, record.return_ns);
+  }
+  bool gone_by(const Record& record) const {
+    return std::all_of(open_.begin(), open_.end(), [&](size_t i) {
+      return loss_of((*holds_)[i], record) != nullptr;
+    });
+  }
+  /// All of it is gone since the process was out of sight.
+  void let_go(const Record& record) {
     for (const size_t i : open_) {
       Hold& hold = (*holds_)[i];
-      const Span* loss = processes_.loss(hold.process, hold.asked_ns, record.return_ns);
-      if (loss == nullptr) return where("what it holds is not its own", hold);
       hold.died = hold.sure_death = true;
-      hold.leaving_ns = std::min(loss->from_ns, record.call_ns);
+      hold.leaving_ns = std::min(loss_of(hold, record)->from_ns, record.call_ns);
       hold.left_ns = record.return_ns;
     }
     open_.clear();
     depth_ = 0;
+  }
+  /// Not its own any more: only if it was out of sight since it asked.
+  std::string lost(const Record& record) {
+    for (const size_t i : open_) {
+      const Hold& hold = (*holds_)[i];
+      if (loss_of(hold, record) == nullptr) return where("what it holds is not its own", hold);
+    }
+    let_go(record);
     return "";
   }
 
