@@ -20,6 +20,7 @@
 
 #include "daemon/objects/caller.h"
 #include "daemon/objects/lock.h"
+#include "daemon/objects/pipe.h"
 #include "daemon/objects/queue.h"
 #include "proto/local/attach.h"
 
@@ -40,6 +41,7 @@ struct OpenFlags {
   bool exclusive = false;  // with create: EXISTS_OTHER_OPTIONS-free refusal when it is there
   // With create: the name is ignored and becomes anon/<id>; lifetime attached unless given.
   bool anonymous = false;
+  bool remote = false;  // of a pipe's connection: with PipeRef::pipe
 };
 
 struct QueueRef {
@@ -64,6 +66,34 @@ struct LockRef {
   uid_t uid = 0;
   gid_t gid = 0;
   uint32_t attached = 0;  // sessions
+};
+
+// What opening a pipe gives: the memory of the hall, or of a connection.
+struct PipeRef {
+  uint64_t object_id = 0;
+  std::string name;  // full
+  uint8_t rights = 0;
+  bool created = false;
+  PipeOptions options{};  // in force; role and side as they came about
+  std::shared_ptr<Segment> segment;
+  std::shared_ptr<objects::Pipe> pipe;  // of a connection, if it was asked for
+};
+
+struct PipeConnectionInfo {
+  uint64_t object_id = 0;
+  bool named = false;  // of the two named ends; else somebody connected
+  shm::PipeEndInfo ends[2];
+};
+
+struct PipeInfo {
+  uint64_t object_id = 0;
+  std::string name;
+  uid_t uid = 0;
+  gid_t gid = 0;
+  uint8_t rights = 0;
+  PipeOptions options{};
+  uint32_t listeners = 0;
+  std::vector<PipeConnectionInfo> connections;
 };
 
 struct ObjectInfo {
@@ -158,6 +188,25 @@ class Broker {
   // Local threads that wait for it, as they published it; remote ones are in Lock::inspect().
   virtual std::vector<objects::LockParty> local_waiters(const LockRef& ref) = 0;
 
+  // Pipes. Created by use (flags.create), else NOT_FOUND naming the command. EMPTY: nothing to
+  // accept, or nobody to connect to; CLOSED: that connection is over.
+  virtual Result<PipeRef> open_pipe(const Caller& caller, std::string_view name,
+                                    const PipeOptions& options, std::string_view group,
+                                    OpenFlags flags) = 0;
+  // Runs `changed` once, if `who` is still there, when a connection of the pipe waits to be
+  // accepted (`arrivals`) or somebody begins to listen, or it is deleted. Ask again after this: it
+  // may have been before.
+  virtual void watch_pipe(std::string_view full_name, bool arrivals, std::weak_ptr<void> who,
+                          std::function<void()> changed) = 0;
+  // One opening less.
+  virtual void close_pipe(uint64_t session_id, uint64_t object_id) = 0;
+  virtual Status delete_pipe(const Caller& caller, std::string_view name) = 0;
+  // Up to `n`, after the name `after`.
+  virtual std::vector<PipeInfo> list_pipes(const Caller& caller, std::string_view prefix,
+                                           std::string_view after, size_t n) const = 0;
+  virtual Result<PipeInfo> describe_pipe(const Caller& caller, std::string_view name) const = 0;
+  virtual objects::OwnerInfo describe_owner(uint16_t owner) const = 0;
+
   virtual Result<ObjectPage> list(const Caller& caller, ObjectKind kind, std::string_view prefix,
                                   uint32_t page_size, std::string_view page_token) = 0;
   virtual Result<ObjectInfo> describe(const Caller& caller, ObjectKind kind,
@@ -179,6 +228,12 @@ class Broker {
   // What a session held when its lease ran out, as "lock ledger"; of the last 256 that held
   // anything. Empty for others.
   virtual std::vector<std::string> lost_with(const ResumeToken& token) = 0;
+  // A session that is as long as one call or stream: it has no lease, and a broker that comes next
+  // finds it dead.
+  virtual Result<RemoteSession> open_call_session(const Caller& caller,
+                                                  std::string_view client_name) = 0;
+  // `died`: the caller broke off.
+  virtual void end_call_session(uint64_t session_id, bool died) = 0;
   // Checks that the session is live and the caller's uid's, and puts it into `caller`.
   virtual Status enter_session(Caller& caller, uint64_t session_id) = 0;
 

@@ -87,8 +87,9 @@ struct SessionEntry {
   int32_t pid;          // local
   uint32_t uid;
   uint32_t gid;
-  uint8_t kind;  // SessionKind
-  uint8_t reserved[3];
+  uint8_t kind;     // SessionKind
+  uint8_t of_call;  // 1: ends with a call, so also with the broker
+  uint8_t reserved[2];
   uint8_t resume_token[16];
   char name[64];
 };

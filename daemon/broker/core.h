@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -80,15 +81,18 @@ class Core final : public Broker, public objects::Host {
   std::vector<objects::LockParty> local_waiters(const LockRef& ref) override;
   Result<PipeRef> open_pipe(const Caller& caller, std::string_view name,
                             const PipeOptions& options, std::string_view group,
-                            OpenFlags flags);
-  Status delete_pipe(const Caller& caller, std::string_view name) {
-    return pipes_.remove(*catalog_, caller, name);
+                            OpenFlags flags) override;
+  void watch_pipe(std::string_view full_name, bool arrivals, std::weak_ptr<void> who,
+                  std::function<void()> changed) override;
+  void close_pipe(uint64_t session_id, uint64_t object_id) override {
+    pipes_.close(*catalog_, session_id, object_id);
   }
+  Status delete_pipe(const Caller& caller, std::string_view name) override;
   std::vector<PipeInfo> list_pipes(const Caller& caller, std::string_view prefix,
-                                   std::string_view after, size_t n) const {
+                                   std::string_view after, size_t n) const override {
     return pipes_.list(caller, prefix, after, n);
   }
-  Result<PipeInfo> describe_pipe(const Caller& caller, std::string_view name) const {
+  Result<PipeInfo> describe_pipe(const Caller& caller, std::string_view name) const override {
     return pipes_.describe(caller, name);
   }
   Result<ObjectPage> list(const Caller& caller, ObjectKind kind, std::string_view prefix,
@@ -106,6 +110,9 @@ class Core final : public Broker, public objects::Host {
   Status renew_session(const Caller& caller, uint64_t session_id) override;
   Status close_session(const Caller& caller, uint64_t session_id) override;
   std::vector<std::string> lost_with(const ResumeToken& token) override;
+  Result<RemoteSession> open_call_session(const Caller& caller,
+                                          std::string_view client_name) override;
+  void end_call_session(uint64_t session_id, bool died) override;
   Status enter_session(Caller& caller, uint64_t session_id) override;
   Result<Request> begin_request(const Caller& caller, const QueueRef& queue,
                                 std::string_view request_id, size_t count) override;
@@ -138,6 +145,9 @@ class Core final : public Broker, public objects::Host {
   void set_waiting(uint64_t object_id, bool waiting) override;
   void set_lock_waiting(uint64_t object_id, bool waiting) override {
     locks_.set_waiting(object_id, waiting);
+  }
+  void set_pipe_waiting(uint64_t object_id, bool waiting) override {
+    pipes_.set_waiting(object_id, waiting);
   }
   void wait_began(uint32_t holder, uint64_t object_id) override;
   void wait_ended(uint32_t holder, uint64_t object_id) override {
@@ -204,8 +214,10 @@ class Core final : public Broker, public objects::Host {
                                 OpenFlags flags, bool* created);
   Result<ObjectRef> create_locked(const Caller& caller, const std::string& name,
                                   const QueueOptions& options, std::string_view group);
-  Status may_create_locked(const Caller& caller, uint64_t bytes) const;
-  Status may_create(const Caller& caller, uint64_t bytes) const;
+  // `owned`: how many objects of other kinds the caller has; absent: nothing with a name is made.
+  Status may_create_locked(const Caller& caller, uint64_t bytes,
+                           std::optional<uint32_t> owned) const;
+  Status may_create(const Caller& caller, uint64_t bytes, std::optional<uint32_t> owned) const;
   Result<QueueRef> ref_to(const Caller& caller, const ObjectRef& object, bool created) const;
   ObjectInfo info_of(const Caller& caller, const Object& object) const;
   void erase_locked(const ObjectRef& object);
@@ -219,6 +231,7 @@ class Core final : public Broker, public objects::Host {
 
   // core_sessions.cc
   struct SessionPlan;
+  Status may_issue(const SessionPlan& plan) const;
   Result<SessionRef> issue(SessionPlan plan);
   void watch_session(const SessionRef& session);
   Result<RemoteSession> describe_remote(const SessionRef& session) const;
@@ -226,9 +239,9 @@ class Core final : public Broker, public objects::Host {
 
   // reaper.cc
   void note_lost(const Session& session);
-  void end_session(const SessionRef& session, const shm::DeathInfo& info);
+  void end_session(const SessionRef& session, bool died);
   void decide_requests(const Session& session);
-  void reap(const Session& session, const shm::DeathInfo& info);
+  void reap(const Session& session, bool died);
   std::vector<ObjectRef> used_by(const Session& session);
   void end_objects_of(const Session& session);
   void forget_session(const SessionRef& session);
@@ -284,7 +297,7 @@ class Core final : public Broker, public objects::Host {
   ObjectEvent object_event_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for work left in the loop
   int64_t next_slow_tick_ns_ = 0;
-  std::vector<std::pair<SessionRef, shm::DeathInfo>> dead_at_start_;
+  std::vector<SessionRef> dead_at_start_;
   std::unordered_set<uint64_t> hung_up_;  // sessions without a connection; broker thread
 
   mutable std::mutex registry_;

@@ -94,7 +94,8 @@ Result<SessionPage> Core::sessions(const Caller& caller, uint32_t page_size,
     info.name = session->name;
     info.command = session->command;
     info.age_ms = (now - session->opened_ns) / 1'000'000;
-    if (info.remote) info.lease_left_ms = (session->lease_ends_ns.load() - now) / 1'000'000;
+    const int64_t ends = session->lease_ends_ns.load();
+    if (info.remote && ends != INT64_MAX) info.lease_left_ms = (ends - now) / 1'000'000;
     {
       std::lock_guard lock(registry_);
       info.attached = static_cast<uint32_t>(session->attached.size());

@@ -172,13 +172,14 @@ Result<ObjectRef> Core::open_locked(const Caller& caller, std::string_view name,
   return object;
 }
 
-Status Core::may_create_locked(const Caller& caller, uint64_t bytes) const {
+Status Core::may_create_locked(const Caller& caller, uint64_t bytes,
+                               std::optional<uint32_t> owned) const {
   if (draining()) {
     return Status(Reason::kBrokerAway, "the daemon is about to stop; nothing new is made");
   }
   const auto mine = objects_per_uid_.find(caller.uid);
-  const uint32_t count = mine == objects_per_uid_.end() ? 0 : mine->second;
-  if (caller.uid != 0 && count >= options_.objects_per_uid_max) {
+  const uint32_t count = owned.value_or(0) + (mine == objects_per_uid_.end() ? 0 : mine->second);
+  if (owned && caller.uid != 0 && count >= options_.objects_per_uid_max) {
     return Status(Reason::kQuota, "you own as many objects as one user may; delete some")
         .with_limit(options_.objects_per_uid_max, count);
   }
@@ -201,16 +202,31 @@ Status Core::may_create_locked(const Caller& caller, uint64_t bytes) const {
   return Status();
 }
 
-Status Core::may_create(const Caller& caller, uint64_t bytes) const {
+Status Core::may_create(const Caller& caller, uint64_t bytes,
+                        std::optional<uint32_t> owned) const {
   std::lock_guard lock(registry_);
-  return may_create_locked(caller, bytes);
+  return may_create_locked(caller, bytes, owned);
 }
 
 Result<PipeRef> Core::open_pipe(const Caller& caller, std::string_view name,
                                 const PipeOptions& options, std::string_view group,
                                 OpenFlags flags) {
   if (draining() && flags.create) flags.create = false;
-  return pipes_.open(*catalog_, caller, name, options, group, flags);
+  auto opened = pipes_.open(*catalog_, caller, name, options, group, flags);
+  pipes_.serve();
+  return opened;
+}
+
+void Core::watch_pipe(std::string_view full_name, bool arrivals, std::weak_ptr<void> who,
+                      std::function<void()> changed) {
+  pipes_.watch(full_name, arrivals, std::move(who), std::move(changed));
+  pipes_.serve();
+}
+
+Status Core::delete_pipe(const Caller& caller, std::string_view name) {
+  Status status = pipes_.remove(*catalog_, caller, name);
+  pipes_.serve();
+  return status;
 }
 
 Result<ObjectRef> Core::create_locked(const Caller& caller, const std::string& name,
@@ -234,7 +250,7 @@ Result<ObjectRef> Core::create_locked(const Caller& caller, const std::string& n
   }
   const shm::QueueLimits limits = limits_of(*options);
   const uint64_t control_bytes = shm::queue_control_bytes(limits);
-  Status allowed = may_create_locked(caller, control_bytes);
+  Status allowed = may_create_locked(caller, control_bytes, pipes_.owned_by(caller.uid));
   if (!allowed.ok()) return std::move(allowed).with_object(queue_label(name));
 
   auto object = std::make_shared<Object>();

@@ -73,6 +73,7 @@ struct Core::SessionPlan {
   int64_t lease_ns = 0;
   local::Fd pidfd;
   bool page = false;
+  bool of_call = false;
 };
 
 shm::JournalLine* Core::own_journal(uint16_t* thread) {
@@ -83,20 +84,26 @@ shm::JournalLine* Core::own_journal(uint16_t* thread) {
   return self_->journal(number);
 }
 
-// The order is what a restarted broker relies on: page and pidfd are with the supervisor before
-// the number is in the catalog, and it is there before anybody hears it.
-Result<SessionRef> Core::issue(SessionPlan plan) {
+Status Core::may_issue(const SessionPlan& plan) const {
+  if (plan.kind > SessionKind::kRemote) return {};
   const size_t open = sessions_.count(SessionKind::kLocal) + sessions_.count(SessionKind::kRemote);
-  if (open >= sessions_max_.load() && plan.kind <= SessionKind::kRemote) {
+  if (open >= sessions_max_.load()) {
     return Status(Reason::kQuota, "the daemon has as many sessions as sessions_max allows")
         .with_limit(sessions_max_.load(), open);
   }
   const size_t mine = sessions_.count_of(plan.uid);
-  if (plan.kind <= SessionKind::kRemote && plan.uid != 0 && mine >= sessions_per_uid_max_.load()) {
+  if (plan.uid != 0 && mine >= sessions_per_uid_max_.load()) {
     return Status(Reason::kQuota, "you have as many sessions as sessions_per_uid_max allows")
         .with_object("uid " + std::to_string(plan.uid))
         .with_limit(sessions_per_uid_max_.load(), mine);
   }
+  return {};
+}
+
+// The order is what a restarted broker relies on: page and pidfd are with the supervisor before
+// the number is in the catalog, and it is there before anybody hears it.
+Result<SessionRef> Core::issue(SessionPlan plan) {
+  if (Status status = may_issue(plan); !status.ok()) return status;
   const Result<uint16_t> owner = sessions_.take_owner();
   if (!owner.ok()) return owner.status();
   auto session = std::make_shared<Session>();
@@ -111,7 +118,7 @@ Result<SessionRef> Core::issue(SessionPlan plan) {
   session->command = std::move(plan.command);
   session->opened_ns = now_ns();
   session->lease_ns = plan.lease_ns;
-  session->lease_ends_ns = session->opened_ns + plan.lease_ns;
+  session->lease_ends_ns = plan.of_call ? INT64_MAX : session->opened_ns + plan.lease_ns;
   session->pidfd = std::move(plan.pidfd);
 
   const std::string label = "session " + std::to_string(session->id);
@@ -144,9 +151,9 @@ Result<SessionRef> Core::issue(SessionPlan plan) {
   entry.uid = session->uid;
   entry.gid = session->gid;
   entry.kind = static_cast<uint8_t>(session->kind);
-  if (session->remote() &&
-      ::getrandom(session->token.data(), session->token.size(), 0) !=
-          static_cast<ssize_t>(session->token.size())) {
+  entry.of_call = plan.of_call;
+  if (session->remote() && ::getrandom(session->token.data(), session->token.size(), 0) !=
+                               static_cast<ssize_t>(session->token.size())) {
     return fail(Status::from_errno(errno, "making a resume token"));
   }
   std::memcpy(entry.resume_token, session->token.data(), session->token.size());
@@ -160,7 +167,7 @@ void Core::watch_session(const SessionRef& session) {
   if (!session->pidfd) return;
   loop_.watch(session->pidfd.get(), EPOLLIN, [this, weak = std::weak_ptr(session)](uint32_t) {
     const SessionRef dead = weak.lock();
-    if (dead) end_session(dead, {static_cast<uint32_t>(dead->pid), 0});
+    if (dead) end_session(dead, true);
   });
 }
 
@@ -190,7 +197,7 @@ Result<SessionRef> Core::resume_local(const Caller& caller, uint64_t id, uint32_
   return session;
 }
 
-void Core::end_local(const SessionRef& session) { end_session(session, {}); }
+void Core::end_local(const SessionRef& session) { end_session(session, false); }
 
 void Core::hung_up(const SessionRef& session) {
   if (!session->ending.load()) hung_up_.insert(session->id);
@@ -224,6 +231,27 @@ Result<RemoteSession> Core::open_session(const Caller& caller, int64_t lease_ns,
   return describe_remote(*session);
 }
 
+Result<RemoteSession> Core::open_call_session(const Caller& caller, std::string_view client_name) {
+  if (draining()) return Status(Reason::kBrokerAway, "the daemon is about to stop");
+  SessionPlan plan;
+  plan.kind = SessionKind::kRemote;
+  plan.pid = caller.pid;
+  plan.uid = caller.uid;
+  plan.gid = caller.gid;
+  plan.name = client_name;
+  plan.command = command_of(caller.pid);
+  plan.of_call = true;
+  Result<SessionRef> session = issue(std::move(plan));
+  if (!session.ok()) return session.status();
+  return describe_remote(*session);
+}
+
+void Core::end_call_session(uint64_t session_id, bool died) {
+  const SessionRef session = sessions_.find(session_id);
+  if (!session) return;
+  end_session(session, died);
+}
+
 Result<RemoteSession> Core::resume_session(const Caller& caller, const ResumeToken& token,
                                            std::function<void()> ended) {
   const SessionRef session = sessions_.by_token(token);
@@ -251,7 +279,7 @@ Status Core::renew_session(const Caller& caller, uint64_t session_id) {
 Status Core::close_session(const Caller& caller, uint64_t session_id) {
   const Result<SessionRef> session = remote_of(caller, session_id);
   if (!session.ok()) return session.status();
-  end_session(*session, {});
+  end_session(*session, false);
   return Status();
 }
 

@@ -43,8 +43,10 @@ Core::Core(Loop& loop, local::Keeper& keeper, const config::Options& options)
     : loop_(loop),
       keeper_(keeper),
       locks_(*this, keeper, sessions_),
-      pipes_(keeper,
-             [this](const Caller& caller, uint64_t bytes) { return may_create(caller, bytes); }),
+      pipes_(*this, keeper,
+             [this](const Caller& caller, uint64_t bytes, std::optional<uint32_t> owned) {
+               return may_create(caller, bytes, owned);
+             }),
       tokens_(options.state_dir) {
   set_options(options);
 }
@@ -200,10 +202,11 @@ Status Core::take_sessions(Kept& kept) {
       session->command = os::short_command(facts);
     }
     const bool dead = state == SessionState::kReaping || session->kind == SessionKind::kBroker ||
+                      entry.of_call != 0 ||
                       (local && (!session->pidfd || os::pidfd_exited(session->pidfd.get())));
     if (dead) {
       session->ending = true;
-      dead_at_start_.emplace_back(session, shm::DeathInfo{static_cast<uint32_t>(session->pid), 0});
+      dead_at_start_.push_back(session);
     } else if (session->kind == SessionKind::kSessionless) {
       sessionless_ = session;
     }
@@ -293,9 +296,9 @@ void Core::drop_strays(Kept& kept) {
 void Core::reap_the_dead() {
   // Brokers first: a half-done repair of theirs may stand in the way of the others.
   std::stable_sort(dead_at_start_.begin(), dead_at_start_.end(), [](const auto& a, const auto& b) {
-    return (a.first->kind == SessionKind::kBroker) > (b.first->kind == SessionKind::kBroker);
+    return (a->kind == SessionKind::kBroker) > (b->kind == SessionKind::kBroker);
   });
-  for (const auto& [session, info] : dead_at_start_) {
+  for (const SessionRef& session : dead_at_start_) {
     if (session->kind == SessionKind::kBroker) decide_requests(*session);
   }
   for (const auto& [number, change] : catalog_->open_changes()) {
@@ -305,15 +308,15 @@ void Core::reap_the_dead() {
   catalog_->end_all_requests();
   // Any reaping looks at every lock, so first of all: whose locks stay closed for some time yet.
   std::unordered_map<uint16_t, int64_t> delays;
-  for (const auto& [session, info] : dead_at_start_) {
+  for (const SessionRef& session : dead_at_start_) {
     const int64_t left_ns = catalog_->session_delay_left_ns(session->owner, now_ns());
     if (left_ns == 0) continue;
     delays[session->owner] = left_ns;
     locks_.keep_alive(session->owner, true);
   }
-  for (const auto& [session, info] : dead_at_start_) {
+  for (const SessionRef& session : dead_at_start_) {
     const auto delay = delays.find(session->owner);
-    reap(*session, info);
+    reap(*session, true);
     forget_later(session, delay == delays.end() ? 0 : delay->second);
     end_objects_of(*session);
     if (session->kind != SessionKind::kBroker) reaped_.fetch_add(1);

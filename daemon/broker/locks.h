@@ -6,12 +6,14 @@
 //   1  Core::registry_       names, objects, attachments, quotas; create and delete hold it while
 //                            they wait for the supervisor's answer
 //   2  LockTable::mutex_     names and lines of locks; create and delete hold it likewise
-//   3  objects::Queue::mutex_, objects::Lock::mutex_   one object: its waiting callers and leases
+//   3  objects::Queue::mutex_, objects::Lock::mutex_, objects::Pipe::mutex_
+//                            one object: its waiting callers and leases
 //   4  SessionTable::mutex_  owner numbers, sessions
 //   5  Catalog::mutex_       the catalog's records
 //   6  Keeper::mutex_        one request to the supervisor at a time
 //   7  Loop::mutex_          timers and posted work
-//   Leaves beside it: Core::waiting_mutex_, LockTable::waiting_mutex_, DeadlockDetector::mutex_.
+//   Leaves beside it: Core::waiting_mutex_, LockTable::waiting_mutex_, PipeTable::leaf_mutex_,
+//   DeadlockDetector::mutex_.
 //
 // Threads
 //   broker thread  Loop::run: attach socket, pidfds, doorbell, timers, reaper. Owns the attach

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "daemon/broker/pipe_entries.h"
 #include "daemon/broker/pipe_options.h"
 #include "daemon/os/log.h"
-#include "proto/shm/pipe_map.h"
 
 namespace heddle::broker {
 namespace {
@@ -31,46 +31,6 @@ Protection protection_of_pipe(const ObjectEntry& entry) {
 
 }  // namespace
 
-// The mapping that the rings need, beside the one that Segment has.
-struct PipeTable::Connection {
-  uint64_t id = 0;
-  uint32_t slot = 0;
-  ObjectEntry entry{};
-  std::shared_ptr<Segment> segment;
-  shm::PipeOptions options;
-  void* base = nullptr;
-  shm::Pipe ends[2];
-
-  ~Connection() { shm::unmap_pipe(base, options); }
-  bool named() const { return entry.pipe.role == static_cast<uint8_t>(PipeRole::kEnd); }
-  shm::Pipe& end(PipeSide side) { return ends[static_cast<int>(side)]; }
-  bool map() {
-    base = shm::map_pipe(segment->fd(), options);
-    if (base == nullptr) return false;
-    return shm::Pipe::attach(base, options, PipeSide::kA, &ends[0]) == shm::Outcome::kOk &&
-           shm::Pipe::attach(base, options, PipeSide::kB, &ends[1]) == shm::Outcome::kOk;
-  }
-  bool format() {
-    base = shm::map_pipe(segment->fd(), options);
-    if (base == nullptr) return false;
-    shm::pipe_format(base, options, id);
-    shm::unmap_pipe(base, options);
-    return map();
-  }
-};
-
-struct PipeTable::Pipe {
-  uint64_t id = 0;
-  uint32_t slot = 0;
-  ObjectEntry entry{};
-  std::string name;
-  std::shared_ptr<Segment> segment;
-  std::vector<ConnectionRef> connections;            // oldest first
-  std::unordered_map<uint64_t, uint32_t> listeners;  // by session
-
-  shm::PipeHall& hall() const { return *static_cast<shm::PipeHall*>(segment->base()); }
-};
-
 void PipeTable::adopt(Catalog& catalog, uint32_t slot, ObjectState state, const ObjectEntry& entry,
                       const std::function<local::Fd(uint64_t id)>& take) {
   std::lock_guard lock(mutex_);
@@ -87,6 +47,7 @@ void PipeTable::adopt(Catalog& catalog, uint32_t slot, ObjectState state, const 
     pipe->segment = *memory;
     names_[pipe->name] = pipe;
     pipes_[pipe->id] = pipe;
+    count_owned(entry.uid, 1);
     return;
   }
   auto connection = std::make_shared<Connection>();
@@ -156,7 +117,8 @@ Result<PipeTable::PipeEntry> PipeTable::create(Catalog& catalog, const Caller& c
     if (!named.ok()) return named.status();
     gid = *named;
   }
-  if (Status bad = allowed_(caller, shm::kPipeHallBytes); !bad.ok()) return bad;
+  if (Status bad = allowed_(caller, shm::kPipeHallBytes, owned_by(caller.uid)); !bad.ok())
+    return bad;
   auto pipe = std::make_shared<Pipe>();
   pipe->id = catalog.new_object_id();
   pipe->name = name;
@@ -177,6 +139,7 @@ Result<PipeTable::PipeEntry> PipeTable::create(Catalog& catalog, const Caller& c
   pipe->slot = *slot;
   names_[name] = pipe;
   pipes_[pipe->id] = pipe;
+  count_owned(caller.uid, 1);
   return pipe;
 }
 
@@ -221,7 +184,7 @@ Result<PipeTable::ConnectionRef> PipeTable::connect(Catalog& catalog, const Call
   auto connection = std::make_shared<Connection>();
   connection->options = pipe_options_of(pipe->entry.pipe);
   const uint64_t bytes = shm::pipe_segment_bytes(connection->options);
-  if (Status bad = allowed_(caller, bytes); !bad.ok()) return bad;
+  if (Status bad = allowed_(caller, bytes, {}); !bad.ok()) return bad;
   connection->id = catalog.new_object_id();
   auto memory = Segment::create(pipe->name, bytes, bytes);
   if (!memory.ok()) return memory.status();
@@ -301,7 +264,9 @@ Result<PipeTable::ConnectionRef> PipeTable::choose(Catalog& catalog, const Calle
 }
 
 void PipeTable::listen(const PipeEntry& pipe, uint64_t session_id) {
-  if (pipe->listeners[session_id]++ == 0) shm::announce(pipe->hall().listenings);
+  if (pipe->listeners[session_id]++ != 0) return;
+  shm::announce(pipe->hall().listenings);
+  announce_to_remote(*pipe, false);
 }
 
 Result<PipeRef> PipeTable::open(Catalog& catalog, const Caller& caller, std::string_view name,
@@ -353,8 +318,14 @@ Result<PipeRef> PipeTable::open(Catalog& catalog, const Caller& caller, std::str
   ref.segment = connection->segment;
   ref.options.side = wire.side;
   ref.options.connection = connection->id;
-  ++uses_[caller.session_id][connection->id];
-  if (role == PipeRole::kConnect) shm::announce(pipe->hall().arrivals);
+  // A remote caller's session has an end once, however often it comes back to it.
+  uint32_t& uses = uses_[caller.session_id][connection->id];
+  uses = flags.remote ? 1 : uses + 1;
+  if (flags.remote) ref.pipe = remote_of(connection);
+  if (role == PipeRole::kConnect) {
+    shm::announce(pipe->hall().arrivals);
+    announce_to_remote(*pipe, true);
+  }
   return ref;
 }
 
@@ -393,7 +364,8 @@ bool PipeTable::close(Catalog& catalog, uint64_t session_id, uint64_t object_id)
   return true;
 }
 
-void PipeTable::reap(Catalog& catalog, const Session& session, const shm::DeathInfo& info) {
+void PipeTable::reap(Catalog& catalog, const Session& session, bool died) {
+  const shm::DeathInfo info{static_cast<uint32_t>(session.pid), 0};
   std::lock_guard lock(mutex_);
   const auto uses = uses_.find(session.id);
   std::vector<ConnectionRef> used;
@@ -407,6 +379,12 @@ void PipeTable::reap(Catalog& catalog, const Session& session, const shm::DeathI
     // A broker may have been killed between making a connection for this session and entering it.
     const bool made = !connection->named() && connection->entry.creator_session == session.id;
     if (made && a.info(PipeSide::kA).state == shm::EndState::kVacant) (void)a.enter(session.owner);
+    for (const PipeSide side : {PipeSide::kA, PipeSide::kB}) {
+      shm::PipeActor leaver;
+      leaver.owner = session.owner;
+      if (!died && connection->end(side).used_by(session.owner))
+        connection->end(side).leave(leaver);
+    }
     a.reap(session.owner, info, connection->named());
     end_if_over(catalog, connection);
   }
@@ -444,14 +422,20 @@ Status PipeTable::remove(Catalog& catalog, const Caller& caller, std::string_vie
   catalog.set_object_state(pipe->slot, ObjectState::kDeleting);
   names_.erase(at);
   pipes_.erase(pipe->id);
+  count_owned(pipe->entry.uid, -1);
   for (const ConnectionRef& connection : std::vector(pipe->connections)) {
     connection->end(PipeSide::kA).end_all();
+    if (auto remote = connection->remote.lock()) {
+      announced_.push_back({false, remote, [remote] { remote->poll(); }});
+    }
     erase(catalog, connection);
   }
   (void)keeper_.drop(local::KeptKind::kMemory, pipe->id);
   catalog.remove_object(pipe->slot);
   shm::announce(pipe->hall().arrivals);
   shm::announce(pipe->hall().listenings);
+  announce_to_remote(*pipe, true);
+  announce_to_remote(*pipe, false);
   return Status();
 }
 
@@ -496,6 +480,16 @@ Result<PipeInfo> PipeTable::describe(const Caller& caller, std::string_view name
   PipeInfo info = info_of(caller, *at->second);
   if ((info.rights & local::kRightRead) == 0) return no_pipe(*full);
   return info;
+}
+
+std::unordered_map<uid_t, uint64_t> PipeTable::bytes_by_uid() const {
+  std::unordered_map<uid_t, uint64_t> bytes;
+  std::lock_guard lock(mutex_);
+  for (const auto& [id, pipe] : pipes_) bytes[pipe->entry.uid] += shm::kPipeHallBytes;
+  for (const auto& [id, connection] : connections_) {
+    bytes[connection->entry.uid] += connection->entry.bytes;
+  }
+  return bytes;
 }
 
 uint64_t PipeTable::bytes() const {

@@ -22,6 +22,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -32,45 +33,21 @@
 #include "daemon/broker/rights.h"
 #include "daemon/broker/segment.h"
 #include "daemon/broker/sessions.h"
+#include "daemon/objects/host.h"
 #include "proto/local/keeper.h"
 #include "proto/shm/pipe.h"
 #include "proto/shm/pipe_hall.h"
 
 namespace heddle::broker {
 
-// What OPEN gives: the memory of the hall, or of a connection.
-struct PipeRef {
-  uint64_t object_id = 0;
-  std::string name;
-  uint8_t rights = 0;
-  bool created = false;
-  PipeOptions options{};  // in force; role and side as they came about
-  std::shared_ptr<Segment> segment;
-};
-
-struct PipeConnectionInfo {
-  uint64_t object_id = 0;
-  bool named = false;  // of the two named ends; else somebody connected
-  shm::PipeEndInfo ends[2];
-};
-
-struct PipeInfo {
-  uint64_t object_id = 0;
-  std::string name;
-  uid_t uid = 0;
-  gid_t gid = 0;
-  uint8_t rights = 0;
-  PipeOptions options{};
-  uint32_t listeners = 0;
-  std::vector<PipeConnectionInfo> connections;
-};
-
 class PipeTable {
  public:
-  // `allowed` says whether the caller may have so many bytes more.
-  using Allowed = std::function<Status(const Caller&, uint64_t bytes)>;
-  PipeTable(local::Keeper& keeper, Allowed allowed)
-      : keeper_(keeper), allowed_(std::move(allowed)) {}
+  // `allowed` says whether the caller may have so many bytes more; with `owned`, the number of its
+  // pipes, also whether it may have one more.
+  using Allowed =
+      std::function<Status(const Caller&, uint64_t bytes, std::optional<uint32_t> owned)>;
+  PipeTable(objects::Host& host, local::Keeper& keeper, Allowed allowed)
+      : host_(host), keeper_(keeper), allowed_(std::move(allowed)) {}
 
   // At start, a record of kind pipe.
   void adopt(Catalog& catalog, uint32_t slot, ObjectState state, const ObjectEntry& entry,
@@ -78,8 +55,7 @@ class PipeTable {
   // After all records: connections without a pipe go.
   void settle(Catalog& catalog);
 
-  // Created by use (flags.create), else NOT_FOUND naming the command. EMPTY: nothing to accept, or
-  // nobody to connect to. CLOSED: that connection is over.
+  // As Broker::open_pipe.
   Result<PipeRef> open(Catalog& catalog, const Caller& caller, std::string_view name,
                        const PipeOptions& options, std::string_view group, OpenFlags flags);
   Status remove(Catalog& catalog, const Caller& caller, std::string_view name);
@@ -88,13 +64,28 @@ class PipeTable {
   Result<PipeInfo> describe(const Caller& caller, std::string_view name) const;
   // One OPEN less; false when the session has no such pipe or connection open.
   bool close(Catalog& catalog, uint64_t session_id, uint64_t object_id);
-  void reap(Catalog& catalog, const Session& session, const shm::DeathInfo& info);
+  // `died`: it did not end in order, so what it used has not either.
+  void reap(Catalog& catalog, const Session& session, bool died);
   void rescan(Catalog& catalog);  // 20 times a second
+  // Remote callers: who waits at a connection is looked at by serve(), which also runs what
+  // waited for a change. With no lock held, after everything here that may have changed something.
+  void set_waiting(uint64_t object_id, bool waiting);
+  void watch(std::string_view full_name, bool arrivals, std::weak_ptr<void> who,
+             std::function<void()> changed);
+  void serve();
   uint64_t bytes() const;
+  std::unordered_map<uid_t, uint64_t> bytes_by_uid() const;
+  uint32_t owned_by(uid_t uid) const;  // pipes; takes a leaf only
 
  private:
   struct Connection;
   struct Pipe;
+  // Of a remote caller who waits for an arrival, or for a listener.
+  struct Watch {
+    bool arrivals;
+    std::weak_ptr<void> who;
+    std::function<void()> changed;
+  };
   using ConnectionRef = std::shared_ptr<Connection>;
   using PipeEntry = std::shared_ptr<Pipe>;
 
@@ -114,7 +105,11 @@ class PipeTable {
   void erase(Catalog& catalog, const ConnectionRef& connection);
   PipeInfo info_of(const Caller& caller, const Pipe& pipe) const;
   void listen(const PipeEntry& pipe, uint64_t session_id);
+  std::shared_ptr<objects::Pipe> remote_of(const ConnectionRef& connection);
+  void count_owned(uid_t uid, int more);
+  void announce_to_remote(Pipe& pipe, bool arrivals);
 
+  objects::Host& host_;
   local::Keeper& keeper_;
   const Allowed allowed_;
   mutable std::mutex mutex_;
@@ -123,6 +118,11 @@ class PipeTable {
   std::unordered_map<uint64_t, ConnectionRef> connections_;
   // By session: how often it has what open.
   std::unordered_map<uint64_t, std::unordered_map<uint64_t, uint32_t>> uses_;
+  std::vector<Watch> announced_;
+
+  mutable std::mutex leaf_mutex_;
+  std::unordered_set<uint64_t> waiting_;
+  std::unordered_map<uid_t, uint32_t> owned_;  // pipes
 };
 
 }  // namespace heddle::broker

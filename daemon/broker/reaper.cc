@@ -61,6 +61,7 @@ void Core::serve_waiting() {
   }
   for (const auto& queue : waiting_queues()) queue->poll();
   locks_.serve();
+  pipes_.serve();
   detect_if_told();
 }
 
@@ -133,7 +134,8 @@ std::vector<ObjectRef> Core::used_by(const Session& session) {
   return used;
 }
 
-void Core::reap(const Session& session, const shm::DeathInfo& info) {
+void Core::reap(const Session& session, bool died) {
+  const shm::DeathInfo info{died ? static_cast<uint32_t>(session.pid) : 0, 0};
   shm::JournalLine* lines = nullptr;
   size_t count = 0;
   std::vector<shm::JournalLine> copies;
@@ -159,7 +161,8 @@ void Core::reap(const Session& session, const shm::DeathInfo& info) {
     object->queue->reap(session.owner, lines, count, info, origins.data());
   }
   locks_.reap(session);
-  pipes_.reap(*catalog_, session, info);
+  pipes_.reap(*catalog_, session, died);
+  pipes_.serve();
 }
 
 void Core::forget_session(const SessionRef& session) {
@@ -187,7 +190,7 @@ std::vector<std::string> Core::lost_with(const ResumeToken& token) {
   return {};
 }
 
-void Core::end_session(const SessionRef& session, const shm::DeathInfo& info) {
+void Core::end_session(const SessionRef& session, bool died) {
   if (session->ending.exchange(true)) return;
   if (session->kind == SessionKind::kLocal) {
     if (session->pidfd) loop_.unwatch(session->pidfd.get());
@@ -199,7 +202,7 @@ void Core::end_session(const SessionRef& session, const shm::DeathInfo& info) {
   const int64_t delay_ns = lapsed ? locks_.delay_ns(*session) : 0;
   catalog_->set_session_reaping(session->owner, delay_ns == 0 ? 0 : now_ns() + delay_ns);
   if (delay_ns != 0) locks_.keep_alive(session->owner, true);
-  reap(*session, info);
+  reap(*session, died);
   forget_later(session, delay_ns);
   reaped_.fetch_add(1);
   std::vector<ObjectRef> doomed;
@@ -211,7 +214,6 @@ void Core::end_session(const SessionRef& session, const shm::DeathInfo& info) {
   }
   for (const ObjectRef& object : doomed) after_delete(object, local::EventType::kDeleted);
   end_objects_of(*session);
-  const bool died = info.pid != 0 || lapsed;
   os::log(died ? os::LogLevel::kNotice : os::LogLevel::kDebug,
           "session %llu (%s, pid %d, uid %u) %s", static_cast<unsigned long long>(session->id),
           session->command.c_str(), static_cast<int>(session->pid), session->uid,
@@ -265,8 +267,7 @@ void Core::tick() {
   }
   std::erase_if(hung_up_, [this](uint64_t id) { return sessions_.find(id) == nullptr; });
   for (const SessionRef& session : gone) {
-    const auto pid = static_cast<uint32_t>(session->pid);
-    end_session(session, session->closed_by_client() ? shm::DeathInfo{} : shm::DeathInfo{pid, 0});
+    end_session(session, !session->closed_by_client());
   }
   std::vector<std::shared_ptr<objects::Queue>> queues;
   {
@@ -279,6 +280,7 @@ void Core::tick() {
   for (const auto& queue : queues) queue->rescan();
   locks_.rescan();
   pipes_.rescan(*catalog_);
+  pipes_.serve();
   const int64_t now = now_ns();
   if (now >= next_slow_tick_ns_) {
     next_slow_tick_ns_ = now + kSlowTickNs;
@@ -291,7 +293,7 @@ void Core::slow_tick() {
   const int64_t now = now_ns();
   for (const SessionRef& session : sessions_.all()) {
     if (session->remote() && session->lease_ends_ns.load() <= now) {
-      end_session(session, {static_cast<uint32_t>(session->pid), 0});
+      end_session(session, true);
     }
   }
   sweep_abandoned();
@@ -321,8 +323,9 @@ void Core::measure(const std::vector<ObjectRef>& objects) {
     bytes.push_back(object->segment ? object->segment->real_bytes() : 0);
   }
   uint64_t used = pipes_.bytes();
+  auto pipes_by_uid = pipes_.bytes_by_uid();
   std::lock_guard lock(registry_);
-  bytes_per_uid_.clear();
+  bytes_per_uid_ = std::move(pipes_by_uid);
   for (size_t i = 0; i < objects.size(); ++i) {
     if (!objects_.contains(objects[i]->id)) continue;  // deleted meanwhile
     objects[i]->bytes_sampled = bytes[i];

@@ -78,6 +78,10 @@ class Host {
   virtual void set_lock_waiting(uint64_t object_id, bool waiting) {
     set_waiting(object_id, waiting);
   }
+  // And for connections of pipes.
+  virtual void set_pipe_waiting(uint64_t object_id, bool waiting) {
+    set_waiting(object_id, waiting);
+  }
   // A thread of a session (shm::holder_of) began to wait for an object by a call of its own, or is
   // through with that: soon it is time to look for deadlocks.
   virtual void wait_began(uint32_t, uint64_t) {}

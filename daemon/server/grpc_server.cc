@@ -14,6 +14,7 @@
 
 #include "daemon/services/admin_service.h"
 #include "daemon/services/lock_service.h"
+#include "daemon/services/pipe_service.h"
 #include "daemon/services/queue_service.h"
 #include "daemon/services/session_service.h"
 #include "daemon/services/session_table.h"
@@ -68,6 +69,7 @@ class GrpcServerImpl final : public GrpcServer {
         session_service_(env_),
         queue_service_(env_),
         lock_service_(env_),
+        pipe_service_(env_),
         admin_service_(env_, options.version),
         unknown_methods_(env_) {}
   ~GrpcServerImpl() override { drain(0); }
@@ -84,6 +86,7 @@ class GrpcServerImpl final : public GrpcServer {
     builder.RegisterService(&session_service_);
     builder.RegisterService(&queue_service_);
     builder.RegisterService(&lock_service_);
+    builder.RegisterService(&pipe_service_);
     builder.RegisterService(&admin_service_);
     builder.RegisterCallbackGenericService(&unknown_methods_);
     server_ = builder.BuildAndStart();
@@ -118,6 +121,7 @@ class GrpcServerImpl final : public GrpcServer {
   services::SessionService session_service_;
   services::QueueService queue_service_;
   services::LockService lock_service_;
+  services::PipeService pipe_service_;
   services::AdminService admin_service_;
   UnknownMethods unknown_methods_;
   services::Worker worker_;  // its last tasks use all of the above

@@ -108,14 +108,37 @@ int plain_field(uint8_t kind, v1::BodyAs as, std::string_view body) {
   }
 }
 
-// Nothing is copied.
+void begin_field(int field, size_t bytes, std::string* out) {
+  char head[kHeadMax];
+  out->append(head, put_varint(put_tag(head, field, kBytes), bytes));
+}
+
+// Of a field with a number below 16.
+size_t field_bytes(size_t bytes) { return 1 + varint_bytes(bytes) + bytes; }
+
+size_t packed_bytes(const v1::PackedBodies& heads, size_t body_bytes) {
+  return heads.ByteSizeLong() + field_bytes(body_bytes);
+}
+
+}  // namespace
+
 grpc::Slice owned_slice(std::string bytes) {
   auto* const owned = new std::string(std::move(bytes));
   return {owned->data(), owned->size(), [](void* user) { delete static_cast<std::string*>(user); },
           owned};
 }
 
-}  // namespace
+grpc::Slice owned_slice(std::unique_ptr<std::byte[]> bytes, size_t length) {
+  std::byte* const owned = bytes.release();
+  return {owned, length, [](void* user) { delete[] static_cast<std::byte*>(user); }, owned};
+}
+
+void append_packed(int field, const v1::PackedBodies& heads, size_t body_bytes,
+                   std::string* front) {
+  begin_field(field, packed_bytes(heads, body_bytes), front);
+  heads.AppendToString(front);
+  begin_field(v1::PackedBodies::kBodiesFieldNumber, body_bytes, front);
+}
 
 Status parse(const grpc::ByteBuffer& buffer, google::protobuf::Message* out) {
   grpc::Slice slice;
@@ -259,18 +282,11 @@ grpc::ByteBuffer write_packed(const std::vector<objects::Delivery>& messages, st
     heads.add_kinds(wire_kind(messages.front().kind));
   }
   std::string front = rest.SerializeAsString();
-  const auto begin = [&front](int field, size_t bytes) {
-    char head[kHeadMax];
-    front.append(head, put_varint(put_tag(head, field, kBytes), bytes));
-  };
-  const auto bytes_of = [](size_t bytes) { return 1 + varint_bytes(bytes) + bytes; };
-  const std::string lines = columns.SerializeAsString(), lengths = heads.SerializeAsString();
-  const size_t packed_bytes = lengths.size() + bytes_of(bodies.size());
-  begin(v1::QueueServiceConsumeResponse::kPackedFieldNumber, lines.size() + bytes_of(packed_bytes));
+  const std::string lines = columns.SerializeAsString();
+  begin_field(v1::QueueServiceConsumeResponse::kPackedFieldNumber,
+              lines.size() + field_bytes(packed_bytes(heads, bodies.size())), &front);
   front += lines;
-  begin(Wire::kBodiesFieldNumber, packed_bytes);
-  front += lengths;
-  begin(v1::PackedBodies::kBodiesFieldNumber, bodies.size());
+  append_packed(Wire::kBodiesFieldNumber, heads, bodies.size(), &front);
   const grpc::Slice slices[] = {grpc::Slice(front), owned_slice(std::move(bodies))};
   return {slices, 2};
 }

@@ -54,6 +54,13 @@ class ProduceBatch {
 // Appends views of them. INVALID_ARGUMENT: the lengths do not add up, or one cannot be stored.
 Status unpack(const v1::PackedBodies& packed, std::vector<objects::Body>* out);
 
+// A field of type PackedBodies at the end of `front`: `heads`, and then `body_bytes` of bodies,
+// which follow as slices of their own.
+void append_packed(int field, const v1::PackedBodies& heads, size_t body_bytes, std::string* front);
+// Nothing is copied.
+grpc::Slice owned_slice(std::string bytes);
+grpc::Slice owned_slice(std::unique_ptr<std::byte[]> bytes, size_t length);
+
 // One response of Consume whose messages are packed; `bodies` has them end to end.
 grpc::ByteBuffer write_packed(const std::vector<objects::Delivery>& messages, std::string bodies,
                               bool show_leases, const v1::QueueServiceConsumeResponse& rest);

@@ -83,6 +83,12 @@ struct Inbox {
   uint8_t kind = 0;
 };
 
+/// A large message on its way: how much of it is in the ring.
+struct Outbox {
+  uint64_t sent = 0;
+  bool held = false;  // the end was held before
+};
+
 /// Memory of the ring, to be written before commit() or read before consume().
 struct PipeSpan {
   std::byte* data = nullptr;
@@ -126,6 +132,11 @@ class Pipe {
   /// Messages in order until one fails; *done tells how many are in. One wake at the end.
   Outcome send_many(PipeActor& a, const PipePart* parts, size_t n, int64_t deadline_ns,
                     size_t* done);
+  /// Never waits. kFull with out->sent != 0: that much is in the ring, and the end stays taken
+  /// until the same part and Outbox have come again to the end, or give_up(), after which the
+  /// receiver drops what came of a message.
+  Outcome send_part(PipeActor& a, const PipePart& part, Outbox* out);
+  void give_up(PipeActor& a, Outbox* out);
   /// Nobody else sends at this end until let_go(). Calls of the same actor go on as usual.
   Outcome hold(PipeActor& a, int64_t deadline_ns);
   void let_go(PipeActor& a);
@@ -173,6 +184,8 @@ class Pipe {
   void end_all();
   /// Remote callers wait for this side to be able to send or receive.
   void arm(bool on);
+  /// For people: a remote caller of this side waits, or does no more.
+  void say_blocked(bool sends, bool on);
   bool take_dirty() { return header().dirty.exchange(0) != 0; }
   bool has_sleepers() const;
   /// Null, or what is wrong, while nobody is active.
@@ -206,6 +219,7 @@ class Pipe {
   Outcome try_claim_room(PipeActor& a, Room room, TurnWord* turn, WakeWord** wait_at);
   void put_frame(uint64_t position, const PipePart& part, uint8_t flags, uint64_t total);
   void sent_up_to(PipeActor& a, uint64_t position, bool keep);
+  Outcome send_frame(PipeActor& a, const PipePart& part, Outbox* out, int64_t deadline_ns);
   Outcome send_frames(PipeActor& a, const PipePart& part, int64_t deadline_ns);
   Outcome send_bytes(PipeActor& a, const PipePart& part, int64_t deadline_ns, uint64_t* sent);
   Outcome send_whole(PipeActor& a, const PipePart& part, int64_t deadline_ns);

@@ -248,6 +248,13 @@ void Pipe::arm(bool on) {
   }
 }
 
+void Pipe::say_blocked(bool sends, bool on) {
+  std::atomic<uint32_t>& since = sends ? out().send_blocked_ms : in().receive_blocked_ms;
+  const uint32_t was = since.load(std::memory_order_relaxed);
+  if (on == (was != 0)) return;
+  since.store(on ? coarse_ms() | 1 : 0, std::memory_order_relaxed);
+}
+
 bool Pipe::has_sleepers() const {
   uint32_t seen = 0;
   for (PipeDirection& d : header().directions) {

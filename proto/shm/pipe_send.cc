@@ -124,41 +124,72 @@ Outcome Pipe::send_whole(PipeActor& a, const PipePart& part, int64_t deadline_ns
   return Outcome::kOk;
 }
 
-Outcome Pipe::send_frames(PipeActor& a, const PipePart& part, int64_t deadline_ns) {
-  const bool held = a.holds_send;
-  const uint64_t piece = piece_bytes(options_);
+/// The next frame of a large message; after the last one *out is as new.
+Outcome Pipe::send_frame(PipeActor& a, const PipePart& part, Outbox* out, int64_t deadline_ns) {
+  const bool first = out->sent == 0;
+  const uint64_t total_bytes = first ? kFrameTotalBytes : 0;
+  const uint64_t n = std::min(piece_bytes(options_) - total_bytes, part.length - out->sent);
+  const uint64_t bytes = frame_bytes(n + total_bytes);
   TurnWord turn;
-  Outcome outcome = claim_room(a, Room(frame_bytes(piece) + kFrameHeaderBytes), deadline_ns, &turn);
+  const Outcome outcome = claim_room(a, Room(bytes + kFrameHeaderBytes), deadline_ns, &turn);
+  if (outcome != Outcome::kOk) return outcome;
+  if (first) out->held = std::exchange(a.holds_send, true);
+  const bool last = out->sent + n == part.length;
+  const PipePart now{static_cast<const std::byte*>(part.data) + out->sent, n, part.kind};
+  put_frame(turn.position, now,
+            static_cast<uint8_t>((first ? kFrameFirst : 0) | (last ? kFrameLast : 0)), part.length);
+  out->sent += n;
+  sent_up_to(a, advanced(turn.position, bytes), !last || out->held);
+  wake_receivers(a, last && !out->held);
+  if (!last) return Outcome::kOk;
+  a.holds_send = out->held;
+  *out = {};
+  return Outcome::kOk;
+}
+
+Outcome Pipe::send_frames(PipeActor& a, const PipePart& part, int64_t deadline_ns) {
+  Outbox out;
+  Outcome outcome = send_frame(a, part, &out, deadline_ns);
   if (outcome != Outcome::kOk) return outcome;
   const int64_t rest_ns = deadline_ns == kTry ? monotonic_ns() + kRestNs : deadline_ns;
-  uint64_t position = turn.position;
-  a.holds_send = true;
   // Begun, it is not given up because somebody wants to look around once in a while.
   const int64_t patience_ns = std::exchange(a.patience_ns, kForever);
-  for (uint64_t done = 0;;) {
-    const uint64_t total_bytes = done == 0 ? kFrameTotalBytes : 0;
-    const uint64_t n = std::min(piece - total_bytes, part.length - done);
-    const bool last = done + n == part.length;
-    const PipePart now{static_cast<const std::byte*>(part.data) + done, n, part.kind};
-    put_frame(position, now,
-              static_cast<uint8_t>((done == 0 ? kFrameFirst : 0) | (last ? kFrameLast : 0)),
-              part.length);
-    position = advanced(position, frame_bytes(n + total_bytes));
-    done += n;
-    sent_up_to(a, position, !last || held);
-    wake_receivers(a, last && !held);
-    if (last) break;
-    const uint64_t next = std::min(piece, part.length - done);
-    outcome = claim_room(a, Room(frame_bytes(next) + kFrameHeaderBytes), rest_ns, &turn);
-    if (outcome == Outcome::kOk) continue;
-    // Without its last frame it is dropped by the receiver.
-    if (!held) sent_up_to(a, position, false);
-    wake_receivers(a, !held);
-    break;
-  }
-  a.holds_send = held;
+  while (outcome == Outcome::kOk && out.sent != 0) outcome = send_frame(a, part, &out, rest_ns);
   a.patience_ns = patience_ns;
+  if (outcome != Outcome::kOk) give_up(a, &out);
   return outcome;
+}
+
+Outcome Pipe::send_part(PipeActor& a, const PipePart& part, Outbox* out) {
+  if (!can_send()) return Outcome::kClosed;
+  Outcome outcome = Outcome::kOk;
+  if (!message_mode()) {
+    const PipePart rest{static_cast<const std::byte*>(part.data) + out->sent,
+                        part.length - out->sent, part.kind};
+    uint64_t sent = 0;
+    outcome = send_bytes(a, rest, kTry, &sent);
+    out->sent += sent;
+    if (outcome == Outcome::kOk && out->sent < part.length) outcome = Outcome::kFull;
+    if (outcome == Outcome::kOk) *out = {};
+    return outcome;
+  }
+  if (part.length > options_.max_msg_bytes) return Outcome::kTooLarge;
+  if (goes_whole(part.length)) return send_whole(a, part, kTry);
+  do {
+    outcome = send_frame(a, part, out, kTry);
+  } while (outcome == Outcome::kOk && out->sent != 0);
+  if (outcome != Outcome::kOk && outcome != Outcome::kFull) give_up(a, out);
+  return outcome;
+}
+
+/// Without its last frame it is dropped by the receiver.
+void Pipe::give_up(PipeActor& a, Outbox* out) {
+  const bool begun = out->sent != 0 && message_mode();
+  const bool held = std::exchange(*out, {}).held;
+  if (!begun) return;
+  a.holds_send = held;
+  if (!held) sent_up_to(a, TurnWord::decode(this->out().send.load()).position, false);
+  wake_receivers(a, !held);
 }
 
 Outcome Pipe::send_bytes(PipeActor& a, const PipePart& part, int64_t deadline_ns, uint64_t* sent) {

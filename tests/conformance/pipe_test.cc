@@ -1,5 +1,7 @@
 // Pipes over the planes that have them: named ends, listeners, how they end.
+#include <fcntl.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstring>
@@ -12,16 +14,108 @@
 namespace heddle::test {
 namespace {
 
+// Which plane each end is on.
+template <Plane kA, Plane kB>
+struct EndPlanes {
+  static constexpr Plane kPlane = kA;
+  static constexpr Plane kPlanes[] = {kA, kB};
+};
+using BothShm = EndPlanes<Plane::kShm, Plane::kShm>;
+#ifdef HEDDLE_TEST_GRPC_PLANE
+using PipePlanes =
+    testing::Types<BothShm, EndPlanes<Plane::kGrpc, Plane::kGrpc>,
+                   EndPlanes<Plane::kGrpc, Plane::kShm>, EndPlanes<Plane::kShm, Plane::kGrpc>>;
+#else
+using PipePlanes = testing::Types<BothShm>;
+#endif
+
+struct EndPlaneNames {
+  template <typename T>
+  static std::string GetName(int) {
+    const auto word = [](Plane plane) { return plane == Plane::kShm ? "shm" : "grpc"; };
+    return std::string(word(T::kPlanes[0])) + "_" + word(T::kPlanes[1]);
+  }
+};
+
 template <typename T>
 class PipeTest : public LockSuite<T> {
  protected:
-  PipeEnd end(PipeSide side, const PipeOptions& options = {}) {
-    return this->client().pipe_end(this->name(), side, options).value();
+  static constexpr bool kRemoteA = T::kPlanes[0] == Plane::kGrpc;
+  static constexpr bool kRemoteB = T::kPlanes[1] == Plane::kGrpc;
+
+  void SetUp() override {
+    if (kRemoteA || kRemoteB) allow_leaks("gRPC keeps threads and descriptors");
   }
+  void TearDown() override {
+    for (Client& client : clients_) client = Client();
+    for (const int input : inputs_) close(input);
+    LockSuite<T>::TearDown();
+  }
+  static Client connect_to(PipeSide side) {
+    return Client::connect({.runtime_dir = LockSuite<T>::daemon().runtime_dir(),
+                            .plane = T::kPlanes[static_cast<int>(side)]})
+        .value();
+  }
+  // Whoever has that side of a pipe.
+  Client& client_of(PipeSide side) {
+    Client& client = clients_[static_cast<int>(side)];
+    if (!client) client = connect_to(side);
+    return client;
+  }
+  PipeEnd end(PipeSide side, const PipeOptions& options = {}) {
+    return client_of(side).pipe_end(this->name(), side, options).value();
+  }
+  // Another process, which sends `text` through end a and then waits to be killed. gRPC does not
+  // survive a fork, so a remote one is the command.
+  pid_t sender(const std::string& text) {
+    if (!kRemoteA) {
+      return this->start([&] {
+        PipeEnd a = connect_to(PipeSide::kA).pipe_end(this->name(), PipeSide::kA).value();
+        if (a.send(text).ok()) pause();
+        return false;
+      });
+    }
+    int input[2];
+    EXPECT_EQ(pipe2(input, O_CLOEXEC), 0);
+    const std::string line = text + "\n", runtime_dir = this->daemon().runtime_dir();
+    EXPECT_EQ(write(input[1], line.data(), line.size()), static_cast<ssize_t>(line.size()));
+    const std::string command = built("bin/heddle"), name = this->name();
+    const pid_t child = fork();
+    if (child == 0) {
+      dup2(input[0], STDIN_FILENO);
+      execl(command.c_str(), "heddle", "--runtime-dir", runtime_dir.c_str(), "--plane", "grpc",
+            "pipe", "send", name.c_str(), "--lines", nullptr);
+      _exit(1);
+    }
+    close(input[0]);
+    inputs_.push_back(input[1]);
+    return child;
+  }
+  PipeEnd end_of(const char* suffix, PipeSide side) {
+    return client_of(side).pipe_end(this->name(suffix), side).value();
+  }
+
+ private:
+  Client clients_[2];
+  std::vector<int> inputs_;  // of senders, open for as long as they live
 };
-// gRPC has no pipes yet.
-using PipePlanes = testing::Types<ShmPlane>;
-TYPED_TEST_SUITE(PipeTest, PipePlanes, PlaneNames);
+TYPED_TEST_SUITE(PipeTest, PipePlanes, EndPlaneNames);
+
+// By the plane of end a: gRPC does not survive a fork, and a remote end goes with its broker.
+class LocalPipeTest : public PipeTest<BothShm> {};
+template <typename T>
+class LocalEndTest : public PipeTest<T> {};
+#ifdef HEDDLE_TEST_GRPC_PLANE
+using LocalEnds = testing::Types<BothShm, EndPlanes<Plane::kShm, Plane::kGrpc>>;
+using RemoteEnds =
+    testing::Types<EndPlanes<Plane::kGrpc, Plane::kGrpc>, EndPlanes<Plane::kGrpc, Plane::kShm>>;
+template <typename T>
+class RemoteEndTest : public PipeTest<T> {};
+TYPED_TEST_SUITE(RemoteEndTest, RemoteEnds, EndPlaneNames);
+#else
+using LocalEnds = PipePlanes;
+#endif
+TYPED_TEST_SUITE(LocalEndTest, LocalEnds, EndPlaneNames);
 
 TYPED_TEST(PipeTest, MessagesGoBothWays) {
   PipeEnd a = this->end(PipeSide::kA), b = this->end(PipeSide::kB);
@@ -103,12 +197,16 @@ TYPED_TEST(PipeTest, APartThatHasComeIsKeptOverATimeout) {
   EXPECT_TRUE(b.receive_into(room, 5ms).status().is(Reason::kTimedOut));
   EXPECT_TRUE(a.send(large, 20ms).status().is(Reason::kTimedOut));
   EXPECT_TRUE(b.receive_into(room, 5ms).status().is(Reason::kTimedOut));
+  // Over gRPC messages come whole or not at all.
+  const Reason part = this->kRemoteB ? Reason::kEmpty : Reason::kTooLarge;
   const Status viewed = b.view(0ms).status();
-  EXPECT_TRUE(viewed.is(Reason::kTooLarge)) << viewed.to_string();
+  EXPECT_TRUE(viewed.is(part)) << viewed.to_string();
   const Status narrow = b.receive_into(std::span(room).first(10), 0ms).status();
-  EXPECT_TRUE(narrow.is(Reason::kTooLarge));
-  EXPECT_NE(narrow.to_string().find("limit 10, actual 50000"), std::string::npos)
-      << narrow.to_string();
+  EXPECT_TRUE(narrow.is(part));
+  if (!this->kRemoteB) {
+    EXPECT_NE(narrow.to_string().find("limit 10, actual 50000"), std::string::npos)
+        << narrow.to_string();
+  }
   std::thread sender([&] { EXPECT_TRUE(a.send(large).ok()); });
   auto got = b.receive();
   ASSERT_TRUE(got.ok()) << got.status().to_string();
@@ -197,8 +295,8 @@ TYPED_TEST(PipeTest, ItEndsAfterWhatWasSent) {
   EXPECT_EQ(a.receive()->text(), "still");
   b.close();
   EXPECT_TRUE(a.receive().status().is(Reason::kEndOfStream));
-  PipeEnd c = this->client().pipe_end(this->name("/2"), PipeSide::kA).value();
-  this->client().pipe_end(this->name("/2"), PipeSide::kB).value().close();
+  PipeEnd c = this->end_of("/2", PipeSide::kA);
+  this->end_of("/2", PipeSide::kB).close();
   EXPECT_TRUE(c.send("nobody").status().is(Reason::kBrokenPipe));
 }
 
@@ -214,12 +312,7 @@ TYPED_TEST(PipeTest, TheLastOfSeveralHandlesCloses) {
 
 TYPED_TEST(PipeTest, AKilledPeerIsToldFromACleanEnd) {
   PipeEnd b = this->end(PipeSide::kB);
-  const pid_t child = this->start([&] {
-    PipeEnd a = this->connect().pipe_end(this->name(), PipeSide::kA).value();
-    if (!a.send("before it died").ok()) return false;
-    pause();
-    return true;
-  });
+  const pid_t child = this->sender("before it died");
   EXPECT_EQ(b.receive()->text(), "before it died");
   kill(child, SIGKILL);
   EXPECT_TRUE(WIFSIGNALED(this->ended(child)));
@@ -231,19 +324,15 @@ TYPED_TEST(PipeTest, AKilledPeerIsToldFromACleanEnd) {
 TYPED_TEST(PipeTest, AResumableEndWaitsForTheNextProcess) {
   PipeEnd b = this->end(PipeSide::kB, {.resumable = true});
   for (const char* text : {"first", "second"}) {
-    const pid_t child = this->start([&] {
-      PipeEnd a = this->connect().pipe_end(this->name(), PipeSide::kA).value();
-      if (!a.send(text).ok()) return false;
-      kill(getpid(), SIGKILL);
-      return false;
-    });
+    const pid_t child = this->sender(text);
     EXPECT_EQ(b.receive()->text(), text);
+    kill(child, SIGKILL);
     EXPECT_TRUE(WIFSIGNALED(this->ended(child)));
   }
   EXPECT_TRUE(b.receive(50ms).status().is(Reason::kTimedOut));
 }
 
-TYPED_TEST(PipeTest, AForkedChildUsesTheSameEnd) {
+TYPED_TEST(LocalEndTest, AForkedChildUsesTheSameEnd) {
   PipeEnd a = this->end(PipeSide::kA), b = this->end(PipeSide::kB);
   EXPECT_TRUE(a.send("parent").ok());
   EXPECT_EQ(this->in_child([&] { return a.send("child").ok(); }), 0);
@@ -254,11 +343,14 @@ TYPED_TEST(PipeTest, AForkedChildUsesTheSameEnd) {
 }
 
 TYPED_TEST(PipeTest, AListenerServesManyConnections) {
-  EXPECT_TRUE(this->client().connect_pipe(this->name(), 10ms).status().is(Reason::kTimedOut));
-  PipeListener listener = this->client().listen_pipe(this->name()).value();
+  EXPECT_TRUE(this->client_of(PipeSide::kA)
+                  .connect_pipe(this->name(), 10ms)
+                  .status()
+                  .is(Reason::kTimedOut));
+  PipeListener listener = this->client_of(PipeSide::kB).listen_pipe(this->name()).value();
   EXPECT_TRUE(listener.accept(0ms).status().is(Reason::kEmpty));
   EXPECT_TRUE(listener.accept(10ms).status().is(Reason::kTimedOut));
-  constexpr int kConnections = 200;
+  const int kConnections = this->kRemoteA && this->kRemoteB ? 100 : 200;
   std::thread server([&] {
     std::vector<PipeEnd> ends;
     for (int i = 0; i < kConnections; ++i) {
@@ -273,7 +365,7 @@ TYPED_TEST(PipeTest, AListenerServesManyConnections) {
   });
   std::vector<PipeEnd> ends;
   for (int i = 0; i < kConnections; ++i) {
-    ends.push_back(this->client().connect_pipe(this->name()).value());
+    ends.push_back(this->client_of(PipeSide::kA).connect_pipe(this->name()).value());
     ASSERT_TRUE(ends.back().send(std::to_string(i)).ok());
   }
   for (int i = 0; i < kConnections; ++i) {
@@ -291,11 +383,29 @@ TYPED_TEST(PipeTest, ADeletedPipeIsClosedForAll) {
   EXPECT_TRUE(this->client().delete_pipe(this->name()).is(Reason::kNotFound));
 }
 
-TYPED_TEST(PipeTest, ABrokerKilledInTheMiddleGoesUnnoticed) {
+#ifdef HEDDLE_TEST_GRPC_PLANE
+// What is in the ring is kept; a remote end goes, and both are told.
+TYPED_TEST(RemoteEndTest, ItGoesWithItsBroker) {
+  PipeEnd a = this->end(PipeSide::kA), b = this->end(PipeSide::kB);
+  EXPECT_TRUE(a.send("kept").ok());
+  this->daemon().kill_broker();
+  const Status gone = a.send("x").status();
+  EXPECT_TRUE(gone.is(Reason::kBrokerAway)) << gone.to_string();
+  EXPECT_NE(gone.to_string().find("open it anew"), std::string::npos) << gone.to_string();
+  if (this->kRemoteB) {
+    EXPECT_TRUE(b.receive().status().is(Reason::kBrokerAway));
+  } else {
+    EXPECT_EQ(b.receive()->text(), "kept");
+    EXPECT_TRUE(b.receive().status().is(Reason::kPeerDied));
+  }
+}
+#endif
+
+TEST_F(LocalPipeTest, ABrokerKilledInTheMiddleGoesUnnoticed) {
   PipeEnd b = this->end(PipeSide::kB);
   constexpr int kMessages = 200'000;
   const pid_t child = this->start([&] {
-    PipeEnd a = this->connect().pipe_end(this->name(), PipeSide::kA).value();
+    PipeEnd a = this->connect_to(PipeSide::kA).pipe_end(this->name(), PipeSide::kA).value();
     for (int i = 0; i < kMessages; ++i) {
       if (!a.send(std::to_string(i)).ok()) return false;
     }

@@ -3,6 +3,7 @@
 
 #include "client/src/channel.h"
 #include "client/src/grpc_channel/grpc_lock.h"
+#include "client/src/grpc_channel/grpc_pipe.h"
 #include "client/src/grpc_channel/grpc_queue.h"
 #include "client/src/grpc_channel/lock_wire.h"
 #include "client/src/grpc_channel/remote.h"
@@ -138,6 +139,33 @@ class GrpcChannel final : public Channel {
   }
   Result<std::string> lock_report(LockReport which) override {
     return detail::lock_report(*remote_, which);
+  }
+
+  Status create_pipe(std::string_view name, const PipeOptions& options) override {
+    return detail::create_pipe(*remote_, name, options);
+  }
+  Result<std::shared_ptr<PipeChannel>> open_pipe_end(std::string_view name, PipeSide side,
+                                                     const PipeOptions& options) override {
+    const auto how = side == PipeSide::kA ? v1::PipeServiceAttachRequest::HOW_END_A
+                                          : v1::PipeServiceAttachRequest::HOW_END_B;
+    return open_pipe(remote_, name, options, how, kNever);
+  }
+  Result<std::shared_ptr<PipeChannel>> connect_pipe(std::string_view name,
+                                                    const PipeOptions& options,
+                                                    std::int64_t deadline_ns) override {
+    return open_pipe(remote_, name, options, v1::PipeServiceAttachRequest::HOW_CONNECT,
+                     deadline_ns);
+  }
+  Result<std::shared_ptr<PipeHallChannel>> listen_pipe(std::string_view name,
+                                                       const PipeOptions& options) override {
+    return detail::listen_pipe(remote_, name, options);
+  }
+  Status delete_pipe(std::string_view name) override { return detail::delete_pipe(*remote_, name); }
+  Result<std::vector<PipeInfo>> pipes(std::string_view prefix) override {
+    return list_pipes(*remote_, prefix);
+  }
+  Result<PipeInfo> pipe_info(std::string_view name) override {
+    return detail::pipe_info(*remote_, name);
   }
 
  private:

@@ -37,6 +37,7 @@ Remote::Remote(std::string address, const ConnectOptions& connect_options)
       channel(open_channel(target)),
       queues(v1::QueueService::NewStub(channel)),
       locks(v1::LockService::NewStub(channel)),
+      pipes(v1::PipeService::NewStub(channel)),
       admin(v1::AdminService::NewStub(channel)) {
   unsigned char random[12] = {};
   (void)!getrandom(random, sizeof random, 0);
@@ -54,6 +55,7 @@ Remote::~Remote() {
   (void)session.release();
   (void)queues.release();
   (void)locks.release();
+  (void)pipes.release();
   (void)admin.release();
   new std::shared_ptr<grpc::Channel>(std::move(channel));
 }

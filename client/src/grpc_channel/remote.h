@@ -15,6 +15,7 @@
 #include "client/src/grpc_channel/wire.h"
 #include "heddle/v1/admin_service.grpc.pb.h"
 #include "heddle/v1/lock_service.grpc.pb.h"
+#include "heddle/v1/pipe_service.grpc.pb.h"
 #include "heddle/v1/queue_service.grpc.pb.h"
 
 namespace heddle::detail {
@@ -70,6 +71,7 @@ struct Remote {
   std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<v1::QueueService::Stub> queues;
   std::unique_ptr<v1::LockService::Stub> locks;
+  std::unique_ptr<v1::PipeService::Stub> pipes;
   std::unique_ptr<v1::AdminService::Stub> admin;
   std::unique_ptr<RemoteSession> session;
 

@@ -8,7 +8,7 @@
 
 #include "client/src/shm_channel/attachment.h"
 #include "client/src/shm_channel/process_generation.h"
-#include "proto/local/outcome_status.h"
+#include "proto/local/pipe_status.h"
 #include "proto/shm/pipe_map.h"
 
 namespace heddle::detail {
@@ -97,47 +97,9 @@ Status ShmPipe::no_room(std::size_t room, std::size_t needed) const {
       .with_object("pipe " + name_);
 }
 
-// Why a message could not be sent: somebody else is at it, or the ring is full.
-Status ShmPipe::held_up(Reason reason, const PipeAttachment& at) {
-  const shm::PipeEndInfo info = at.pipe.info(at.pipe.side());
-  if (info.sending != 0) {
-    return Status(reason, "session " + std::to_string(info.sending) +
-                              " is in the middle of a message at this end, or holds it");
-  }
-  return Status(reason, "no room: the other end has not received what was sent")
-      .with_limit(at.options.capacity, info.bytes_queued);
-}
-
 Status ShmPipe::explain(Outcome outcome, const PipeAttachment& at, std::uint64_t bytes,
                         bool sends) const {
-  const std::string object = "pipe " + name_;
-  const Reason reason = local::reason_of(outcome);
-  switch (outcome) {
-    case Outcome::kOk:
-      return {};
-    case Outcome::kTooLarge:
-      return Status(reason, "the message is larger than max_msg_bytes")
-          .with_limit(at.options.max_msg_bytes, bytes)
-          .with_object(object);
-    case Outcome::kFull:
-    case Outcome::kTimedOut:
-      return sends ? held_up(reason, at).with_object(object) : Status(reason).with_object(object);
-    case Outcome::kClosed:
-      return Status(reason, "this end was closed, or the pipe deleted").with_object(object);
-    case Outcome::kPeerDied: {
-      const shm::DeathInfo death = at.pipe.peer_death();
-      return Status(reason, "the other end's last process (pid " + std::to_string(death.pid) +
-                                ") died without closing it; all that it sent is received")
-          .with_object(object);
-    }
-    case Outcome::kBrokenPipe:
-      return Status(reason, "nobody receives at the other end any more").with_object(object);
-    case Outcome::kCorrupt:
-      return Status(reason, "the connection's memory contradicts itself; close it")
-          .with_object(object);
-    default:
-      return Status(reason).with_object(object);
-  }
+  return local::pipe_status(outcome, at.pipe, name_, bytes, sends);
 }
 
 PipeOptions ShmPipe::options() const {

@@ -66,7 +66,6 @@ class ShmPipe final : public PipeChannel {
   Status explain(shm::Outcome outcome, const PipeAttachment& at, std::uint64_t bytes = 0,
                  bool sends = false) const;
   Status no_room(std::size_t room, std::size_t needed) const;
-  static Status held_up(Reason reason, const PipeAttachment& at);
   void take_actors();
 
   const std::shared_ptr<ShmChannel> channel_;

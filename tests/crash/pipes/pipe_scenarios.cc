@@ -72,6 +72,13 @@ Outcome sends_many(Pipe& p, PipeActor& a) {
   return p.send_many(a, parts, 4, kTry, &done);
 }
 
+Outcome sends_part(Pipe& p, PipeActor& a) {
+  Outbox out;
+  const Outcome outcome = p.send_part(a, {kLarge.data(), kLarge.size(), 3}, &out);
+  if (outcome == Outcome::kFull) p.give_up(a, &out);
+  return outcome;
+}
+
 Outcome holds(Pipe& p, PipeActor& a) {
   uint64_t n = 0;
   Outcome outcome = p.hold(a, kTry);
@@ -104,6 +111,14 @@ void add_sends(std::vector<PipeScenario>* all) {
   add({.name = "send in frames, alone",
        .alone = true,
        .operate = sends(kLarge),
+       .sends = {kLarge}});
+  add({.name = "send as far as there is room",
+       .prepare = two,
+       .operate = [](Pipe& p, PipeActor& a, PipeReport*) { return sends_part(p, a); },
+       .sends = {kLarge}});
+  add({.name = "send a part and give it up",
+       .prepare = sent({std::string(1900, 'f')}),
+       .operate = [](Pipe& p, PipeActor& a, PipeReport*) { return sends_part(p, a); },
        .sends = {kLarge}});
   add({.name = "send_many",
        .prepare = two,

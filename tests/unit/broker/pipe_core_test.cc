@@ -213,9 +213,21 @@ TEST_F(PipeCoreTest, ADeadSessionIsTold) {
   const auto a = end(sender, "p", PipeSide::kA);
   const auto b = end(receiver, "p", PipeSide::kB);
   EXPECT_EQ(a->send("last"), Outcome::kOk);
-  ASSERT_TRUE(core_->close_session(sender, sender.session_id).ok());
+  core_->end_call_session(sender.session_id, true);
   EXPECT_EQ(b->receive(), "last");
   EXPECT_EQ(b->receive(), shm::said(Outcome::kPeerDied));
+  b->leave();
+  wait_for_connections("p", 0);
+}
+
+TEST_F(PipeCoreTest, ASessionThatEndsInOrderClosesItsEnds) {
+  const Caller sender = session(), receiver = session();
+  const auto a = end(sender, "p", PipeSide::kA);
+  const auto b = end(receiver, "p", PipeSide::kB);
+  EXPECT_EQ(a->send("last"), Outcome::kOk);
+  ASSERT_TRUE(core_->close_session(sender, sender.session_id).ok());
+  EXPECT_EQ(b->receive(), "last");
+  EXPECT_EQ(b->receive(), shm::said(Outcome::kEndOfStream));
   b->leave();
   wait_for_connections("p", 0);
 }

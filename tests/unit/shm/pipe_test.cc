@@ -134,6 +134,40 @@ TEST_F(PipeTest, WhatItsSenderGaveUpIsDroppedWhole) {
   EXPECT_EQ(room.substr(0, in.length), "next");
 }
 
+TEST_F(PipeTest, PartByPartWithoutWaiting) {
+  const std::string large(10'000, 'p');
+  const PipePart part{large.data(), large.size(), 3};
+  std::vector<std::byte> room(large.size());
+  Outbox out;
+  Inbox in;
+  in.to = room.data();
+  in.capacity = room.size();
+  int rounds = 0;
+  Outcome sent, got = Outcome::kEmpty;
+  while ((sent = near_.send_part(a_, part, &out)) == Outcome::kFull) {
+    EXPECT_GT(out.sent, 0u);
+    uint64_t n = 0;
+    PipeActor sharer = pipe_actor(kOwnerB);
+    EXPECT_EQ(near_.send(sharer, {"x", 1, 3}, kTry, &n), Outcome::kFull) << "it stays taken";
+    got = far_.receive(b_, &in, kTry);
+    EXPECT_EQ(got, Outcome::kEmpty);
+    ++rounds;
+  }
+  EXPECT_EQ(sent, Outcome::kOk);
+  EXPECT_EQ(out.sent, 0u);
+  EXPECT_GE(rounds, 2);
+  EXPECT_EQ(far_.receive(b_, &in, kTry), Outcome::kOk);
+  EXPECT_EQ(std::memcmp(room.data(), large.data(), large.size()), 0);
+  // Given up, it leaves nothing, and the end is free.
+  EXPECT_EQ(near_.send_part(a_, part, &out), Outcome::kFull);
+  near_.give_up(a_, &out);
+  EXPECT_EQ(far_.receive(b_, &in, kTry), Outcome::kEmpty);
+  uint64_t n = 0;
+  EXPECT_EQ(near_.send(a_, {"next", 4, 3}, kTry, &n), Outcome::kOk);
+  EXPECT_EQ(far_.receive(b_, &in, kTry), Outcome::kOk);
+  EXPECT_EQ(in.length, 4u);
+}
+
 TEST_F(PipeTest, AViewGivesUpAPartialMessage) {
   EXPECT_EQ(send(near_, a_, std::string(20'000, 'p'), monotonic_ns() + 1'000'000),
             Outcome::kTimedOut);
