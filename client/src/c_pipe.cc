@@ -73,9 +73,9 @@ std::int64_t blocked_ms(const std::optional<std::chrono::milliseconds>& blocked)
   return blocked ? blocked->count() : -1;
 }
 
-std::vector<heddle_pipe_user> users_of(const heddle::PipeEndInfo& end) {
+std::vector<heddle_pipe_user> users_of(const std::vector<heddle::PipeUser>& from) {
   std::vector<heddle_pipe_user> users;
-  for (const heddle::PipeUser& user : end.users) {
+  for (const heddle::PipeUser& user : from) {
     users.push_back({.session = user.session,
                      .pid = user.pid,
                      .uid = user.uid,
@@ -104,9 +104,9 @@ int visit_pipe(const heddle::PipeInfo& from, heddle_pipe_visitor visit, void* co
   std::vector<std::vector<heddle_pipe_user>> users;
   std::vector<heddle_pipe_connection_info> connections;
   for (const heddle::PipeConnectionInfo& one : from.connections) {
-    users.push_back(users_of(one.a));
+    users.push_back(users_of(one.a.users));
     const heddle_pipe_end_info a = end_info_of(one.a, users.back());
-    users.push_back(users_of(one.b));
+    users.push_back(users_of(one.b.users));
     const heddle_pipe_end_info b = end_info_of(one.b, users.back());
     connections.push_back({.id = one.id, .named = one.named, .a = a, .b = b});
   }
@@ -245,6 +245,18 @@ heddle_reason heddle_pipe_share(const heddle_pipe* pipe, heddle_pipe** other) {
 heddle_reason heddle_pipe_shutdown_write(heddle_pipe* pipe) {
   if (pipe == nullptr) return missing("pipe");
   return c_call([&] { return pipe->end.shutdown_write(); });
+}
+
+heddle_reason heddle_pipe_peer(heddle_pipe* pipe, heddle_pipe_user_visitor visit, void* context) {
+  if (pipe == nullptr || visit == nullptr) return missing(pipe ? "visit" : "pipe");
+  return c_call([&]() -> Status {
+    const auto peer = pipe->end.peer();
+    if (!peer) return peer.status();
+    for (const heddle_pipe_user& user : users_of(*peer)) {
+      if (visit(&user, context) != 0) break;
+    }
+    return {};
+  });
 }
 
 /* ---- sending ---- */

@@ -166,6 +166,11 @@ Status PipeEnd::poll(std::chrono::nanoseconds timeout) {
   return pipe_ ? pipe_->poll(detail::deadline_after(timeout)) : no_pipe_here();
 }
 
+Result<std::vector<PipeUser>> PipeEnd::peer() const {
+  if (!pipe_) return no_pipe_here();
+  return pipe_->peer();
+}
+
 Status PipeEnd::shutdown_write() { return pipe_ ? pipe_->shutdown_write() : no_pipe_here(); }
 
 Result<PipeEnd> PipeEnd::share() const {

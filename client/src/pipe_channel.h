@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace heddle::detail {
 
@@ -42,9 +43,19 @@ class HEDDLE_API PipeChannel : public std::enable_shared_from_this<PipeChannel> 
   virtual Status shutdown_write() = 0;
   virtual Result<std::shared_ptr<PipeChannel>> share() = 0;
 
+  // Planes that cannot do one of these say so.
+  virtual Result<std::vector<PipeUser>> peer() { return not_here("tell who uses the other end"); }
+
   // A PipeRoom or PipeView of this handle is alive: it would lose its place to another call, or
   // that would wait for itself. Of the thread that sends, and of the one that receives.
   bool room_open = false, view_open = false;
+
+ protected:
+  Status not_here(const char* what) const {
+    return Status(Reason::kUnsupported, std::string("this plane cannot ") + what +
+                                            "; use shared memory (HEDDLE_PLANE=shm)")
+        .with_object("pipe " + name());
+  }
 };
 
 class HEDDLE_API PipeHallChannel {

@@ -91,6 +91,10 @@ class Core final : public Broker, public objects::Host {
   Result<PipeInfo> describe_pipe(const Caller& caller, std::string_view name) const {
     return pipes_.describe(caller, name);
   }
+  // The other end of a connection whose end `side` the caller uses, with those users alone that
+  // came by way of this broker: a cell in shared memory may be written by anybody.
+  Result<shm::PipeEndInfo> pipe_peer(const Caller& caller, uint64_t connection,
+                                     shm::PipeSide side) const;
   Result<ObjectPage> list(const Caller& caller, ObjectKind kind, std::string_view prefix,
                           uint32_t page_size, std::string_view page_token) override;
   Result<ObjectInfo> describe(const Caller& caller, ObjectKind kind,

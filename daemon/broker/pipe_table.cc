@@ -498,6 +498,30 @@ Result<PipeInfo> PipeTable::describe(const Caller& caller, std::string_view name
   return info;
 }
 
+Result<PipeTable::ConnectionRef> PipeTable::used(const Caller& caller, uint64_t connection,
+                                                 PipeSide side) const {
+  const auto at = connections_.find(connection);
+  if (at == connections_.end() || !at->second->end(side).used_by(caller.owner)) {
+    return Status(Reason::kNotFound,
+                  "this session uses no such end of connection " + std::to_string(connection));
+  }
+  return at->second;
+}
+
+Result<shm::PipeEndInfo> PipeTable::peer(const Caller& caller, uint64_t connection,
+                                         PipeSide side) const {
+  std::lock_guard lock(mutex_);
+  const auto at = used(caller, connection, side);
+  if (!at.ok()) return at.status();
+  return (*at)->end(side).info(shm::other_side(side));
+}
+
+bool PipeTable::has_open(uint64_t session_id, uint64_t object_id) const {
+  std::lock_guard lock(mutex_);
+  const auto uses = uses_.find(session_id);
+  return uses != uses_.end() && uses->second.contains(object_id);
+}
+
 uint64_t PipeTable::bytes() const {
   std::lock_guard lock(mutex_);
   uint64_t bytes = pipes_.size() * shm::kPipeHallBytes;

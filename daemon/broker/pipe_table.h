@@ -86,6 +86,10 @@ class PipeTable {
   std::vector<PipeInfo> list(const Caller& caller, std::string_view prefix, std::string_view after,
                              size_t n) const;
   Result<PipeInfo> describe(const Caller& caller, std::string_view name) const;
+  // The end across from `side`, which the caller uses; NOT_FOUND else, whatever is there.
+  Result<shm::PipeEndInfo> peer(const Caller& caller, uint64_t connection,
+                                shm::PipeSide side) const;
+  bool has_open(uint64_t session_id, uint64_t object_id) const;
   // One OPEN less; false when the session has no such pipe or connection open.
   bool close(Catalog& catalog, uint64_t session_id, uint64_t object_id);
   void reap(Catalog& catalog, const Session& session, const shm::DeathInfo& info);
@@ -113,6 +117,8 @@ class PipeTable {
   void end_if_over(Catalog& catalog, const ConnectionRef& connection);
   void erase(Catalog& catalog, const ConnectionRef& connection);
   PipeInfo info_of(const Caller& caller, const Pipe& pipe) const;
+  // Of a connection whose end `side` the caller uses.
+  Result<ConnectionRef> used(const Caller& caller, uint64_t connection, shm::PipeSide side) const;
   void listen(const PipeEntry& pipe, uint64_t session_id);
 
   local::Keeper& keeper_;

@@ -268,6 +268,8 @@ static_assert(sizeof(Done) == 8);
 //              ...} -> {...}: what needs the broker, see daemon/server/attach_locks.cc
 //   kShare     {"kind":"queue","name":"x"} -> {"name":full}: it counts as attached for a minute, so
 //              that whoever is told the name has time to open it
+//   kPipePeer  {"id":n,"side":0|1}: the caller uses that side of that connection of a pipe
+//              -> {"users":[{owner, pid, uid, command, sending, receiving}]}: of the other side
 enum class CallMethod : uint32_t {
   kList = 1,
   kDescribe = 2,
@@ -277,6 +279,7 @@ enum class CallMethod : uint32_t {
   kWho = 6,
   kShare = 7,
   kLockDo = 8,
+  kPipePeer = 9,
 };
 
 struct Call {

@@ -247,6 +247,27 @@ static int see_name(const heddle_pipe_info* info, void* context) {
   return 1; /* the walk ends */
 }
 
+static int see_peer(const heddle_pipe_user* user, void* context) {
+  CHECK(user->pid == getpid() && user->uid == getuid() && user->command[0] != '\0');
+  CHECK(!user->sending && !user->receiving);
+  ++*(int*)context;
+  return 0;
+}
+
+static void peers(heddle_client* client) {
+  heddle_pipe *a = NULL, *b = NULL;
+  int seen = 0;
+  OK(heddle_pipe_end(client, "c/peer", HEDDLE_PIPE_A, NULL, &a));
+  OK(heddle_pipe_peer(a, see_peer, &seen));
+  CHECK(seen == 0);
+  OK(heddle_pipe_end(client, "c/peer", HEDDLE_PIPE_B, NULL, &b));
+  OK(heddle_pipe_peer(a, see_peer, &seen));
+  CHECK(seen == 1);
+  CHECK(heddle_pipe_peer(a, NULL, &seen) == HEDDLE_INVALID_ARGUMENT);
+  heddle_pipe_close(b);
+  heddle_pipe_close(a);
+}
+
 static void looking(heddle_client* client) {
   heddle_pipe_options options = HEDDLE_PIPE_OPTIONS_INIT;
   heddle_pipe* a = NULL;
@@ -337,6 +358,7 @@ int main(int argc, char** argv) {
   bytes(client);
   connections(client);
   looking(client);
+  peers(client);
   processes(client);
   mistakes(client);
   heddle_client_close(client);

@@ -123,6 +123,10 @@ HEDDLE_C_API heddle_reason heddle_pipe_options_of(const heddle_pipe* pipe,
 /* Another handle on the same end, for another thread. */
 HEDDLE_C_API heddle_reason heddle_pipe_share(const heddle_pipe* pipe, heddle_pipe** other);
 HEDDLE_C_API heddle_reason heddle_pipe_shutdown_write(heddle_pipe* pipe);
+/* Each who uses the other end now, as the kernel told the broker; nobody: no visit. */
+typedef int (*heddle_pipe_user_visitor)(const heddle_pipe_user* user, void* context);
+HEDDLE_C_API heddle_reason heddle_pipe_peer(heddle_pipe* pipe, heddle_pipe_user_visitor visit,
+                                            void* context);
 
 /* ---- sending ------------------------------------------------------------------------------ */
 

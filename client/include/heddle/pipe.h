@@ -180,6 +180,11 @@ class HEDDLE_API PipeEnd {
   // OK as soon as receiving would not wait.
   Status poll(std::chrono::nanoseconds timeout = kForever);
 
+  // Who uses the other end now, as the kernel told the broker: pid and uid are not the peer's to
+  // choose. Nobody has come yet, or all have left: empty. Asks the broker; NOT_FOUND or CLOSED when
+  // this end is no longer in use.
+  Result<std::vector<PipeUser>> peer() const;
+
   // This end sends no more; the other one receives what was sent, then END_OF_STREAM.
   Status shutdown_write();
   // Another handle on the same end, for another thread.

@@ -334,6 +334,19 @@ Status ShmPipe::shutdown_write() {
   return status;
 }
 
+Result<std::vector<PipeUser>> ShmPipe::peer() {
+  Status status;
+  PipeAttachment* at = here(&status);
+  if (at == nullptr) return status;
+  auto users = channel_->pipe_peer(at->object_id, side_);
+  const bool ended = at->pipe.ended(at->pipe.side());
+  if (!users && users.status().is(Reason::kNotFound) && ended) {
+    return explain(Outcome::kClosed, *at);
+  }
+  if (!users) return Status(users.status()).with_object("pipe " + name_);
+  return users;
+}
+
 Result<std::shared_ptr<PipeChannel>> ShmPipe::share() {
   Status status;
   if (here(&status) == nullptr) return status;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "client/src/pipe_channel.h"
 #include "client/src/shm_channel/mapping.h"
@@ -57,6 +58,7 @@ class ShmPipe final : public PipeChannel {
   Status poll(std::int64_t deadline_ns) override;
   Status shutdown_write() override;
   Result<std::shared_ptr<PipeChannel>> share() override;
+  Result<std::vector<PipeUser>> peer() override;
 
  private:
   // The attachment of this process; null, with why: in a child that could not attach.

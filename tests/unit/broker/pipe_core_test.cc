@@ -39,6 +39,11 @@ class End {
   Outcome send(const std::string& body) { return shm::send(pipe_, actor_, body); }
   std::string receive() { return shm::receive(pipe_, actor_); }
   void leave() { pipe_.leave(actor_); }
+  // What only the broker may do: a user that never came.
+  void forge_user(PipeSide side, uint16_t owner) {
+    static_cast<shm::PipeHeader*>(base_)->ends[static_cast<int>(side)].users[7].store(
+        shm::user_word(owner, shm::UserState::kUses));
+  }
 
   const uint64_t object_id;
 
@@ -218,6 +223,30 @@ TEST_F(PipeCoreTest, ADeadSessionIsTold) {
   EXPECT_EQ(b->receive(), shm::said(Outcome::kPeerDied));
   b->leave();
   wait_for_connections("p", 0);
+}
+
+TEST_F(PipeCoreTest, ThePeerIsWhoCameByTheBroker) {
+  const Caller sender = session(1001), receiver = session(1002), stranger = session(1003);
+  const auto opened = [&](const Caller& caller, PipeSide side) {
+    PipeOptions options{};
+    options.given = local::kGivenMode;
+    options.mode = 0666;
+    const auto ref = open(caller, "p", PipeRole::kEnd, side, options);
+    EXPECT_TRUE(ref.ok()) << ref.status().to_string();
+    return std::make_unique<End>(*ref, caller.owner);
+  };
+  const auto a = opened(sender, PipeSide::kA);
+  EXPECT_EQ(core_->pipe_peer(sender, a->object_id, PipeSide::kA)->user_count, 0u);
+  const auto b = opened(receiver, PipeSide::kB);
+  const auto peer = core_->pipe_peer(sender, a->object_id, PipeSide::kA);
+  ASSERT_TRUE(peer.ok());
+  ASSERT_EQ(peer->user_count, 1u);
+  EXPECT_EQ(peer->users[0], receiver.owner);
+  EXPECT_EQ(core_->pipe_peer(sender, a->object_id, PipeSide::kB).reason(), Reason::kNotFound);
+  EXPECT_EQ(core_->pipe_peer(stranger, a->object_id, PipeSide::kA).reason(), Reason::kNotFound);
+  b->forge_user(PipeSide::kB, stranger.owner);
+  EXPECT_EQ(core_->pipe_peer(sender, a->object_id, PipeSide::kA)->user_count, 1u);
+  b->leave();
 }
 
 TEST_F(PipeCoreTest, ARestartedBrokerHasThemAgain) {
