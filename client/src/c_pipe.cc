@@ -395,4 +395,9 @@ heddle_reason heddle_pipe_poll(heddle_pipe* pipe, int64_t timeout_ns) {
   return c_call([&] { return pipe->end.poll(timeout_of(timeout_ns)); });
 }
 
+heddle_reason heddle_pipe_ready_fd(heddle_pipe* pipe, int* fd) {
+  if (pipe == nullptr || fd == nullptr) return missing(pipe ? "fd" : "pipe");
+  return c_call([&] { return give(pipe->end.ready_fd(), fd); });
+}
+
 }  // extern "C"

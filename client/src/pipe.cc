@@ -166,6 +166,11 @@ Status PipeEnd::poll(std::chrono::nanoseconds timeout) {
   return pipe_ ? pipe_->poll(detail::deadline_after(timeout)) : no_pipe_here();
 }
 
+Result<int> PipeEnd::ready_fd() {
+  if (!pipe_) return no_pipe_here();
+  return pipe_->ready_fd();
+}
+
 Result<std::vector<PipeUser>> PipeEnd::peer() const {
   if (!pipe_) return no_pipe_here();
   return pipe_->peer();

@@ -45,6 +45,7 @@ class HEDDLE_API PipeChannel : public std::enable_shared_from_this<PipeChannel> 
 
   // Planes that cannot do one of these say so.
   virtual Result<std::vector<PipeUser>> peer() { return not_here("tell who uses the other end"); }
+  virtual Result<int> ready_fd() { return not_here("give a descriptor to wait with"); }
 
   // A PipeRoom or PipeView of this handle is alive: it would lose its place to another call, or
   // that would wait for itself. Of the thread that sends, and of the one that receives.

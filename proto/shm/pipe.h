@@ -44,6 +44,7 @@
 //            the broker's rescan.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -146,6 +147,13 @@ class Pipe {
   void unview(PipeActor& a);
   /// kOk as soon as receive() would not wait.
   Outcome poll(PipeActor& a, int64_t deadline_ns);
+  /// poll() by a thread of its own, with an actor of its own that has the receiver's `owner`, for a
+  /// receiver that waits elsewhere. `in_message`: that one is in the middle of a large message.
+  /// kInterrupted once `stop` is set. The ends of the stream come as they are. A change of either
+  /// is seen after nudge_watchers(). What is there stays, and other sleepers are woken for it.
+  Outcome watch(PipeActor& a, const std::atomic<bool>& in_message, const std::atomic<bool>& stop,
+                int64_t deadline_ns);
+  void nudge_watchers();
 
   /// This end sends no more; the other receives what was sent, then the end of the stream.
   void shutdown_write(PipeActor& a);

@@ -1,6 +1,7 @@
 /* The C interface of pipes compiled as C. Exit status 0 is a pass; a failed check names its line.
  * Run with the runtime directory as its argument. */
 #include <heddle/c.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -254,6 +255,35 @@ static int see_peer(const heddle_pipe_user* user, void* context) {
   return 0;
 }
 
+static int readable(int fd) {
+  struct pollfd one = {fd, POLLIN, 0};
+  return poll(&one, 1, 5000) == 1;
+}
+
+static void event_loop(heddle_client* client) {
+  heddle_pipe *a = NULL, *b = NULL;
+  heddle_pipe_message* message = NULL;
+  struct pollfd silent = {-1, POLLIN, 0};
+  int fd = -1;
+  OK(heddle_pipe_end(client, "c/ready", HEDDLE_PIPE_A, NULL, &a));
+  OK(heddle_pipe_end(client, "c/ready", HEDDLE_PIPE_B, NULL, &b));
+  OK(heddle_pipe_ready_fd(b, &fd));
+  silent.fd = fd;
+  CHECK(poll(&silent, 1, 0) == 0);
+  send_text(a, "one");
+  CHECK(readable(fd));
+  expect_text(b, "one");
+  CHECK(heddle_pipe_receive(b, 0, 0, &message) == HEDDLE_EMPTY);
+  CHECK(poll(&silent, 1, 0) == 0);
+  heddle_pipe_close(a);
+  CHECK(readable(fd));
+  CHECK(heddle_pipe_receive(b, 0, 0, &message) == HEDDLE_END_OF_STREAM);
+  CHECK(readable(fd));
+  CHECK(heddle_pipe_ready_fd(b, NULL) == HEDDLE_INVALID_ARGUMENT);
+  heddle_pipe_close(b);
+  CHECK(poll(&silent, 1, 0) == 1 && silent.revents == POLLNVAL);
+}
+
 static void peers(heddle_client* client) {
   heddle_pipe *a = NULL, *b = NULL;
   int seen = 0;
@@ -359,6 +389,7 @@ int main(int argc, char** argv) {
   connections(client);
   looking(client);
   peers(client);
+  event_loop(client);
   processes(client);
   mistakes(client);
   heddle_client_close(client);

@@ -170,6 +170,10 @@ HEDDLE_C_API heddle_reason heddle_pipe_consume(heddle_pipe* pipe, size_t length)
 HEDDLE_C_API void heddle_pipe_unview(heddle_pipe* pipe);
 /* OK as soon as receiving would not wait. */
 HEDDLE_C_API heddle_reason heddle_pipe_poll(heddle_pipe* pipe, int64_t timeout_ns);
+/* A descriptor for poll, epoll or select, readable as long as receiving would not wait. When it is:
+ * receive with timeout 0 until EMPTY. It is the handle's: do not read or close it. A forked child
+ * calls again. */
+HEDDLE_C_API heddle_reason heddle_pipe_ready_fd(heddle_pipe* pipe, int* fd);
 
 #ifdef __cplusplus
 } /* extern "C" */

@@ -179,6 +179,13 @@ class HEDDLE_API PipeEnd {
   Result<PipeView> view(std::chrono::nanoseconds timeout = kForever);
   // OK as soon as receiving would not wait.
   Status poll(std::chrono::nanoseconds timeout = kForever);
+  // A descriptor for poll, epoll or select: readable as long as receiving would not wait, because
+  // of a message, of bytes, or of an end of the stream. It may be readable for nothing, when
+  // another handle or process was faster; a try that returns EMPTY makes it silent. So when it is
+  // readable: try_receive() until EMPTY. Do not read or close it: it is the handle's, and goes with
+  // it. It works while the broker is away. The first call starts a thread, which sleeps; the same
+  // thread as receives may call. Fork: a child gets one of its own by calling again.
+  Result<int> ready_fd();
 
   // Who uses the other end now, as the kernel told the broker: pid and uid are not the peer's to
   // choose. Nobody has come yet, or all have left: empty. Asks the broker; NOT_FOUND or CLOSED when

@@ -41,6 +41,7 @@ ShmPipe::ShmPipe(std::shared_ptr<ShmChannel> channel, std::shared_ptr<PipeAttach
 }
 
 ShmPipe::~ShmPipe() {
+  ready_.reset();
   if (attachment_->generation != process_generation()) return;
   let_go();
   if (inbox_.filled != 0) attachment_->pipe.drop_partial(receiver_, &inbox_);
@@ -54,6 +55,7 @@ void ShmPipe::take_actors() {
     actor->patience_ns = kLookEveryNs;
   }
   inbox_ = {};
+  ready_.reset();
 }
 
 PipeAttachment* ShmPipe::here(Status* status) {
@@ -271,6 +273,7 @@ Status ShmPipe::receive(std::span<std::byte> to, std::int64_t deadline_ns, std::
   const Outcome outcome = wait(*at, deadline_ns, &status, [&](std::int64_t until) {
     return at->pipe.receive(receiver_, &in, until);
   });
+  found(outcome);
   inbox_ = {};
   partial_.reset();
   if (in.filled != 0) {
@@ -299,6 +302,7 @@ Status ShmPipe::view(std::int64_t deadline_ns, std::span<const std::byte>* bytes
   const Outcome outcome = wait(*at, deadline_ns, &status, [&](std::int64_t until) {
     return at->pipe.view(receiver_, until, &span);
   });
+  found(outcome);
   if (!status.ok()) return status;
   *bytes = {span.data, span.length};
   *kind = static_cast<BodyKind>(span.kind);
@@ -324,6 +328,7 @@ Status ShmPipe::poll(std::int64_t deadline_ns) {
   if (at == nullptr) return status;
   const Outcome outcome = wait(*at, deadline_ns, &status,
                                [&](std::int64_t until) { return at->pipe.poll(receiver_, until); });
+  found(outcome);
   return status.ok() ? explain(outcome, *at) : status;
 }
 
@@ -332,6 +337,19 @@ Status ShmPipe::shutdown_write() {
   PipeAttachment* at = here(&status);
   if (at != nullptr) at->pipe.shutdown_write(sender_);
   return status;
+}
+
+Result<int> ShmPipe::ready_fd() {
+  Status status;
+  PipeAttachment* at = here(&status);
+  if (at == nullptr) return status;
+  if (!at->pipe.can_receive()) return explain(Outcome::kClosed, *at);
+  if (!ready_) {
+    auto ready = PipeReady::start(at->pipe, *at->session, receiver_.holds_receive);
+    if (!ready) return Status(std::move(ready).status()).with_object("pipe " + name_);
+    ready_ = std::move(*ready);
+  }
+  return ready_->fd();
 }
 
 Result<std::vector<PipeUser>> ShmPipe::peer() {

@@ -12,6 +12,7 @@
 #include "client/src/shm_channel/mapping.h"
 #include "client/src/shm_channel/session.h"
 #include "client/src/shm_channel/shm_channel.h"
+#include "client/src/shm_channel/shm_pipe_ready.h"
 #include "proto/shm/pipe.h"
 #include "proto/shm/pipe_hall.h"
 
@@ -59,6 +60,7 @@ class ShmPipe final : public PipeChannel {
   Status shutdown_write() override;
   Result<std::shared_ptr<PipeChannel>> share() override;
   Result<std::vector<PipeUser>> peer() override;
+  Result<int> ready_fd() override;
 
  private:
   // The attachment of this process; null, with why: in a child that could not attach.
@@ -70,6 +72,10 @@ class ShmPipe final : public PipeChannel {
   Status no_room(std::size_t room, std::size_t needed) const;
   static Status held_up(Reason reason, const PipeAttachment& at);
   void take_actors();
+  void found(shm::Outcome outcome) {
+    const bool nothing = outcome == shm::Outcome::kEmpty || outcome == shm::Outcome::kTimedOut;
+    if (nothing && ready_) ready_->clear(receiver_.holds_receive);
+  }
 
   const std::shared_ptr<ShmChannel> channel_;
   const std::string name_;
@@ -80,6 +86,7 @@ class ShmPipe final : public PipeChannel {
   // A large message of which only a part has come.
   shm::Inbox inbox_;
   std::unique_ptr<std::byte[]> partial_;
+  std::unique_ptr<PipeReady> ready_;  // Once ready_fd() was called; of the thread that receives.
 };
 
 class ShmPipeHall final : public PipeHallChannel {
