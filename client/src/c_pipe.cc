@@ -27,7 +27,7 @@ struct heddle_pipe_listener {
   heddle::PipeListener listener;
 };
 struct heddle_pipe_message {
-  heddle::PipeMessage message;
+  heddle::PipeParcel message;
 };
 
 namespace {
@@ -271,6 +271,18 @@ heddle_reason heddle_pipe_send(heddle_pipe* pipe, const void* data, size_t lengt
   });
 }
 
+heddle_reason heddle_pipe_send_with(heddle_pipe* pipe, const void* data, size_t length,
+                                    heddle_kind kind, const int* fds, size_t fd_count,
+                                    int64_t timeout_ns, size_t* sent) {
+  if (pipe == nullptr) return missing("pipe");
+  if (fds == nullptr && fd_count != 0) return missing("fds");
+  return c_call([&]() -> Status {
+    if (Status bad = check_kind(kind); !bad.ok()) return bad;
+    const heddle::Body body(data, length, static_cast<heddle::BodyKind>(kind));
+    return give(pipe->end.send_with(body, {fds, fd_count}, timeout_of(timeout_ns)), sent);
+  });
+}
+
 heddle_reason heddle_pipe_send_many(heddle_pipe* pipe, const heddle_body* bodies, size_t count,
                                     int64_t timeout_ns, size_t* done) {
   if (done != nullptr) *done = 0;
@@ -334,9 +346,33 @@ heddle_reason heddle_pipe_receive(heddle_pipe* pipe, size_t bytes_max, int64_t t
   return c_call([&]() -> Status {
     auto got = pipe->end.receive(timeout_of(timeout_ns), bytes_max);
     if (!got) return got.status();
+    *message = new heddle_pipe_message{{std::move(*got), {}, 0}};
+    return {};
+  });
+}
+
+heddle_reason heddle_pipe_receive_with(heddle_pipe* pipe, int64_t timeout_ns,
+                                       heddle_pipe_message** message) {
+  if (pipe == nullptr || message == nullptr) return missing(pipe ? "message" : "pipe");
+  return c_call([&]() -> Status {
+    auto got = pipe->end.receive_with(timeout_of(timeout_ns));
+    if (!got) return std::move(got).status();
     *message = new heddle_pipe_message{std::move(*got)};
     return {};
   });
+}
+
+size_t heddle_pipe_message_fd_count(const heddle_pipe_message* message) {
+  return message->message.fds.size();
+}
+
+size_t heddle_pipe_message_fds_lost(const heddle_pipe_message* message) {
+  return message->message.fds_lost;
+}
+
+int heddle_pipe_message_take_fd(heddle_pipe_message* message, size_t index) {
+  auto& fds = message->message.fds;
+  return index < fds.size() ? fds[index].release() : -1;
 }
 
 void heddle_pipe_message_free(heddle_pipe_message* message) { delete message; }

@@ -91,6 +91,16 @@ class Core final : public Broker, public objects::Host {
   Result<PipeInfo> describe_pipe(const Caller& caller, std::string_view name) const {
     return pipes_.describe(caller, name);
   }
+  // Descriptors on their way, see pipe_lent.h.
+  Result<uint64_t> lend_to_pipe(const Caller& caller, const local::Lend& what, local::Fd bundle) {
+    return pipes_.lend(*catalog_, caller, what, std::move(bundle));
+  }
+  Result<Bundle> lent_to_pipe(const Caller& caller, const local::TakeLent& what) const {
+    return pipes_.lent(caller, what);
+  }
+  Status forget_lent(const Caller& caller, const local::TakeLent& what) {
+    return pipes_.forget_lent(caller, what);
+  }
   // The other end of a connection whose end `side` the caller uses, with those users alone that
   // came by way of this broker: a cell in shared memory may be written by anybody.
   Result<shm::PipeEndInfo> pipe_peer(const Caller& caller, uint64_t connection,

@@ -29,9 +29,11 @@
 
 #include "daemon/broker/broker.h"
 #include "daemon/broker/catalog.h"
+#include "daemon/broker/pipe_lent.h"
 #include "daemon/broker/rights.h"
 #include "daemon/broker/segment.h"
 #include "daemon/broker/sessions.h"
+#include "proto/local/attach.h"
 #include "proto/local/keeper.h"
 #include "proto/shm/pipe.h"
 #include "proto/shm/pipe_hall.h"
@@ -70,13 +72,14 @@ class PipeTable {
   // `allowed` says whether the caller may have so many bytes more.
   using Allowed = std::function<Status(const Caller&, uint64_t bytes)>;
   PipeTable(local::Keeper& keeper, Allowed allowed)
-      : keeper_(keeper), allowed_(std::move(allowed)) {}
+      : keeper_(keeper), allowed_(std::move(allowed)), lent_(keeper) {}
 
   // At start, a record of kind pipe.
   void adopt(Catalog& catalog, uint32_t slot, ObjectState state, const ObjectEntry& entry,
              const std::function<local::Fd(uint64_t id)>& take);
   // After all records: connections without a pipe go.
   void settle(Catalog& catalog);
+  void adopt_lent(local::Kept kept);  // after that
 
   // Created by use (flags.create), else NOT_FOUND naming the command. EMPTY: nothing to accept, or
   // nobody to connect to. CLOSED: that connection is over.
@@ -90,6 +93,12 @@ class PipeTable {
   Result<shm::PipeEndInfo> peer(const Caller& caller, uint64_t connection,
                                 shm::PipeSide side) const;
   bool has_open(uint64_t session_id, uint64_t object_id) const;
+  // Descriptors that go with a message. `side`: the caller uses it, else NOT_FOUND.
+  Result<uint64_t> lend(Catalog& catalog, const Caller& caller, const local::Lend& what,
+                        local::Fd bundle);
+  // NOT_FOUND as well when it is gone.
+  Result<Bundle> lent(const Caller& caller, const local::TakeLent& what) const;
+  Status forget_lent(const Caller& caller, const local::TakeLent& what);
   // One OPEN less; false when the session has no such pipe or connection open.
   bool close(Catalog& catalog, uint64_t session_id, uint64_t object_id);
   void reap(Catalog& catalog, const Session& session, const shm::DeathInfo& info);
@@ -129,6 +138,7 @@ class PipeTable {
   std::unordered_map<uint64_t, ConnectionRef> connections_;
   // By session: how often it has what open.
   std::unordered_map<uint64_t, std::unordered_map<uint64_t, uint32_t>> uses_;
+  PipeLent lent_;
 };
 
 }  // namespace heddle::broker

@@ -284,6 +284,35 @@ static void event_loop(heddle_client* client) {
   CHECK(poll(&silent, 1, 0) == 1 && silent.revents == POLLNVAL);
 }
 
+static void descriptors(heddle_client* client) {
+  heddle_pipe *a = NULL, *b = NULL;
+  heddle_pipe_message* message = NULL;
+  size_t sent = 0;
+  int ends[2], got = -1;
+  char byte = 0;
+  CHECK(pipe(ends) == 0);
+  OK(heddle_pipe_end(client, "c/fds", HEDDLE_PIPE_A, NULL, &a));
+  OK(heddle_pipe_end(client, "c/fds", HEDDLE_PIPE_B, NULL, &b));
+  OK(heddle_pipe_send_with(a, "take it", 7, HEDDLE_KIND_TEXT, &ends[1], 1, HEDDLE_FOREVER, &sent));
+  CHECK(sent == 7);
+  close(ends[1]);
+  OK(heddle_pipe_receive_with(b, HEDDLE_FOREVER, &message));
+  CHECK(heddle_pipe_message_length(message) == 7);
+  CHECK(heddle_pipe_message_fd_count(message) == 1 && heddle_pipe_message_fds_lost(message) == 0);
+  got = heddle_pipe_message_take_fd(message, 0);
+  CHECK(got >= 0 && heddle_pipe_message_take_fd(message, 0) == -1);
+  CHECK(heddle_pipe_message_take_fd(message, 1) == -1);
+  heddle_pipe_message_free(message);
+  CHECK(write(got, "x", 1) == 1);
+  close(got);
+  CHECK(read(ends[0], &byte, 1) == 1 && byte == 'x' && read(ends[0], &byte, 1) == 0);
+  CHECK(heddle_pipe_send_with(a, "x", 1, HEDDLE_KIND_TEXT, NULL, 1, 0, NULL) ==
+        HEDDLE_INVALID_ARGUMENT);
+  close(ends[0]);
+  heddle_pipe_close(b);
+  heddle_pipe_close(a);
+}
+
 static void peers(heddle_client* client) {
   heddle_pipe *a = NULL, *b = NULL;
   int seen = 0;
@@ -389,6 +418,7 @@ int main(int argc, char** argv) {
   connections(client);
   looking(client);
   peers(client);
+  descriptors(client);
   event_loop(client);
   processes(client);
   mistakes(client);

@@ -12,6 +12,7 @@
 #ifndef HEDDLE_PIPE_H_
 #define HEDDLE_PIPE_H_
 
+#include <heddle/descriptor.h>
 #include <heddle/message.h>
 #include <heddle/options.h>
 #include <heddle/queue.h>
@@ -99,6 +100,14 @@ struct PipeMessage {
   }
 };
 
+// A message and the descriptors that came with it, close-on-exec.
+struct PipeParcel : PipeMessage {
+  std::vector<Descriptor> fds;
+  // So many more were sent with it, but this process has no room for them (RLIMIT_NOFILE), or the
+  // daemon was restarted without what it kept.
+  std::size_t fds_lost = 0;
+};
+
 // Room in the ring for one message (bytes: for at least one byte). Unless it is committed it is
 // given up; until then nobody else sends at this end, and this handle refuses to.
 class HEDDLE_API PipeRoom {
@@ -158,6 +167,12 @@ class HEDDLE_API PipeEnd {
   // if none were). TOO_LARGE names max_msg_bytes.
   Result<std::size_t> send(const Body& body, std::chrono::nanoseconds timeout = kForever);
   Result<std::size_t> try_send(const Body& body) { return send(body, std::chrono::nanoseconds(0)); }
+  // A message with up to 16 descriptors, of which the other end gets duplicates; the caller's stay
+  // its own. Messages only (UNSUPPORTED on a stream of bytes, and over gRPC). Asks the broker, and
+  // waits for it while it is away. QUOTA when 64 such messages wait in the connection. What is
+  // never received is closed when the connection goes.
+  Result<std::size_t> send_with(const Body& body, std::span<const int> fds,
+                                std::chrono::nanoseconds timeout = kForever);
   // In order until one fails; how many are in.
   PutManyResult send_many(std::span<const Body> bodies,
                           std::chrono::nanoseconds timeout = kForever);
@@ -171,6 +186,9 @@ class HEDDLE_API PipeEnd {
   Result<PipeMessage> receive(std::chrono::nanoseconds timeout = kForever,
                               std::size_t bytes_max = 0);
   Result<PipeMessage> try_receive() { return receive(std::chrono::nanoseconds(0)); }
+  // The same with what send_with() sent along, which the other ways of receiving close. Over gRPC a
+  // message comes without its descriptors. BROKER_AWAY: the message stays here, for the next call.
+  Result<PipeParcel> receive_with(std::chrono::nanoseconds timeout = kForever);
   // Into memory of the caller's; how many bytes. TOO_LARGE keeps the message and names its length.
   Result<std::size_t> receive_into(std::span<std::byte> to,
                                    std::chrono::nanoseconds timeout = kForever,

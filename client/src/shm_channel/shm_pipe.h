@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -61,12 +62,23 @@ class ShmPipe final : public PipeChannel {
   Result<std::shared_ptr<PipeChannel>> share() override;
   Result<std::vector<PipeUser>> peer() override;
   Result<int> ready_fd() override;
+  Status send_with(const Body& body, std::span<const int> fds, std::int64_t deadline_ns,
+                   std::size_t* sent) override;
+  Status receive_with(std::span<std::byte> to, std::int64_t deadline_ns, std::size_t* length,
+                      BodyKind* kind, Carried* carried) override;
 
  private:
   // The attachment of this process; null, with why: in a child that could not attach.
   PipeAttachment* here(Status* status);
   template <class Attempt>
   shm::Outcome wait(PipeAttachment& at, std::int64_t deadline_ns, Status* status, Attempt attempt);
+  Status send_part(PipeAttachment& at, const shm::PipePart& part, std::int64_t deadline_ns,
+                   std::size_t* sent);
+  // shm_pipe_fds.cc. `carried` is null when nobody wants the descriptors.
+  Status take(PipeAttachment& at, std::uint64_t ticket, Carried* carried);
+  Status take_kept(PipeAttachment& at, std::span<std::byte> to, std::size_t* length, BodyKind* kind,
+                   Carried* carried);
+  void forget(PipeAttachment& at, std::uint64_t ticket);
   Status explain(shm::Outcome outcome, const PipeAttachment& at, std::uint64_t bytes = 0,
                  bool sends = false) const;
   Status no_room(std::size_t room, std::size_t needed) const;
@@ -86,6 +98,15 @@ class ShmPipe final : public PipeChannel {
   // A large message of which only a part has come.
   shm::Inbox inbox_;
   std::unique_ptr<std::byte[]> partial_;
+  std::uint64_t view_ticket_ = 0;  // of what is viewed
+  // A message that was taken while the broker with its descriptors was away.
+  struct Kept {
+    std::vector<std::byte> bytes;
+    BodyKind kind;
+    std::uint64_t ticket;
+  };
+  std::optional<Kept> kept_;
+  std::vector<std::uint64_t> forgotten_;  // The broker is still to hear of these.
   std::unique_ptr<PipeReady> ready_;  // Once ready_fd() was called; of the thread that receives.
 };
 
