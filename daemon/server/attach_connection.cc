@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "daemon/broker/fd_closer.h"
 #include "daemon/server/attach_calls.h"
 #include "daemon/server/attach_server.h"
 
@@ -72,7 +73,7 @@ void AttachConnection::on_ready(uint32_t events) {
 }
 
 void AttachConnection::read_some() {
-  local::Packet packet;
+  local::Packet packet(broker::close_apart);
   for (int i = 0; i < kPacketsAtOnce && !closed_ && pending_.empty(); ++i) {
     const local::IoResult result =
         packet.receive(socket_.get(), local::kAttachMagic, local::kAttachVersionMin,

@@ -47,10 +47,6 @@ struct Tube {
   Descriptor out, in;
 };
 
-int connect_to(const Descriptor& from, const sockaddr_in& address) {
-  return connect(from.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
-}
-
 void say(const Descriptor& to, const std::string& text) {
   EXPECT_EQ(write(to.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
 }
@@ -84,6 +80,17 @@ class PipeDescriptorsTest : public DaemonFixture {
     int status = -1;
     EXPECT_EQ(waitpid(child, &status, 0), child);
     return status;
+  }
+  // Broker and supervisor answer.
+  void all_is_well() {
+    const pid_t broker = daemon().broker_pid();
+    for (int i = 0; i < 20; ++i) {
+      const std::string name = "well/" + std::to_string(i);
+      EXPECT_TRUE(client().create_pipe(name).ok());
+      EXPECT_TRUE(client().delete_pipe(name).ok());
+      std::this_thread::sleep_for(10ms);
+    }
+    EXPECT_EQ(daemon().broker_pid(), broker);
   }
   static Result<std::size_t> lend(PipeEnd& end, const Descriptor& one, const Body& body = "with it",
                                   std::chrono::nanoseconds timeout = 10s) {
@@ -324,37 +331,55 @@ TEST_F(PipeDescriptorsTest, OfASenderKilledBeforeItPublishes) {
 }
 
 // Closing the last duplicate of such a socket blocks whoever does it.
-TEST_F(PipeDescriptorsTest, OneThatLingersHoldsUpNobody) {
-  const Descriptor listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t bytes = sizeof address;
-  auto* where = reinterpret_cast<sockaddr*>(&address);
-  ASSERT_EQ(bind(listener.get(), where, bytes), 0);
-  ASSERT_EQ(listen(listener.get(), 1), 0);
-  ASSERT_EQ(getsockname(listener.get(), where, &bytes), 0);
-  Descriptor lingers(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  ASSERT_EQ(connect_to(lingers, address), 0);
-  const Descriptor peer(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-  const linger long_one{1, 28};
-  ASSERT_EQ(setsockopt(lingers.get(), SOL_SOCKET, SO_LINGER, &long_one, sizeof long_one), 0);
-  const std::string some(65536, 'x');
-  while (send(lingers.get(), some.data(), some.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {
+struct Lingering {
+  Lingering() {
+    const Descriptor listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t bytes = sizeof address;
+    auto* where = reinterpret_cast<sockaddr*>(&address);
+    EXPECT_EQ(bind(listener.get(), where, bytes), 0);
+    EXPECT_EQ(listen(listener.get(), 1), 0);
+    EXPECT_EQ(getsockname(listener.get(), where, &bytes), 0);
+    ours.reset(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(connect(ours.get(), where, bytes), 0);
+    peer.reset(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    const linger long_one{1, 28};
+    EXPECT_EQ(setsockopt(ours.get(), SOL_SOCKET, SO_LINGER, &long_one, sizeof long_one), 0);
+    const std::string some(65536, 'x');
+    while (send(ours.get(), some.data(), some.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {
+    }
   }
+  Descriptor ours, peer;
+};
+
+TEST_F(PipeDescriptorsTest, OneThatLingersHoldsUpNobody) {
+  Lingering socket;
   PipeEnd a = end(PipeSide::kA), b = end(PipeSide::kB);
-  ASSERT_TRUE(lend(a, lingers).ok());
-  ASSERT_TRUE(lend(a, lingers).ok());
-  lingers.reset();
+  ASSERT_TRUE(lend(a, socket.ours).ok());
+  ASSERT_TRUE(lend(a, socket.ours).ok());
+  socket.ours.reset();
   EXPECT_EQ(b.receive()->text(), "with it") << "dropped, the other one goes with the connection";
   b.close();
   a.close();
-  const pid_t broker = daemon().broker_pid();
-  for (int i = 0; i < 20; ++i) {
-    EXPECT_TRUE(client().create_pipe("p" + std::to_string(i)).ok());
-    std::this_thread::sleep_for(20ms);
+  all_is_well();
+}
+
+TEST_F(PipeDescriptorsTest, UnaskedOnesThatLingerNeither) {
+  for (const std::uint32_t magic : {local::kAttachMagic, local::kAttachMagic + 1}) {
+    Lingering socket;
+    AttachClient stranger(runtime_dir());
+    ASSERT_TRUE(stranger.hello());
+    const local::PacketHeader header{magic, 1, static_cast<std::uint16_t>(AttachType::kClose), 0,
+                                     9};
+    const local::Close body{1};
+    const int fd = socket.ours.get();
+    ASSERT_TRUE(
+        local::send_packet(stranger.fd(), header, local::bytes_of(body), {}, {&fd, 1}).ok());
+    socket.ours.reset();
+    all_is_well();
   }
-  EXPECT_EQ(daemon().broker_pid(), broker);
 }
 
 TEST_F(PipeDescriptorsTest, AStrangerGetsNone) {
