@@ -27,7 +27,7 @@ struct heddle_pipe_listener {
   heddle::PipeListener listener;
 };
 struct heddle_pipe_message {
-  heddle::PipeMessage message;
+  heddle::PipeParcel message;
 };
 
 namespace {
@@ -73,9 +73,9 @@ std::int64_t blocked_ms(const std::optional<std::chrono::milliseconds>& blocked)
   return blocked ? blocked->count() : -1;
 }
 
-std::vector<heddle_pipe_user> users_of(const heddle::PipeEndInfo& end) {
+std::vector<heddle_pipe_user> users_of(const std::vector<heddle::PipeUser>& from) {
   std::vector<heddle_pipe_user> users;
-  for (const heddle::PipeUser& user : end.users) {
+  for (const heddle::PipeUser& user : from) {
     users.push_back({.session = user.session,
                      .pid = user.pid,
                      .uid = user.uid,
@@ -104,9 +104,9 @@ int visit_pipe(const heddle::PipeInfo& from, heddle_pipe_visitor visit, void* co
   std::vector<std::vector<heddle_pipe_user>> users;
   std::vector<heddle_pipe_connection_info> connections;
   for (const heddle::PipeConnectionInfo& one : from.connections) {
-    users.push_back(users_of(one.a));
+    users.push_back(users_of(one.a.users));
     const heddle_pipe_end_info a = end_info_of(one.a, users.back());
-    users.push_back(users_of(one.b));
+    users.push_back(users_of(one.b.users));
     const heddle_pipe_end_info b = end_info_of(one.b, users.back());
     connections.push_back({.id = one.id, .named = one.named, .a = a, .b = b});
   }
@@ -247,6 +247,18 @@ heddle_reason heddle_pipe_shutdown_write(heddle_pipe* pipe) {
   return c_call([&] { return pipe->end.shutdown_write(); });
 }
 
+heddle_reason heddle_pipe_peer(heddle_pipe* pipe, heddle_pipe_user_visitor visit, void* context) {
+  if (pipe == nullptr || visit == nullptr) return missing(pipe ? "visit" : "pipe");
+  return c_call([&]() -> Status {
+    const auto peer = pipe->end.peer();
+    if (!peer) return peer.status();
+    for (const heddle_pipe_user& user : users_of(*peer)) {
+      if (visit(&user, context) != 0) break;
+    }
+    return {};
+  });
+}
+
 /* ---- sending ---- */
 
 heddle_reason heddle_pipe_send(heddle_pipe* pipe, const void* data, size_t length, heddle_kind kind,
@@ -256,6 +268,18 @@ heddle_reason heddle_pipe_send(heddle_pipe* pipe, const void* data, size_t lengt
     if (Status bad = check_kind(kind); !bad.ok()) return bad;
     const heddle::Body body(data, length, static_cast<heddle::BodyKind>(kind));
     return give(pipe->end.send(body, timeout_of(timeout_ns)), sent);
+  });
+}
+
+heddle_reason heddle_pipe_send_with(heddle_pipe* pipe, const void* data, size_t length,
+                                    heddle_kind kind, const int* fds, size_t fd_count,
+                                    int64_t timeout_ns, size_t* sent) {
+  if (pipe == nullptr) return missing("pipe");
+  if (fds == nullptr && fd_count != 0) return missing("fds");
+  return c_call([&]() -> Status {
+    if (Status bad = check_kind(kind); !bad.ok()) return bad;
+    const heddle::Body body(data, length, static_cast<heddle::BodyKind>(kind));
+    return give(pipe->end.send_with(body, {fds, fd_count}, timeout_of(timeout_ns)), sent);
   });
 }
 
@@ -322,9 +346,33 @@ heddle_reason heddle_pipe_receive(heddle_pipe* pipe, size_t bytes_max, int64_t t
   return c_call([&]() -> Status {
     auto got = pipe->end.receive(timeout_of(timeout_ns), bytes_max);
     if (!got) return got.status();
+    *message = new heddle_pipe_message{{std::move(*got), {}, 0}};
+    return {};
+  });
+}
+
+heddle_reason heddle_pipe_receive_with(heddle_pipe* pipe, int64_t timeout_ns,
+                                       heddle_pipe_message** message) {
+  if (pipe == nullptr || message == nullptr) return missing(pipe ? "message" : "pipe");
+  return c_call([&]() -> Status {
+    auto got = pipe->end.receive_with(timeout_of(timeout_ns));
+    if (!got) return std::move(got).status();
     *message = new heddle_pipe_message{std::move(*got)};
     return {};
   });
+}
+
+size_t heddle_pipe_message_fd_count(const heddle_pipe_message* message) {
+  return message->message.fds.size();
+}
+
+size_t heddle_pipe_message_fds_lost(const heddle_pipe_message* message) {
+  return message->message.fds_lost;
+}
+
+int heddle_pipe_message_take_fd(heddle_pipe_message* message, size_t index) {
+  auto& fds = message->message.fds;
+  return index < fds.size() ? fds[index].release() : -1;
 }
 
 void heddle_pipe_message_free(heddle_pipe_message* message) { delete message; }
@@ -381,6 +429,11 @@ void heddle_pipe_unview(heddle_pipe* pipe) {
 heddle_reason heddle_pipe_poll(heddle_pipe* pipe, int64_t timeout_ns) {
   if (pipe == nullptr) return missing("pipe");
   return c_call([&] { return pipe->end.poll(timeout_of(timeout_ns)); });
+}
+
+heddle_reason heddle_pipe_ready_fd(heddle_pipe* pipe, int* fd) {
+  if (pipe == nullptr || fd == nullptr) return missing(pipe ? "fd" : "pipe");
+  return c_call([&] { return give(pipe->end.ready_fd(), fd); });
 }
 
 }  // extern "C"

@@ -37,6 +37,21 @@ Status may_receive(const std::shared_ptr<detail::PipeChannel>& pipe) {
       .with_object("pipe " + pipe->name());
 }
 
+// receive(&length) until the message has room.
+template <typename Receive>
+Status receive_whole(PipeMessage& message, Receive receive) {
+  for (;;) {
+    std::size_t length = 0;
+    Status status = receive(&length);
+    if (status.is(Reason::kTooLarge) && length > message.bytes.size()) {
+      message.bytes.resize(length);  // it has kept its place
+      continue;
+    }
+    if (status.ok()) message.bytes.resize(length);
+    return status;
+  }
+}
+
 const std::string& nameless() {
   static const std::string kNone;
   return kNone;
@@ -98,6 +113,15 @@ Result<std::size_t> PipeEnd::send(const Body& body, std::chrono::nanoseconds tim
   return sent;
 }
 
+Result<std::size_t> PipeEnd::send_with(const Body& body, std::span<const int> fds,
+                                       std::chrono::nanoseconds timeout) {
+  if (Status status = may_send(pipe_); !status.ok()) return status;
+  std::size_t sent = 0;
+  Status status = pipe_->send_with(body, fds, detail::deadline_after(timeout), &sent);
+  if (!status.ok()) return status;
+  return sent;
+}
+
 PutManyResult PipeEnd::send_many(std::span<const Body> bodies, std::chrono::nanoseconds timeout) {
   PutManyResult result;
   result.status = may_send(pipe_);
@@ -129,17 +153,27 @@ Result<PipeMessage> PipeEnd::receive(std::chrono::nanoseconds timeout, std::size
   const bool stream = pipe_->options().mode == PipeMode::kBytes;
   PipeMessage message;
   message.bytes.resize(stream ? (bytes_max != 0 ? bytes_max : kStreamRoom) : kFirstRoom);
-  for (;;) {
-    std::size_t length = 0;
-    Status status = pipe_->receive(message.bytes, deadline_ns, &length, &message.kind);
-    if (status.is(Reason::kTooLarge) && length > message.bytes.size()) {
-      message.bytes.resize(length);  // it has kept its place
-      continue;
-    }
-    if (!status.ok()) return status;
-    message.bytes.resize(length);
-    return message;
-  }
+  Status status = receive_whole(message, [&](std::size_t* length) {
+    return pipe_->receive(message.bytes, deadline_ns, length, &message.kind);
+  });
+  if (!status.ok()) return status;
+  return message;
+}
+
+Result<PipeParcel> PipeEnd::receive_with(std::chrono::nanoseconds timeout) {
+  if (Status status = may_receive(pipe_); !status.ok()) return status;
+  const std::int64_t deadline_ns = detail::deadline_after(timeout);
+  const bool stream = pipe_->options().mode == PipeMode::kBytes;
+  PipeParcel parcel;
+  detail::PipeChannel::Carried carried;
+  parcel.bytes.resize(stream ? kStreamRoom : kFirstRoom);
+  Status status = receive_whole(parcel, [&](std::size_t* length) {
+    return pipe_->receive_with(parcel.bytes, deadline_ns, length, &parcel.kind, &carried);
+  });
+  if (!status.ok()) return status;
+  parcel.fds = std::move(carried.fds);
+  parcel.fds_lost = carried.lost;
+  return parcel;
 }
 
 Result<std::size_t> PipeEnd::receive_into(std::span<std::byte> to, std::chrono::nanoseconds timeout,
@@ -164,6 +198,16 @@ Result<PipeView> PipeEnd::view(std::chrono::nanoseconds timeout) {
 
 Status PipeEnd::poll(std::chrono::nanoseconds timeout) {
   return pipe_ ? pipe_->poll(detail::deadline_after(timeout)) : no_pipe_here();
+}
+
+Result<int> PipeEnd::ready_fd() {
+  if (!pipe_) return no_pipe_here();
+  return pipe_->ready_fd();
+}
+
+Result<std::vector<PipeUser>> PipeEnd::peer() const {
+  if (!pipe_) return no_pipe_here();
+  return pipe_->peer();
 }
 
 Status PipeEnd::shutdown_write() { return pipe_ ? pipe_->shutdown_write() : no_pipe_here(); }

@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace heddle::detail {
 
@@ -42,9 +43,37 @@ class HEDDLE_API PipeChannel : public std::enable_shared_from_this<PipeChannel> 
   virtual Status shutdown_write() = 0;
   virtual Result<std::shared_ptr<PipeChannel>> share() = 0;
 
+  // What came with a message; `lost`: so many more were sent with it.
+  struct Carried {
+    std::vector<Descriptor> fds;
+    std::size_t lost = 0;
+  };
+  // As receive(); over a plane that carries no descriptors it comes without any.
+  virtual Status receive_with(std::span<std::byte> to, std::int64_t deadline_ns,
+                              std::size_t* length, BodyKind* kind, Carried* carried) {
+    *carried = {};
+    return receive(to, deadline_ns, length, kind);
+  }
+
+  // Planes that cannot do one of these say so.
+  virtual Status send_with(const Body& body, std::span<const int> fds, std::int64_t deadline_ns,
+                           std::size_t* sent) {
+    *sent = 0;
+    return fds.empty() ? send(body, deadline_ns, sent) : not_here("carry descriptors");
+  }
+  virtual Result<std::vector<PipeUser>> peer() { return not_here("tell who uses the other end"); }
+  virtual Result<int> ready_fd() { return not_here("give a descriptor to wait with"); }
+
   // A PipeRoom or PipeView of this handle is alive: it would lose its place to another call, or
   // that would wait for itself. Of the thread that sends, and of the one that receives.
   bool room_open = false, view_open = false;
+
+ protected:
+  Status not_here(const char* what) const {
+    return Status(Reason::kUnsupported, std::string("this plane cannot ") + what +
+                                            "; use shared memory (HEDDLE_PLANE=shm)")
+        .with_object("pipe " + name());
+  }
 };
 
 class HEDDLE_API PipeHallChannel {

@@ -205,6 +205,9 @@ class Broker {
   virtual std::vector<PipeInfo> list_pipes(const Caller& caller, std::string_view prefix,
                                            std::string_view after, size_t n) const = 0;
   virtual Result<PipeInfo> describe_pipe(const Caller& caller, std::string_view name) const = 0;
+  // The end across from `side`, which the caller uses.
+  virtual Result<shm::PipeEndInfo> pipe_peer(const Caller& caller, uint64_t connection,
+                                             shm::PipeSide side) const = 0;
   virtual objects::OwnerInfo describe_owner(uint16_t owner) const = 0;
 
   virtual Result<ObjectPage> list(const Caller& caller, ObjectKind kind, std::string_view prefix,

@@ -95,6 +95,20 @@ class Core final : public Broker, public objects::Host {
   Result<PipeInfo> describe_pipe(const Caller& caller, std::string_view name) const override {
     return pipes_.describe(caller, name);
   }
+  // Descriptors on their way, see pipe_lent.h.
+  Result<uint64_t> lend_to_pipe(const Caller& caller, const local::Lend& what, local::Fd bundle) {
+    return pipes_.lend(*catalog_, caller, what, std::move(bundle));
+  }
+  Result<Bundle> lent_to_pipe(const Caller& caller, const local::TakeLent& what) const {
+    return pipes_.lent(caller, what);
+  }
+  Status forget_lent(const Caller& caller, const local::TakeLent& what) {
+    return pipes_.forget_lent(caller, what);
+  }
+  // The other end of a connection whose end `side` the caller uses, with those users alone that
+  // came by way of this broker: a cell in shared memory may be written by anybody.
+  Result<shm::PipeEndInfo> pipe_peer(const Caller& caller, uint64_t connection,
+                                     shm::PipeSide side) const override;
   Result<ObjectPage> list(const Caller& caller, ObjectKind kind, std::string_view prefix,
                           uint32_t page_size, std::string_view page_token) override;
   Result<ObjectInfo> describe(const Caller& caller, ObjectKind kind,
@@ -148,6 +162,9 @@ class Core final : public Broker, public objects::Host {
   }
   void set_pipe_waiting(uint64_t object_id, bool waiting) override {
     pipes_.set_waiting(object_id, waiting);
+  }
+  void drop_descriptors(uint64_t connection, shm::PipeSide side, uint64_t ticket) override {
+    pipes_.drop_lent(connection, side, ticket);
   }
   void wait_began(uint32_t holder, uint64_t object_id) override;
   void wait_ended(uint32_t holder, uint64_t object_id) override {

@@ -229,6 +229,22 @@ Status Core::delete_pipe(const Caller& caller, std::string_view name) {
   return status;
 }
 
+Result<shm::PipeEndInfo> Core::pipe_peer(const Caller& caller, uint64_t connection,
+                                         shm::PipeSide side) const {
+  auto info = pipes_.peer(caller, connection, side);
+  if (!info.ok()) return info;
+  uint32_t known = 0;
+  for (uint32_t i = 0; i < info->user_count; ++i) {
+    const SessionRef session = sessions_.by_owner(info->users[i]);
+    // What a session from before a restart has open is known from its cell alone.
+    if (session && (session->inherited || pipes_.has_open(session->id, connection))) {
+      info->users[known++] = info->users[i];
+    }
+  }
+  info->user_count = known;
+  return info;
+}
+
 Result<ObjectRef> Core::create_locked(const Caller& caller, const std::string& name,
                                       const QueueOptions& asked, std::string_view group) {
   if (is_reserved_object_name(name)) {

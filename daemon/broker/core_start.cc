@@ -29,6 +29,7 @@ Status keeper_failed(const char* what) {
 
 struct Core::Kept {
   std::map<std::pair<char, uint64_t>, Fd> fds;
+  std::vector<local::Kept> lent;  // descriptors on their way through pipes
 
   Fd take(KeptKind kind, uint64_t key) {
     const auto at = fds.find({static_cast<char>(kind), key});
@@ -86,7 +87,11 @@ Result<std::unique_ptr<Core>> Core::start(Loop& loop, local::Keeper& keeper,
 Status Core::take_over() {
   Kept kept;
   const auto returned = keeper_.return_all([&kept](local::Kept one) {
-    kept.fds[{one.kind, one.key}] = std::move(one.fd);
+    if (one.kind == static_cast<char>(KeptKind::kLent)) {
+      kept.lent.push_back(std::move(one));
+    } else {
+      kept.fds[{one.kind, one.key}] = std::move(one.fd);
+    }
   });
   if (!returned.ok()) return keeper_failed("return of what it kept");
   if (Status status = take_catalog(kept); !status.ok()) return status;
@@ -283,6 +288,7 @@ void Core::take_objects(Kept& kept) {
                  [&kept](uint64_t id) { return kept.take(KeptKind::kMemory, id); });
   }
   pipes_.settle(*catalog_);
+  for (local::Kept& one : kept.lent) pipes_.adopt_lent(std::move(one));
 }
 
 // Kept, but in no record: the broker died between the two steps of a create or a delete.

@@ -334,6 +334,7 @@ void PipeTable::erase(Catalog& catalog, const ConnectionRef& connection) {
   connections_.erase(connection->id);
   const auto pipe = pipes_.find(connection->entry.pipe.connection);
   if (pipe != pipes_.end()) std::erase(pipe->second->connections, connection);
+  lent_.forget_all_of(connection->id);
   (void)keeper_.drop(local::KeptKind::kMemory, connection->id);
   catalog.remove_object(connection->slot);
 }

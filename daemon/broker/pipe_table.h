@@ -30,10 +30,12 @@
 
 #include "daemon/broker/broker.h"
 #include "daemon/broker/catalog.h"
+#include "daemon/broker/pipe_lent.h"
 #include "daemon/broker/rights.h"
 #include "daemon/broker/segment.h"
 #include "daemon/broker/sessions.h"
 #include "daemon/objects/host.h"
+#include "proto/local/attach.h"
 #include "proto/local/keeper.h"
 #include "proto/shm/pipe.h"
 #include "proto/shm/pipe_hall.h"
@@ -47,13 +49,14 @@ class PipeTable {
   using Allowed =
       std::function<Status(const Caller&, uint64_t bytes, std::optional<uint32_t> owned)>;
   PipeTable(objects::Host& host, local::Keeper& keeper, Allowed allowed)
-      : host_(host), keeper_(keeper), allowed_(std::move(allowed)) {}
+      : host_(host), keeper_(keeper), allowed_(std::move(allowed)), lent_(keeper) {}
 
   // At start, a record of kind pipe.
   void adopt(Catalog& catalog, uint32_t slot, ObjectState state, const ObjectEntry& entry,
              const std::function<local::Fd(uint64_t id)>& take);
   // After all records: connections without a pipe go.
   void settle(Catalog& catalog);
+  void adopt_lent(local::Kept kept);  // after that
 
   // As Broker::open_pipe.
   Result<PipeRef> open(Catalog& catalog, const Caller& caller, std::string_view name,
@@ -62,6 +65,17 @@ class PipeTable {
   std::vector<PipeInfo> list(const Caller& caller, std::string_view prefix, std::string_view after,
                              size_t n) const;
   Result<PipeInfo> describe(const Caller& caller, std::string_view name) const;
+  // The end across from `side`, which the caller uses; NOT_FOUND else, whatever is there.
+  Result<shm::PipeEndInfo> peer(const Caller& caller, uint64_t connection,
+                                shm::PipeSide side) const;
+  bool has_open(uint64_t session_id, uint64_t object_id) const;
+  // Descriptors that go with a message. `side`: the caller uses it, else NOT_FOUND.
+  Result<uint64_t> lend(Catalog& catalog, const Caller& caller, const local::Lend& what,
+                        local::Fd bundle);
+  // NOT_FOUND as well when it is gone.
+  Result<Bundle> lent(const Caller& caller, const local::TakeLent& what) const;
+  Status forget_lent(const Caller& caller, const local::TakeLent& what);
+  void drop_lent(uint64_t connection, shm::PipeSide side, uint64_t ticket);
   // One OPEN less; false when the session has no such pipe or connection open.
   bool close(Catalog& catalog, uint64_t session_id, uint64_t object_id);
   // `died`: it did not end in order, so what it used has not either.
@@ -104,6 +118,8 @@ class PipeTable {
   void end_if_over(Catalog& catalog, const ConnectionRef& connection);
   void erase(Catalog& catalog, const ConnectionRef& connection);
   PipeInfo info_of(const Caller& caller, const Pipe& pipe) const;
+  // Of a connection whose end `side` the caller uses.
+  Result<ConnectionRef> used(const Caller& caller, uint64_t connection, shm::PipeSide side) const;
   void listen(const PipeEntry& pipe, uint64_t session_id);
   std::shared_ptr<objects::Pipe> remote_of(const ConnectionRef& connection);
   void count_owned(uid_t uid, int more);
@@ -118,6 +134,7 @@ class PipeTable {
   std::unordered_map<uint64_t, ConnectionRef> connections_;
   // By session: how often it has what open.
   std::unordered_map<uint64_t, std::unordered_map<uint64_t, uint32_t>> uses_;
+  PipeLent lent_;
   std::vector<Watch> announced_;
 
   mutable std::mutex leaf_mutex_;

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "daemon/objects/caller.h"
+#include "proto/shm/pipe_layout.h"
 #include "proto/shm/queue.h"
 
 namespace heddle::objects {
@@ -82,6 +83,9 @@ class Host {
   virtual void set_pipe_waiting(uint64_t object_id, bool waiting) {
     set_waiting(object_id, waiting);
   }
+  // Descriptors that came with a message for a remote caller, who cannot have them. Not with object
+  // locks held.
+  virtual void drop_descriptors(uint64_t, shm::PipeSide, uint64_t) {}
   // A thread of a session (shm::holder_of) began to wait for an object by a call of its own, or is
   // through with that: soon it is time to look for deadlocks.
   virtual void wait_began(uint32_t, uint64_t) {}

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "proto/local/pipe_status.h"
+#include "proto/shm/futex.h"
 
 namespace heddle::objects {
 namespace {
@@ -18,6 +19,11 @@ constexpr int64_t kRestNs = 1'000'000'000;
 constexpr int kServeRoundsMax = 16;
 
 }  // namespace
+
+int64_t blocked_for_ms(uint32_t since_ms) {
+  // The lowest bit of a stamp is always set.
+  return std::max(static_cast<int32_t>(shm::coarse_ms() - since_ms), 0);
+}
 
 // Guarded by Pipe::mutex_.
 struct Pipe::Use {
@@ -36,6 +42,7 @@ struct Pipe::Use {
   PipeWant want;
   int64_t receive_deadline_ns = 0;
   PipeGot got;
+  std::vector<uint64_t> tickets;  // of descriptors that came with it
   // A large message of which only a part has come; stays over the end of a call.
   shm::Inbox inbox;
   std::unique_ptr<std::byte[]> large;
@@ -262,6 +269,7 @@ Outcome Pipe::receive_some(Use& use) {
     const uint64_t n = stream ? std::min(span.length, room) : span.length;
     got.bodies.append(reinterpret_cast<const char*>(span.data), n);
     got.parts.push_back({span.kind, n});
+    if (span.ticket != 0) use.tickets.push_back(span.ticket);
     here.consume(use.actor, span, n);
   }
   return Outcome::kOk;
@@ -281,6 +289,7 @@ Outcome Pipe::receive_large(Use& use) {
     if (outcome == Outcome::kOk) {
       use.got.parts.push_back({use.inbox.kind, use.inbox.length});
       use.got.large = std::move(use.large);
+      if (use.inbox.ticket != 0) use.tickets.push_back(use.inbox.ticket);
     }
     if (use.inbox.filled == 0) {
       use.inbox = {};
@@ -330,6 +339,10 @@ void Pipe::finish_send(Use& use, Status status, Finished* finished) {
 void Pipe::finish_receive(Use& use, Status status, Finished* finished) {
   use.got.status = std::move(status);
   auto got = std::make_shared<PipeGot>(std::exchange(use.got, {}));
+  for (const uint64_t ticket : std::exchange(use.tickets, {})) {
+    finished->push_back(
+        [this, side = use.side, ticket] { host_.drop_descriptors(object_id_, side, ticket); });
+  }
   finished->push_back([done = std::exchange(use.on_got, nullptr), got] { done(std::move(*got)); });
 }
 

@@ -4,6 +4,7 @@
 // A use is one remote caller's hands on one end. At most one send and one receive of it are under
 // way; the service sees to that. What a use has taken out of the ring for its caller is gone from
 // the ring: a caller that vanishes takes it along, as a process does that dies after receiving.
+// Descriptors that came with a message are dropped: no wire carries them.
 //
 // Threads: every method may be called from any thread; none blocks for longer than a short lock. A
 // callback runs exactly once, inside the call that started it or later on another thread, never
@@ -51,6 +52,9 @@ struct PipeGot {
   std::string bodies;
   std::unique_ptr<std::byte[]> large;
 };
+
+// Milliseconds since a stamp of PipeEndInfo that is not 0.
+int64_t blocked_for_ms(uint32_t since_ms);
 
 using PipeSentDone = std::function<void(PipeSent)>;
 using PipeGotDone = std::function<void(PipeGot)>;

@@ -186,10 +186,12 @@ Result<std::string> answer_call(broker::Core& core, const objects::Caller& calle
   if (method == local::CallMethod::kLockDo) {
     return answer_lock_call(core, caller, text, bytes_max);
   }
+  if (method == local::CallMethod::kPipePeer) return pipe_peer_json(core, caller, text);
   const Result<Arguments> args = parse(text);
   if (!args.ok()) return args.status();
   switch (method) {
-    case local::CallMethod::kLockDo: break;  // answered above
+    case local::CallMethod::kLockDo:
+    case local::CallMethod::kPipePeer: break;  // answered above
     case local::CallMethod::kList:
       if (args->kind == "pipe") {
         return list_pipes_json(core, caller, args->prefix, args->page_token, args->page_size,
@@ -213,7 +215,8 @@ Result<std::string> answer_call(broker::Core& core, const objects::Caller& calle
     }
   }
   return Status(Reason::kUnsupported, "there is no such call")
-      .with_limit(static_cast<uint64_t>(local::CallMethod::kLockDo), static_cast<uint64_t>(method));
+      .with_limit(static_cast<uint64_t>(local::CallMethod::kPipePeer),
+                  static_cast<uint64_t>(method));
 }
 
 }  // namespace heddle::server

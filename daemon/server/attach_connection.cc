@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "daemon/broker/fd_closer.h"
 #include "daemon/server/attach_calls.h"
 #include "daemon/server/attach_server.h"
 
@@ -72,7 +73,7 @@ void AttachConnection::on_ready(uint32_t events) {
 }
 
 void AttachConnection::read_some() {
-  local::Packet packet;
+  local::Packet packet(broker::close_apart);
   for (int i = 0; i < kPacketsAtOnce && !closed_ && pending_.empty(); ++i) {
     const local::IoResult result =
         packet.receive(socket_.get(), local::kAttachMagic, local::kAttachVersionMin,
@@ -85,13 +86,13 @@ void AttachConnection::read_some() {
   }
 }
 
-void AttachConnection::answer(const local::Packet& packet) {
+void AttachConnection::answer(local::Packet& packet) {
   const uint32_t sequence = packet.header().sequence;
   const auto type = static_cast<AttachType>(packet.header().type);
   if (!greeted() && type != AttachType::kHello) return cut();
   Status status;
-  if (packet.fd_count() != 0) {
-    status = malformed("it carries file descriptors");
+  if (packet.fd_count() != (type == AttachType::kLend ? 1 : 0)) {
+    status = malformed("it carries file descriptors that it should not, or lacks one");
   } else {
     switch (type) {
       case AttachType::kHello:
@@ -111,6 +112,12 @@ void AttachConnection::answer(const local::Packet& packet) {
         break;
       case AttachType::kPutFenced:
         status = put_fenced(packet, sequence);
+        break;
+      case AttachType::kLend:
+        status = lend(packet, sequence);
+        break;
+      case AttachType::kTakeLent:
+        status = take_lent(packet, sequence);
         break;
       case AttachType::kBye:
         status = bye(sequence);
@@ -292,6 +299,36 @@ Status AttachConnection::put_fenced(const local::Packet& packet, uint32_t sequen
                 self->send(AttachType::kPutDone, sequence, local::bytes_of(*done));
               });
   return Status();
+}
+
+Status AttachConnection::lend(local::Packet& packet, uint32_t sequence) {
+  local::Lend request;
+  if (!whole(packet, &request) || request.side > 1 || request.request == 0) {
+    return malformed("LEND");
+  }
+  const auto number = server_.core_.lend_to_pipe(caller_, request, packet.take_fd(0));
+  if (!number.ok()) return number.status();
+  send(AttachType::kLent, sequence, local::bytes_of(local::Lent{*number}));
+  return Status();
+}
+
+// It is not forgotten yet: a bundle gives what is in it only once, and the answer may get lost.
+Status AttachConnection::take_lent(const local::Packet& packet, uint32_t sequence) {
+  local::TakeLent request;
+  if (!whole(packet, &request) || request.side > 1 || request.forget > 1) {
+    return malformed("TAKE_LENT");
+  }
+  broker::Core& core = server_.core_;
+  if (request.forget == 0) {
+    const auto bundle = core.lent_to_pipe(caller_, request);
+    if (!bundle.ok()) return bundle.status();
+    send(AttachType::kGiven, sequence, local::bytes_of(local::Lent{request.number}), {},
+         {(*bundle)->get()}, *bundle);
+    return Status();
+  }
+  Status status = core.forget_lent(caller_, request);
+  if (status.ok()) done(request.object_id, sequence);
+  return status;
 }
 
 Status AttachConnection::bye(uint32_t sequence) {

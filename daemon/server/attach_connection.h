@@ -45,7 +45,7 @@ class AttachConnection : public std::enable_shared_from_this<AttachConnection> {
 
   void read_some();
   void flush();
-  void answer(const local::Packet& packet);
+  void answer(local::Packet& packet);
   Status hello(const local::Packet& packet, uint32_t sequence);
   Status open(const local::Packet& packet, uint32_t sequence);
   Status open_lock(const local::Open& request, broker::OpenFlags flags, uint32_t sequence);
@@ -54,6 +54,8 @@ class AttachConnection : public std::enable_shared_from_this<AttachConnection> {
   Status delete_object(const local::Packet& packet, uint32_t sequence);
   Status call(const local::Packet& packet, uint32_t sequence);
   Status put_fenced(const local::Packet& packet, uint32_t sequence);
+  Status lend(local::Packet& packet, uint32_t sequence);
+  Status take_lent(const local::Packet& packet, uint32_t sequence);
   Status bye(uint32_t sequence);
   void done(uint64_t object_id, uint32_t sequence);
   void send(local::AttachType type, uint32_t sequence, std::span<const std::byte> body,

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "daemon/broker/pipe_options.h"
 #include "daemon/server/attach_calls.h"
-#include "proto/shm/futex.h"
 
 namespace heddle::server {
 namespace {
@@ -19,14 +19,12 @@ const char* state_name(shm::EndState state) {
   return kNames[static_cast<size_t>(state) & 3];
 }
 
-// Milliseconds since a stamp of coarse_ms() that is not 0; nothing for 0.
+// Nothing for 0.
 json blocked_for(uint32_t since_ms) {
-  if (since_ms == 0) return nullptr;
-  const auto ms = static_cast<int32_t>(shm::coarse_ms() - since_ms);
-  return std::max(ms, 0);  // the lowest bit of a stamp is always set
+  return since_ms == 0 ? json() : json(objects::blocked_for_ms(since_ms));
 }
 
-json end_json(broker::Core& core, const shm::PipeEndInfo& end) {
+json users_json(broker::Core& core, const shm::PipeEndInfo& end) {
   json users = json::array();
   for (uint32_t i = 0; i < end.user_count; ++i) {
     const objects::OwnerInfo owner = core.describe_owner(end.users[i]);
@@ -37,8 +35,12 @@ json end_json(broker::Core& core, const shm::PipeEndInfo& end) {
                      {"sending", end.users[i] == end.sending},
                      {"receiving", end.users[i] == end.receiving}});
   }
+  return users;
+}
+
+json end_json(broker::Core& core, const shm::PipeEndInfo& end) {
   json out = {{"state", state_name(end.state)},
-              {"users", std::move(users)},
+              {"users", users_json(core, end)},
               {"bytes_sent", end.bytes_sent},
               {"bytes_queued", end.bytes_queued},
               {"shut", end.shut},
@@ -112,6 +114,23 @@ Result<std::string> describe_pipe_json(broker::Core& core, const objects::Caller
     std::string text = text_of(pipe_json(core, *info, most));
     if (text.size() <= bytes_max || most == 0) return text;
   }
+}
+
+Result<std::string> pipe_peer_json(broker::Core& core, const objects::Caller& caller,
+                                   std::string_view arguments) {
+  const json asked = json::parse(arguments, nullptr, false);
+  const auto number = [&asked](const char* key) -> std::optional<uint64_t> {
+    const auto at = asked.is_object() ? asked.find(key) : asked.end();
+    if (!asked.is_object() || at == asked.end() || !at->is_number_unsigned()) return std::nullopt;
+    return at->get<uint64_t>();
+  };
+  const auto id = number("id"), side = number("side");
+  if (!id || !side || *side > 1) {
+    return Status(Reason::kInvalidArgument, "which end of which connection is not said");
+  }
+  const auto peer = core.pipe_peer(caller, *id, static_cast<shm::PipeSide>(*side));
+  if (!peer.ok()) return peer.status();
+  return text_of({{"users", users_json(core, *peer)}});
 }
 
 }  // namespace heddle::server

@@ -17,5 +17,8 @@ Result<std::string> list_pipes_json(broker::Core& core, const objects::Caller& c
 // One pipe with its connections, as many as fit; "left_off" says how many did not.
 Result<std::string> describe_pipe_json(broker::Core& core, const objects::Caller& caller,
                                        std::string_view name, size_t bytes_max);
+// Who uses the other end of a connection that the caller uses; see local::CallMethod::kPipePeer.
+Result<std::string> pipe_peer_json(broker::Core& core, const objects::Caller& caller,
+                                   std::string_view arguments);
 
 }  // namespace heddle::server

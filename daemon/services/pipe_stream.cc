@@ -201,13 +201,11 @@ void PipeStream::withdraw() {
 }
 
 void PipeStream::answer_peer() {
+  const auto side = static_cast<shm::PipeSide>(use_.ref.options.side);
+  const auto peer = env_.broker.pipe_peer(use_.user, use_.ref.object_id, side);
   Response response;
-  if (use_.ref.pipe) {
-    const auto side = static_cast<shm::PipeSide>(use_.ref.options.side);
-    pipe_end_to(env_.broker, use_.ref.pipe->info(shm::other_side(side)), response.mutable_peer());
-  } else {
-    response.mutable_peer()->set_state("vacant");
-  }
+  response.mutable_peer();
+  if (peer.ok()) pipe_end_to(env_.broker, *peer, response.mutable_peer());
   write(response);
 }
 
@@ -371,7 +369,8 @@ void PipeStream::OnWriteDone(bool ok) {
     writing_ = false;
     unwritten_bodies_ -= unwritten_.front().bodies;
     unwritten_.pop_front();
-    if (ok) write_next_locked();
+    if (!ok) unwritten_.clear();  // nobody reads them
+    write_next_locked();
   }
   ok ? pump() : end({}, How::kDies);
 }

@@ -5,17 +5,11 @@
 #include "daemon/services/batch_wire.h"
 #include "daemon/services/body.h"
 #include "daemon/services/queue_wire.h"
-#include "proto/shm/futex.h"
 
 namespace heddle::services {
 namespace {
 
 constexpr size_t kConnectionsShownMax = 100;
-
-// Milliseconds since a stamp of coarse_ms() that is not 0.
-int64_t blocked_for(uint32_t since_ms) {
-  return std::max(static_cast<int32_t>(shm::coarse_ms() - since_ms), 0);
-}
 
 const char* state_name(shm::EndState state) {
   static constexpr const char* kNames[] = {"vacant", "open", "closed", "died"};
@@ -72,9 +66,10 @@ void pipe_end_to(broker::Broker& broker, const shm::PipeEndInfo& end, v1::PipeEn
   wire->set_bytes_sent(end.bytes_sent);
   wire->set_bytes_queued(end.bytes_queued);
   wire->set_shut(end.shut);
-  if (end.send_blocked_ms != 0) wire->set_send_blocked_ms(blocked_for(end.send_blocked_ms));
+  if (end.send_blocked_ms != 0)
+    wire->set_send_blocked_ms(objects::blocked_for_ms(end.send_blocked_ms));
   if (end.receive_blocked_ms != 0) {
-    wire->set_receive_blocked_ms(blocked_for(end.receive_blocked_ms));
+    wire->set_receive_blocked_ms(objects::blocked_for_ms(end.receive_blocked_ms));
   }
   wire->set_died_pid(static_cast<int32_t>(end.died_pid));
 }

@@ -76,6 +76,16 @@ class SessionStream : public grpc::ServerBidiReactor<Request, Response>,
       link_->stream = nullptr;
     }
     const auto last = std::move(self_);
+    bool left;
+    {
+      std::lock_guard lock(mutex_);
+      left = left_;
+    }
+    if (left && session_id() != 0 && !context_.IsCancelled()) {
+      env_.worker.post([last] {
+        (void)last->env_.broker.close_session(last->caller_, last->session_.session_id);
+      });
+    }
   }
 
   void send(Response::Event event, const std::vector<std::string>& lost = {}) {
@@ -144,6 +154,7 @@ class SessionStream : public grpc::ServerBidiReactor<Request, Response>,
   }
 
   void serve() {
+    if (request_.close()) return close();
     Status status;
     if (session_.session_id != 0) {
       status = env_.broker.renew_session(caller_, session_.session_id);
@@ -201,23 +212,24 @@ class SessionStream : public grpc::ServerBidiReactor<Request, Response>,
     return {};
   }
 
+  // In order, by a request that says so.
+  void close() {
+    if (session_.session_id == 0) return finish({});
+    {
+      std::lock_guard lock(link_->mutex);
+      link_->stream = nullptr;  // `ended` is no news here
+    }
+    const Status closed = env_.broker.close_session(caller_, session_.session_id);
+    finish(closed.is(Reason::kSessionLost) ? Status() : closed);
+  }
+  // A connection that broke looks like a half-close until the end of the call: OnDone() tells.
   void leave() {
-    bool half_closed;
     {
       std::lock_guard lock(mutex_);
-      if (finished_) return;  // and then the context may be gone
-      half_closed = !context_.IsCancelled();
+      if (finished_) return;
+      left_ = true;
     }
-    if (session_.session_id != 0 && half_closed) {
-      {
-        std::lock_guard lock(link_->mutex);
-        link_->stream = nullptr;  // `ended` is no news here
-      }
-      const Status closed = env_.broker.close_session(caller_, session_.session_id);
-      finish(closed.is(Reason::kSessionLost) ? Status() : closed);
-    } else {
-      finish({});
-    }
+    finish({});
   }
 
   std::shared_ptr<SessionStream> self_;
@@ -237,6 +249,7 @@ class SessionStream : public grpc::ServerBidiReactor<Request, Response>,
   std::deque<Response> pending_;  // the front one is being written while writing_
   bool writing_ = false;
   bool finished_ = false;
+  bool left_ = false;  // it finished because the client sends no more
   grpc::Status final_;
 };
 

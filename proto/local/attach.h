@@ -12,6 +12,8 @@
 //   DELETE   Delete                   DONE     Done
 //   CALL     Call   + JSON text       RETURN   Return + JSON text
 //   PUT_FENCED PutFenced + bytes      PUT_DONE PutDone   the only answer that may be overtaken
+//   LEND     Lend     fd: a bundle    LENT     Lent
+//   TAKE_LENT TakeLent                GIVEN    Lent      fd: the bundle
 //   any request                       FAILED   Failed + message text
 //   (not asked for)                   EVENT    Event
 //
@@ -20,8 +22,9 @@
 //   - A packet that is too short, too long, of an unknown type, or whose `length` does not match
 //     is answered by FAILED{INVALID_ARGUMENT}; wrong magic cuts the connection. Reserved fields and
 //     unknown bits must be 0. Text fields in structs end with NUL and are padded with NUL.
-//   - Only the broker sends file descriptors. Whoever receives descriptors that it did not expect,
-//     or with a packet that it refuses, closes them all. Received with MSG_CMSG_CLOEXEC.
+//   - Only the broker sends file descriptors; a client only with LEND, and exactly one. Whoever
+//     receives descriptors that it did not expect, or with a packet that it refuses, closes them
+//     all. Received with MSG_CMSG_CLOEXEC.
 //   - The broker never waits for a client: one that does not read its answers is cut.
 //   - Losing the connection does not end the session (the broker may have been restarted, the
 //     process may have closed all its descriptors): the session ends with the process, or by
@@ -60,6 +63,10 @@ enum class AttachType : uint16_t {
   kBye = 12,  // no body; the session ends in an orderly way, answered by DONE
   kPutFenced = 13,
   kPutDone = 14,
+  kLend = 15,
+  kLent = 16,
+  kTakeLent = 17,
+  kGiven = 18,
 };
 
 // 3 to 6 belong to kinds that are not there yet.
@@ -268,6 +275,8 @@ static_assert(sizeof(Done) == 8);
 //              ...} -> {...}: what needs the broker, see daemon/server/attach_locks.cc
 //   kShare     {"kind":"queue","name":"x"} -> {"name":full}: it counts as attached for a minute, so
 //              that whoever is told the name has time to open it
+//   kPipePeer  {"id":n,"side":0|1}: the caller uses that side of that connection of a pipe
+//              -> {"users":[{owner, pid, uid, command, sending, receiving}]}: of the other side
 enum class CallMethod : uint32_t {
   kList = 1,
   kDescribe = 2,
@@ -277,6 +286,7 @@ enum class CallMethod : uint32_t {
   kWho = 6,
   kShare = 7,
   kLockDo = 8,
+  kPipePeer = 9,
 };
 
 struct Call {
@@ -325,6 +335,36 @@ struct PutDone {
   uint64_t bytes_there;  // the next part starts here
 };
 static_assert(sizeof(PutDone) == 16);
+
+// Descriptors that go with a message of a pipe. The sender puts them into a bundle: a socket in
+// which they wait to be received, once, by whoever has it; so neither the broker nor the supervisor
+// has them open. It lends the bundle, and puts the number that it gets into the message. Whoever
+// takes the message takes the bundle, empties it, and tells the broker to forget it. What is never
+// taken goes with the connection.
+inline constexpr uint32_t kLentMax = 64;       // bundles that wait in one connection; else QUOTA
+inline constexpr uint32_t kBundleFdsMax = 16;  // descriptors in one bundle
+
+struct Lend {
+  uint64_t object_id;  // of the connection, as in OPENED
+  uint32_t request;    // of the client's choice, not 0; asked again with it, it is the same bundle
+  uint8_t side;        // shm::PipeSide, the one that the caller uses
+  uint8_t reserved[3];
+};
+static_assert(sizeof(Lend) == 16);
+
+struct Lent {
+  uint64_t number;  // below 2^59, not 0
+};
+static_assert(sizeof(Lent) == 8);
+
+struct TakeLent {
+  uint64_t object_id;
+  uint64_t number;
+  uint8_t side;    // that the caller uses: the other one than it was lent from
+  uint8_t forget;  // 1: it is empty, or unwanted; answered by DONE. The lender may do so as well
+  uint8_t reserved[6];
+};
+static_assert(sizeof(TakeLent) == 24);
 
 enum class EventType : uint32_t {
   kDeleted = 1,      // the object was deleted: operations on it give CLOSED

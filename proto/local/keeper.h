@@ -58,7 +58,8 @@ enum class KeptKind : char {
   kPage = 's',         // a session page, the broker's own included
   kPidfd = 'p',        // a client process
   kDoorbell = 'd',     // the read end of a doorbell pipe
-  kDoorbellWrite = 'w'
+  kDoorbellWrite = 'w',
+  kLent = 'f'  // descriptors on their way through a pipe; the label says where
 };
 
 // What a listening socket speaks.

@@ -34,13 +34,14 @@ const char* IoResult::text() const {
   return "unknown";
 }
 
-Packet::Packet() : buffer_(std::make_unique_for_overwrite<std::byte[]>(kPacketBytesMax)) {}
+Packet::Packet(Close close)
+    : close_(close), buffer_(std::make_unique_for_overwrite<std::byte[]>(kPacketBytesMax)) {}
 
 Packet::~Packet() { clear(); }
 
 void Packet::clear() {
   for (std::size_t i = 0; i < fd_count_; ++i) {
-    if (fds_[i] >= 0) ::close(fds_[i]);
+    if (fds_[i] >= 0) close_(fds_[i]);
   }
   fd_count_ = 0;
   body_bytes_ = 0;
@@ -78,7 +79,7 @@ IoResult Packet::receive(int socket, std::uint32_t magic, std::uint16_t version_
       if (fd_count_ < kPacketFdsMax) {
         fds_[fd_count_++] = fd;
       } else {
-        ::close(fd);
+        close_(fd);
       }
     }
   }

@@ -51,7 +51,10 @@ struct [[nodiscard]] IoResult {
 // receive() first closes what is left from the one before. Holds a 64 KiB buffer from the heap.
 class Packet {
  public:
-  Packet();
+  // How a descriptor that nobody took is closed. Whoever may not wait for that (a socket may
+  // linger) says so here.
+  using Close = void (*)(int fd);
+  explicit Packet(Close close = [](int fd) { ::close(fd); });
   ~Packet();
   Packet(const Packet&) = delete;
   Packet& operator=(const Packet&) = delete;
@@ -80,6 +83,7 @@ class Packet {
   void clear();
 
  private:
+  const Close close_;
   PacketHeader header_{};
   std::unique_ptr<std::byte[]> buffer_;
   std::size_t body_bytes_ = 0;

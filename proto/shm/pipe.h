@@ -18,6 +18,8 @@
 //               sides copy at once. The sender keeps its word BUSY meanwhile, the receiver its own.
 //               A first frame in the middle of another message means that the rest of that one
 //               will not come: it is dropped whole.
+//   Attached    Descriptors do not go through memory: the message carries the number by which the
+//               broker has them, and whoever takes it asks there. Nothing here depends on it.
 //   Bytes       No frames: what was sent ends at the position in the sender's word.
 //   Ends        Users of an end stand in cells. Whoever leaves says so, looks for others, and ends
 //               the end when there are none; SHUT is set in the word of each direction, after
@@ -44,6 +46,7 @@
 //            the broker's rescan.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -71,6 +74,9 @@ struct PipePart {
   const void* data;
   uint64_t length;  // bytes
   uint8_t kind;     // MessageKind
+  // kFrameAttached: `data` begins with the ticket, kFrameTicketBytes that are no part of the body.
+  // Not for send_many().
+  uint8_t flags = 0;
 };
 
 /// Where a message goes. After kTimedOut in the middle of a large one `filled` is not 0: the next
@@ -81,6 +87,7 @@ struct Inbox {
   uint64_t length = 0;  // of the message; after kTooLarge: the room it needs
   uint64_t filled = 0;
   uint8_t kind = 0;
+  uint64_t ticket = 0;  // of its descriptors; 0: none
 };
 
 /// A large message on its way: how much of it is in the ring.
@@ -94,6 +101,7 @@ struct PipeSpan {
   std::byte* data = nullptr;
   uint64_t length = 0;
   uint8_t kind = 0;
+  uint64_t ticket = 0;  // view(): as in Inbox
 };
 
 struct PipeEndInfo {
@@ -157,6 +165,13 @@ class Pipe {
   void unview(PipeActor& a);
   /// kOk as soon as receive() would not wait.
   Outcome poll(PipeActor& a, int64_t deadline_ns);
+  /// poll() by a thread of its own, with an actor of its own that has the receiver's `owner`, for a
+  /// receiver that waits elsewhere. `in_message`: that one is in the middle of a large message.
+  /// kInterrupted once `stop` is set. The ends of the stream come as they are. A change of either
+  /// is seen after nudge_watchers(). What is there stays, and other sleepers are woken for it.
+  Outcome watch(PipeActor& a, const std::atomic<bool>& in_message, const std::atomic<bool>& stop,
+                int64_t deadline_ns);
+  void nudge_watchers();
 
   /// This end sends no more; the other receives what was sent, then the end of the stream.
   void shutdown_write(PipeActor& a);
@@ -229,6 +244,15 @@ class Pipe {
   void wake_receivers(PipeActor& a, bool let_go);
   // pipe_receive.cc
   Outcome look(PipeActor& a, uint64_t* raw, uint64_t* length, FrameHeader* f, WakeWord** wait_at);
+  struct FirstFrame {
+    bool fits = false;  // else what must stand in the frame does not
+    std::byte* body = nullptr;
+    uint64_t bytes = 0;   // of the body that are in this frame
+    uint64_t total = 0;   // of the whole body, if there are more frames
+    uint64_t ticket = 0;  // 0: none
+  };
+  FirstFrame take_first(PipeSide from, uint64_t position, FrameHeader f) const;
+  Outcome begin_message(PipeActor& a, Inbox* in, uint64_t raw, FrameHeader f, bool* again);
   Outcome try_receive(PipeActor& a, Inbox* in, WakeWord** wait_at);
   Outcome receive_frames(PipeActor& a, Inbox* in, WakeWord** wait_at);
   Outcome try_view(PipeActor& a, PipeSpan* out, WakeWord** wait_at);

@@ -24,7 +24,7 @@
 
 namespace heddle::shm {
 
-inline constexpr uint32_t kPipeVersion = 1;
+inline constexpr uint32_t kPipeVersion = 2;
 inline constexpr uint64_t kPipeHeaderBytes = 4096;
 inline constexpr uint64_t kPipeCapacityMin = 4096;
 inline constexpr uint64_t kPipeCapacityMax = uint64_t{1} << 30;
@@ -106,11 +106,14 @@ enum FrameFlags : uint8_t {
   kFrameThere = 1,     // always
   kFrameFirst = 2,     // a message starts here
   kFrameLast = 4,      // and ends here; without: more frames follow
-  kFrameAttached = 8,  // reserved: descriptors go with it
+  kFrameAttached = 8,  // with FIRST: descriptors go with it, see kFrameTicketBytes
 };
 inline constexpr uint64_t kFrameHeaderBytes = 8;
 /// In front of the body of a first frame that is not the last: bytes of the whole message.
 inline constexpr uint64_t kFrameTotalBytes = 8;
+/// In front of the body of an ATTACHED message, behind the total: what the broker knows its
+/// descriptors by, never 0. Not counted in max_msg_bytes.
+inline constexpr uint64_t kFrameTicketBytes = 8;
 constexpr uint64_t frame_bytes(uint64_t length) { return kFrameHeaderBytes + (length + 7) / 8 * 8; }
 
 /// One direction. Each line has one kind of writer; nobody's line is taken away by the other side

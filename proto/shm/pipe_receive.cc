@@ -135,34 +135,72 @@ Outcome Pipe::try_receive(PipeActor& a, Inbox* in, WakeWord** wait_at) {
       received_up_to(a, raw, frame_bytes(length), a.holds_receive);
       continue;
     }
-    const std::byte* body = at(from, position) + kFrameHeaderBytes;
-    if (f.has(kFrameLast)) {
-      if (length > in->capacity) {
-        if (this->in().receive.load() != raw) continue;
-        in->length = length;
-        return Outcome::kTooLarge;
-      }
-      copy_unproved(in->to, body, length);
-      if (!received_up_to(a, raw, frame_bytes(length), false)) continue;
-      in->length = length;
-      in->kind = f.kind;
-      return Outcome::kOk;
+    if (!f.has(kFrameLast) || f.has(kFrameAttached)) [[unlikely]] {
+      bool again = false;
+      const Outcome began = begin_message(a, in, raw, f, &again);
+      if (again || (began == Outcome::kOk && in->filled != 0)) continue;
+      return began;
     }
-    uint64_t total = 0;
-    if (length > kFrameTotalBytes) copy_unproved(&total, body, sizeof total);
-    if (this->in().receive.load() != raw) continue;
-    if (total <= length - kFrameTotalBytes || total > options_.max_msg_bytes)
-      return Outcome::kCorrupt;
-    in->length = total;
+    if (length > in->capacity) {
+      if (this->in().receive.load() != raw) continue;
+      in->length = length;
+      return Outcome::kTooLarge;
+    }
+    copy_unproved(in->to, at(from, position) + kFrameHeaderBytes, length);
+    if (!received_up_to(a, raw, frame_bytes(length), false)) continue;
+    in->length = length;
     in->kind = f.kind;
-    if (total > in->capacity) return Outcome::kTooLarge;
-    if (!a.holds_receive && !received_up_to(a, raw, 0, true)) continue;
-    frame(from, position).load(std::memory_order_acquire);  // now it is proved
-    std::memcpy(in->to, body + kFrameTotalBytes, length - kFrameTotalBytes);
-    in->filled = length - kFrameTotalBytes;
-    if (!received_up_to(a, this->in().receive.load(), frame_bytes(length), true))
-      return Outcome::kCorrupt;
+    in->ticket = 0;
+    return Outcome::kOk;
   }
+}
+
+/// The first frame of a message that has more in front of its body or behind it. kOk: all of it, or
+/// with filled != 0 its beginning. *again: the receiver's word has moved on.
+Outcome Pipe::begin_message(PipeActor& a, Inbox* in, uint64_t raw, FrameHeader f, bool* again) {
+  const PipeSide from = other_side(side_);
+  const uint64_t position = TurnWord::decode(raw).position;
+  const FirstFrame first = take_first(from, position, f);
+  *again = this->in().receive.load() != raw;
+  if (*again) return Outcome::kEmpty;
+  const bool whole = f.has(kFrameLast);
+  const uint64_t bytes = whole ? first.bytes : first.total;
+  const bool parted = first.bytes != 0 && bytes > first.bytes && bytes <= options_.max_msg_bytes;
+  if (!first.fits || (!whole && !parted)) return Outcome::kCorrupt;
+  in->length = bytes;
+  in->kind = f.kind;
+  if (bytes > in->capacity) return Outcome::kTooLarge;
+  in->ticket = first.ticket;
+  if (whole) {
+    copy_unproved(in->to, first.body, bytes);
+    *again = !received_up_to(a, raw, frame_bytes(f.length), false);
+    return Outcome::kOk;
+  }
+  *again = !a.holds_receive && !received_up_to(a, raw, 0, true);
+  if (*again) return Outcome::kOk;
+  frame(from, position).load(std::memory_order_acquire);  // now it is proved
+  std::memcpy(in->to, first.body, first.bytes);
+  in->filled = first.bytes;
+  return received_up_to(a, this->in().receive.load(), frame_bytes(f.length), true)
+             ? Outcome::kOk
+             : Outcome::kCorrupt;
+}
+
+/// The parts of a first frame. Unproved: they count only if the receiver's word has not moved on.
+Pipe::FirstFrame Pipe::take_first(PipeSide from, uint64_t position, FrameHeader f) const {
+  FirstFrame first;
+  std::byte* body = at(from, position) + kFrameHeaderBytes;
+  const uint64_t total_bytes = f.has(kFrameLast) ? 0 : kFrameTotalBytes;
+  const uint64_t ticket_bytes = f.has(kFrameAttached) ? kFrameTicketBytes : 0;
+  first.fits = f.length >= total_bytes + ticket_bytes;
+  if (!first.fits) return first;
+  if (total_bytes != 0) copy_unproved(&first.total, body, sizeof first.total);
+  if (ticket_bytes != 0) copy_unproved(&first.ticket, body + total_bytes, sizeof first.ticket);
+  first.total -= std::min(first.total, ticket_bytes);
+  first.body = body + total_bytes + ticket_bytes;
+  first.bytes = f.length - total_bytes - ticket_bytes;
+  if (ticket_bytes != 0 && first.ticket == 0) first.fits = false;
+  return first;
 }
 
 /// The next frames of a large message, as far as they are there. With the word held nobody else
@@ -227,13 +265,22 @@ Outcome Pipe::try_view(PipeActor& a, PipeSpan* out, WakeWord** wait_at) {
     if (!a.holds_receive && !received_up_to(a, raw, 0, true)) continue;
     if (message_mode()) frame(other_side(side_), TurnWord::decode(raw).position).load();
     *out = {data, length, message_mode() ? f.kind : uint8_t{0}};
+    if (!message_mode() || !f.has(kFrameAttached)) return Outcome::kOk;
+    const FirstFrame first = take_first(other_side(side_), TurnWord::decode(raw).position, f);
+    if (!first.fits) {
+      unview(a);
+      return Outcome::kCorrupt;
+    }
+    *out = {first.body, first.bytes, f.kind, first.ticket};
     return Outcome::kOk;
   }
 }
 
 void Pipe::consume(PipeActor& a, const PipeSpan& span, uint64_t length) {
   if (!a.holds_receive) return;
-  const uint64_t bytes = message_mode() ? frame_bytes(span.length) : std::min(length, span.length);
+  const uint64_t ticket_bytes = span.ticket != 0 ? kFrameTicketBytes : 0;
+  const uint64_t bytes =
+      message_mode() ? frame_bytes(span.length + ticket_bytes) : std::min(length, span.length);
   received_up_to(a, in().receive.load(), bytes, false);
 }
 

@@ -68,6 +68,7 @@ Outcome Pipe::claim_room(PipeActor& a, Room room, int64_t deadline_ns, TurnWord*
 /// The header is the commit. What lies behind the frame says "nothing" before that.
 void Pipe::put_frame(uint64_t position, const PipePart& part, uint8_t flags, uint64_t total) {
   const bool with_total = (flags & (kFrameFirst | kFrameLast)) == kFrameFirst;
+  if (flags & kFrameFirst) flags |= part.flags;
   const uint64_t length = part.length + (with_total ? kFrameTotalBytes : 0);
   frame(side_, advanced(position, frame_bytes(length))).store(0, std::memory_order_relaxed);
   std::byte* body = at(side_, position) + kFrameHeaderBytes;
@@ -106,7 +107,8 @@ Outcome Pipe::send(PipeActor& a, const PipePart& part, int64_t deadline_ns, uint
   *sent = 0;
   if (!can_send()) return Outcome::kClosed;
   if (!message_mode()) return send_bytes(a, part, deadline_ns, sent);
-  if (part.length > options_.max_msg_bytes) return Outcome::kTooLarge;
+  const uint64_t ticket_bytes = part.flags & kFrameAttached ? kFrameTicketBytes : 0;
+  if (part.length - ticket_bytes > options_.max_msg_bytes) return Outcome::kTooLarge;
   const Outcome outcome = goes_whole(part.length) ? send_whole(a, part, deadline_ns)
                                                   : send_frames(a, part, deadline_ns);
   if (outcome == Outcome::kOk) *sent = part.length;
@@ -135,7 +137,8 @@ Outcome Pipe::send_frame(PipeActor& a, const PipePart& part, Outbox* out, int64_
   if (outcome != Outcome::kOk) return outcome;
   if (first) out->held = std::exchange(a.holds_send, true);
   const bool last = out->sent + n == part.length;
-  const PipePart now{static_cast<const std::byte*>(part.data) + out->sent, n, part.kind};
+  const PipePart now{static_cast<const std::byte*>(part.data) + out->sent, n, part.kind,
+                     part.flags};
   put_frame(turn.position, now,
             static_cast<uint8_t>((first ? kFrameFirst : 0) | (last ? kFrameLast : 0)), part.length);
   out->sent += n;

@@ -25,7 +25,7 @@ import servers
 SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD = os.environ.get("HEDDLE_BUILD_DIR", os.path.join(SOURCE, "build", "bench"))
 FIGURE_S_MAX, SKIPPED, QUEUE_LEN = 60, 77, 65536
-SMOKE_S, SMOKE_OUTSTANDING = 0.02, 100
+SMOKE_S, SMOKE_OUTSTANDING, SMOKE_BRIDGE_BYTES = 0.02, 100, 16 << 20
 
 
 class Failed(Exception):
@@ -42,7 +42,10 @@ class Bench:
     def command(self, figure):
         keys = dict(figure.keys)
         if self.smoke:
-            keys["seconds"] = SMOKE_S
+            if "seconds" in keys:
+                keys["seconds"] = SMOKE_S
+            if figure.program == "shell":
+                keys["bytes"] = SMOKE_BRIDGE_BYTES
             for crowd in ("outstanding", "remote"):
                 if crowd in keys:
                     keys[crowd] = min(keys[crowd], SMOKE_OUTSTANDING)
@@ -53,13 +56,16 @@ class Bench:
                            HEDDLE_RUNTIME_DIR=self.servers.runtime_dir(runtime))
         if figure.peer.startswith("heddle"):
             self.servers.address(runtime)
-        if figure.program == "grpc" and figure.peer == "heddle":
+        if figure.program == "grpc" and figure.peer == "heddle" and figure.work != "pipe":
             keys["queue"] = "bench/" + figure.work
             subprocess.run([BUILD + "/bin/heddle_bench_objects", "make", keys["queue"],
                             str(QUEUE_LEN)], env=environment, check=True)
         words = [f"{key}={value}" for key, value in keys.items() if value != ""]
-        return [f"{BUILD}/bin/heddle_bench_{figure.program}", figure.peer, figure.work,
-                *words], environment
+        program = f"{BUILD}/bin/heddle_bench_{figure.program}"
+        if figure.program == "shell":
+            program = os.path.join(os.path.dirname(__file__), "shell_bench.sh")
+            environment["PATH"] = BUILD + "/bin:" + environment.get("PATH", os.defpath)
+        return [program, figure.peer, figure.work, *words], environment
 
     def measure(self, figure):
         """One run. Raises Absent or Failed."""
@@ -178,7 +184,8 @@ def machine():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--only", default="", help="rows whose group or work matches; "
-                        "groups: rate lease many batch size zerocopy rtt wake grpc locks footprint")
+                        "groups: rate lease many batch size zerocopy rtt wake grpc locks "
+                        "pipes footprint")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--smoke", action="store_true", help="tiny; shows only that it runs")
     options = parser.parse_args()

@@ -59,10 +59,22 @@ class Mirror final : public grpc::ServerBidiReactor<M, M> {
   bool writing_ = false, waiting_ = false, closed_ = false;
 };
 
+class Source final : public grpc::ServerWriteReactor<EchoServiceStreamRequest> {
+ public:
+  explicit Source(uint32_t bytes) {
+    batch_.add_messages(std::string(bytes, 's'));
+    StartWrite(&batch_);
+  }
+  void OnWriteDone(bool ok) override { ok ? StartWrite(&batch_) : Finish(grpc::Status::OK); }
+  void OnDone() override { delete this; }
+
+ private:
+  EchoServiceStreamRequest batch_;
+};
+
 class Echo final : public EchoService::CallbackService {
   grpc::ServerUnaryReactor* Call(grpc::CallbackServerContext* context,
-                                 const EchoServiceCallRequest*,
-                                 EchoServiceCallResponse*) override {
+                                 const EchoServiceCallRequest*, EchoServiceCallResponse*) override {
     auto* reactor = context->DefaultReactor();
     reactor->Finish(grpc::Status::OK);
     return reactor;
@@ -74,6 +86,10 @@ class Echo final : public EchoService::CallbackService {
   grpc::ServerBidiReactor<v1::QueueServiceProduceRequest, v1::QueueServiceProduceRequest>*
   StreamTyped(grpc::CallbackServerContext*) override {
     return new Mirror<v1::QueueServiceProduceRequest>;
+  }
+  grpc::ServerWriteReactor<EchoServiceStreamRequest>* Source(
+      grpc::CallbackServerContext*, const EchoServiceSourceRequest* request) override {
+    return new bench::Source(request->bytes());
   }
 };
 

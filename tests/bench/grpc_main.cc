@@ -17,6 +17,8 @@ int main(int argc, char** argv) {
       {"heddle locks", measure_lock_calls},
       {"heddle stream", measure_produce_consume},
       {"heddle rate", measure_produce_to_consume},
+      {"heddle pipe", measure_pipe_to_grpc},
+      {"echo pipe", measure_source},
       {"heddle block", block_gets},
       {"heddle crowd", wait_for_locks},
   };

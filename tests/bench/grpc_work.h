@@ -19,6 +19,9 @@ void measure_packed_echo_stream(const Options& options);
 void measure_produce_consume(const Options& options);
 // The same by two processes.
 void measure_produce_to_consume(const Options& options);
+// Messages of options.bytes from a local end of a pipe to a remote one, and from a bare server.
+void measure_pipe_to_grpc(const Options& options);
+void measure_source(const Options& options);
 // options.outstanding calls of Get that wait; says "ready" and ends with standard input.
 void block_gets(const Options& options);
 // The same of Acquire, each by a thread of its session that holds a lock itself.

@@ -7,11 +7,12 @@ same round. `must` and `aim` are None for rows that only inform.
 from dataclasses import dataclass
 
 SHORT_S, LONG_S = 0.2, 0.5
+BRIDGE_BYTES = 3 << 30
 
 
 @dataclass(frozen=True)
 class Figure:
-    program: str       # pair or grpc
+    program: str       # pair, grpc, locks; shell: see shell_bench.sh
     peer: str
     work: str
     metric: str = "per_s"
@@ -177,6 +178,12 @@ def pipe_rows():
     yield from against("pipes", "pipe, round trip 1 MiB",
                        pair("heddle_pipe", "rtt", "p50_us", bytes=1 << 20),
                        {"unix_stream": (1 / 0.9, 1 / 1.1)}, "rtt", "p50_us", "<=", bytes=1 << 20)
+    yield Row("pipes", "pipe, 64 KiB, local to gRPC / bare gRPC stream",
+              grpc("heddle", "pipe", "daemon", bytes=65536),
+              grpc("echo", "pipe", "echo", bytes=65536), ">=", 0.8, 0.95)
+    yield Row("pipes", "pipe, shell bridge, bytes/s / three shell pipes in a row",
+              Figure("shell", "heddle", "bridge", keys=(("bytes", BRIDGE_BYTES),)),
+              Figure("shell", "pipes", "bridge", keys=(("bytes", BRIDGE_BYTES),)), ">=", 0.7, 1)
     yield from against("pipes", "pipe, zero-copy 64 KiB",
                        pair("heddle_pipe_zero_copy", "rate", bytes=65536),
                        {"iceoryx_zero_copy": (10, 20)}, "rate", bytes=65536)

@@ -1,6 +1,7 @@
 /* The C interface of pipes compiled as C. Exit status 0 is a pass; a failed check names its line.
  * Run with the runtime directory as its argument. */
 #include <heddle/c.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -247,6 +248,85 @@ static int see_name(const heddle_pipe_info* info, void* context) {
   return 1; /* the walk ends */
 }
 
+static int see_peer(const heddle_pipe_user* user, void* context) {
+  CHECK(user->pid == getpid() && user->uid == getuid() && user->command[0] != '\0');
+  CHECK(!user->sending && !user->receiving);
+  ++*(int*)context;
+  return 0;
+}
+
+static int readable(int fd) {
+  struct pollfd one = {fd, POLLIN, 0};
+  return poll(&one, 1, 5000) == 1;
+}
+
+static void event_loop(heddle_client* client) {
+  heddle_pipe *a = NULL, *b = NULL;
+  heddle_pipe_message* message = NULL;
+  struct pollfd silent = {-1, POLLIN, 0};
+  int fd = -1;
+  OK(heddle_pipe_end(client, "c/ready", HEDDLE_PIPE_A, NULL, &a));
+  OK(heddle_pipe_end(client, "c/ready", HEDDLE_PIPE_B, NULL, &b));
+  OK(heddle_pipe_ready_fd(b, &fd));
+  silent.fd = fd;
+  CHECK(poll(&silent, 1, 0) == 0);
+  send_text(a, "one");
+  CHECK(readable(fd));
+  expect_text(b, "one");
+  CHECK(heddle_pipe_receive(b, 0, 0, &message) == HEDDLE_EMPTY);
+  CHECK(poll(&silent, 1, 0) == 0);
+  heddle_pipe_close(a);
+  CHECK(readable(fd));
+  CHECK(heddle_pipe_receive(b, 0, 0, &message) == HEDDLE_END_OF_STREAM);
+  CHECK(readable(fd));
+  CHECK(heddle_pipe_ready_fd(b, NULL) == HEDDLE_INVALID_ARGUMENT);
+  heddle_pipe_close(b);
+  CHECK(poll(&silent, 1, 0) == 1 && silent.revents == POLLNVAL);
+}
+
+static void descriptors(heddle_client* client) {
+  heddle_pipe *a = NULL, *b = NULL;
+  heddle_pipe_message* message = NULL;
+  size_t sent = 0;
+  int ends[2], got = -1;
+  char byte = 0;
+  CHECK(pipe(ends) == 0);
+  OK(heddle_pipe_end(client, "c/fds", HEDDLE_PIPE_A, NULL, &a));
+  OK(heddle_pipe_end(client, "c/fds", HEDDLE_PIPE_B, NULL, &b));
+  OK(heddle_pipe_send_with(a, "take it", 7, HEDDLE_KIND_TEXT, &ends[1], 1, HEDDLE_FOREVER, &sent));
+  CHECK(sent == 7);
+  close(ends[1]);
+  OK(heddle_pipe_receive_with(b, HEDDLE_FOREVER, &message));
+  CHECK(heddle_pipe_message_length(message) == 7);
+  CHECK(heddle_pipe_message_fd_count(message) == 1 && heddle_pipe_message_fds_lost(message) == 0);
+  got = heddle_pipe_message_take_fd(message, 0);
+  CHECK(got >= 0 && heddle_pipe_message_take_fd(message, 0) == -1);
+  CHECK(heddle_pipe_message_take_fd(message, 1) == -1);
+  heddle_pipe_message_free(message);
+  CHECK(write(got, "x", 1) == 1);
+  close(got);
+  CHECK(read(ends[0], &byte, 1) == 1 && byte == 'x' && read(ends[0], &byte, 1) == 0);
+  CHECK(heddle_pipe_send_with(a, "x", 1, HEDDLE_KIND_TEXT, NULL, 1, 0, NULL) ==
+        HEDDLE_INVALID_ARGUMENT);
+  close(ends[0]);
+  heddle_pipe_close(b);
+  heddle_pipe_close(a);
+}
+
+static void peers(heddle_client* client) {
+  heddle_pipe *a = NULL, *b = NULL;
+  int seen = 0;
+  OK(heddle_pipe_end(client, "c/peer", HEDDLE_PIPE_A, NULL, &a));
+  OK(heddle_pipe_peer(a, see_peer, &seen));
+  CHECK(seen == 0);
+  OK(heddle_pipe_end(client, "c/peer", HEDDLE_PIPE_B, NULL, &b));
+  OK(heddle_pipe_peer(a, see_peer, &seen));
+  CHECK(seen == 1);
+  CHECK(heddle_pipe_peer(a, NULL, &seen) == HEDDLE_INVALID_ARGUMENT);
+  heddle_pipe_close(b);
+  heddle_pipe_close(a);
+}
+
 static void looking(heddle_client* client) {
   heddle_pipe_options options = HEDDLE_PIPE_OPTIONS_INIT;
   heddle_pipe* a = NULL;
@@ -337,6 +417,9 @@ int main(int argc, char** argv) {
   bytes(client);
   connections(client);
   looking(client);
+  peers(client);
+  descriptors(client);
+  event_loop(client);
   processes(client);
   mistakes(client);
   heddle_client_close(client);

@@ -7,7 +7,8 @@ VOCAB = {"proto/include"}
 LOCAL = {"proto/local", "proto/local/fd.h"}  # fd.h: a descriptor that closes itself
 API = VOCAB | {"client/include"}
 FOUNDATION = VOCAB | {"daemon/os", "daemon/config", "proto/local/fd.h"}
-OBJECTS = FOUNDATION | {"proto/shm", "proto/local/outcome_status", "proto/local/lock_status"}
+STATUSES = {"proto/local/outcome_status", "proto/local/lock_status", "proto/local/pipe_status"}
+OBJECTS = FOUNDATION | STATUSES | {"proto/shm"}
 BROKER = OBJECTS | LOCAL | {"daemon/objects"}
 SERVICES = FOUNDATION | {"proto/heddle", "daemon/broker", "daemon/objects"}
 SERVER = BROKER | SERVICES | {"daemon/services"}
@@ -23,8 +24,9 @@ ARROWS = {
     "proto/local/fd.h": (set(), set()),
     "proto/local/outcome_status": (VOCAB | {"proto/shm"}, set()),
     "proto/local/lock_status": (VOCAB | {"proto/shm"}, set()),
+    "proto/local/pipe_status": (VOCAB | {"proto/shm", "proto/local/outcome_status"}, set()),
     "client/include": (VOCAB, set()),
-    "client/src": (API | LOCAL | {"proto/shm", "proto/local/outcome_status", "proto/local/lock_status"}, {"json", "boost"}),
+    "client/src": (API | LOCAL | STATUSES | {"proto/shm"}, {"json", "boost"}),
     "client/src/grpc": (API | {"client/src", "proto/heddle"}, {"grpc", "json"}),
     "client/cli": (API, {"cli", "json"}),
     "client/python": (API, {"python"}),

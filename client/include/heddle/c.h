@@ -23,9 +23,9 @@
  *             `struct_bytes` let old programs run with newer libraries: set it to sizeof before.
  *   Visitors  Called once per row; a non-zero return value ends the walk.
  *
- * There is no descriptor to poll: a local queue wakes its waiters by futex, which no descriptor
- * shows, and one made readable by the broker would put the broker between two local processes. Wait
- * in a thread, with a timeout.
+ * A queue has no descriptor to poll: it wakes its waiters by futex, which no descriptor shows, and
+ * one made readable by the broker would put the broker between two local processes. Wait in a
+ * thread, with a timeout. A pipe has one: heddle_pipe_ready_fd.
  */
 #ifndef HEDDLE_C_H_
 #define HEDDLE_C_H_

@@ -123,12 +123,21 @@ HEDDLE_C_API heddle_reason heddle_pipe_options_of(const heddle_pipe* pipe,
 /* Another handle on the same end, for another thread. */
 HEDDLE_C_API heddle_reason heddle_pipe_share(const heddle_pipe* pipe, heddle_pipe** other);
 HEDDLE_C_API heddle_reason heddle_pipe_shutdown_write(heddle_pipe* pipe);
+/* Each who uses the other end now, as the kernel told the broker; nobody: no visit. */
+typedef int (*heddle_pipe_user_visitor)(const heddle_pipe_user* user, void* context);
+HEDDLE_C_API heddle_reason heddle_pipe_peer(heddle_pipe* pipe, heddle_pipe_user_visitor visit,
+                                            void* context);
 
 /* ---- sending ------------------------------------------------------------------------------ */
 
 /* `sent` may be NULL; of a stream it may be fewer than `length`, when time is over. */
 HEDDLE_C_API heddle_reason heddle_pipe_send(heddle_pipe* pipe, const void* data, size_t length,
                                             heddle_kind kind, int64_t timeout_ns, size_t* sent);
+/* A message with up to 16 descriptors, of which the other end gets duplicates. UNSUPPORTED on a
+ * stream of bytes and over gRPC. */
+HEDDLE_C_API heddle_reason heddle_pipe_send_with(heddle_pipe* pipe, const void* data, size_t length,
+                                                 heddle_kind kind, const int* fds, size_t fd_count,
+                                                 int64_t timeout_ns, size_t* sent);
 /* `done` may be NULL; it is set in every case. */
 HEDDLE_C_API heddle_reason heddle_pipe_send_many(heddle_pipe* pipe, const heddle_body* bodies,
                                                  size_t count, int64_t timeout_ns, size_t* done);
@@ -148,6 +157,15 @@ HEDDLE_C_API void heddle_pipe_abandon(heddle_pipe* pipe);
 HEDDLE_C_API heddle_reason heddle_pipe_receive(heddle_pipe* pipe, size_t bytes_max,
                                                int64_t timeout_ns, heddle_pipe_message** message);
 HEDDLE_C_API void heddle_pipe_message_free(heddle_pipe_message* message);
+/* The same with what heddle_pipe_send_with sent along, which all other ways of receiving close. */
+HEDDLE_C_API heddle_reason heddle_pipe_receive_with(heddle_pipe* pipe, int64_t timeout_ns,
+                                                    heddle_pipe_message** message);
+HEDDLE_C_API size_t heddle_pipe_message_fd_count(const heddle_pipe_message* message);
+/* So many more were sent with it, but are gone. */
+HEDDLE_C_API size_t heddle_pipe_message_fds_lost(const heddle_pipe_message* message);
+/* From now on the caller's to close; -1: there is none, or it was taken before. Those that are not
+ * taken are closed with the message. */
+HEDDLE_C_API int heddle_pipe_message_take_fd(heddle_pipe_message* message, size_t index);
 /* Live until the message is freed. Not NUL-terminated. */
 HEDDLE_C_API const void* heddle_pipe_message_data(const heddle_pipe_message* message);
 HEDDLE_C_API size_t heddle_pipe_message_length(const heddle_pipe_message* message);
@@ -166,6 +184,10 @@ HEDDLE_C_API heddle_reason heddle_pipe_consume(heddle_pipe* pipe, size_t length)
 HEDDLE_C_API void heddle_pipe_unview(heddle_pipe* pipe);
 /* OK as soon as receiving would not wait. */
 HEDDLE_C_API heddle_reason heddle_pipe_poll(heddle_pipe* pipe, int64_t timeout_ns);
+/* A descriptor for poll, epoll or select, readable as long as receiving would not wait. When it is:
+ * receive with timeout 0 until EMPTY. It is the handle's: do not read or close it. A forked child
+ * calls again. */
+HEDDLE_C_API heddle_reason heddle_pipe_ready_fd(heddle_pipe* pipe, int* fd);
 
 #ifdef __cplusplus
 } /* extern "C" */

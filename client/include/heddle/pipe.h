@@ -9,9 +9,15 @@
 // An end may be used by several processes at once, each message stays whole. It ends when the last
 // of them closes it: then the other end receives what was sent, and after that END_OF_STREAM; or
 // PEER_DIED, if the last one was killed.
+//
+// Each end is on the plane of its client. Over gRPC an end lives as long as its connection: when
+// the broker is killed it is gone (BROKER_AWAY; the other end is told PEER_DIED) and is opened
+// anew, while two local ends do not notice. A message that is on its way to a remote end goes with
+// it; large ones come whole there; descriptors are left behind.
 #ifndef HEDDLE_PIPE_H_
 #define HEDDLE_PIPE_H_
 
+#include <heddle/descriptor.h>
 #include <heddle/message.h>
 #include <heddle/options.h>
 #include <heddle/queue.h>
@@ -99,6 +105,14 @@ struct PipeMessage {
   }
 };
 
+// A message and the descriptors that came with it, close-on-exec.
+struct PipeParcel : PipeMessage {
+  std::vector<Descriptor> fds;
+  // So many more were sent with it, but this process has no room for them (RLIMIT_NOFILE), or the
+  // daemon was restarted without what it kept.
+  std::size_t fds_lost = 0;
+};
+
 // Room in the ring for one message (bytes: for at least one byte). Unless it is committed it is
 // given up; until then nobody else sends at this end, and this handle refuses to.
 class HEDDLE_API PipeRoom {
@@ -158,6 +172,12 @@ class HEDDLE_API PipeEnd {
   // if none were). TOO_LARGE names max_msg_bytes.
   Result<std::size_t> send(const Body& body, std::chrono::nanoseconds timeout = kForever);
   Result<std::size_t> try_send(const Body& body) { return send(body, std::chrono::nanoseconds(0)); }
+  // A message with up to 16 descriptors, of which the other end gets duplicates; the caller's stay
+  // its own. Messages only (UNSUPPORTED on a stream of bytes, and over gRPC). Asks the broker, and
+  // waits for it while it is away. QUOTA when 64 such messages wait in the connection. What is
+  // never received is closed when the connection goes.
+  Result<std::size_t> send_with(const Body& body, std::span<const int> fds,
+                                std::chrono::nanoseconds timeout = kForever);
   // In order until one fails; how many are in.
   PutManyResult send_many(std::span<const Body> bodies,
                           std::chrono::nanoseconds timeout = kForever);
@@ -171,6 +191,9 @@ class HEDDLE_API PipeEnd {
   Result<PipeMessage> receive(std::chrono::nanoseconds timeout = kForever,
                               std::size_t bytes_max = 0);
   Result<PipeMessage> try_receive() { return receive(std::chrono::nanoseconds(0)); }
+  // The same with what send_with() sent along, which the other ways of receiving close. Over gRPC a
+  // message comes without its descriptors. BROKER_AWAY: the message stays here, for the next call.
+  Result<PipeParcel> receive_with(std::chrono::nanoseconds timeout = kForever);
   // Into memory of the caller's; how many bytes. TOO_LARGE keeps the message and names its length.
   Result<std::size_t> receive_into(std::span<std::byte> to,
                                    std::chrono::nanoseconds timeout = kForever,
@@ -179,6 +202,18 @@ class HEDDLE_API PipeEnd {
   Result<PipeView> view(std::chrono::nanoseconds timeout = kForever);
   // OK as soon as receiving would not wait.
   Status poll(std::chrono::nanoseconds timeout = kForever);
+  // A descriptor for poll, epoll or select: readable as long as receiving would not wait, because
+  // of a message, of bytes, or of an end of the stream. It may be readable for nothing, when
+  // another handle or process was faster; a try that returns EMPTY makes it silent. So when it is
+  // readable: try_receive() until EMPTY. Do not read or close it: it is the handle's, and goes with
+  // it. It works while the broker is away. The first call starts a thread, which sleeps; the same
+  // thread as receives may call. Fork: a child gets one of its own by calling again.
+  Result<int> ready_fd();
+
+  // Who uses the other end now, as the kernel told the broker: pid and uid are not the peer's to
+  // choose. Nobody has come yet, or all have left: empty. Asks the broker; NOT_FOUND or CLOSED when
+  // this end is no longer in use.
+  Result<std::vector<PipeUser>> peer() const;
 
   // This end sends no more; the other one receives what was sent, then END_OF_STREAM.
   Status shutdown_write();

@@ -207,6 +207,14 @@ Status GrpcPipe::shutdown_write() {
   return before.ok() ? status : before;
 }
 
+Result<std::vector<PipeUser>> GrpcPipe::peer() {
+  const auto end = link_->peer();
+  if (!end) return end.status();
+  std::vector<PipeUser> users;
+  for (const auto& user : end->users()) users.push_back(pipe_user_from(user));
+  return users;
+}
+
 Result<std::shared_ptr<PipeChannel>> GrpcPipe::share() {
   return std::shared_ptr<PipeChannel>(std::make_shared<GrpcPipe>(link_));
 }

@@ -37,6 +37,8 @@ class GrpcPipe final : public PipeChannel {
   void unview() noexcept override { link_->keep(); }
   Status poll(std::int64_t deadline_ns) override;
   Status shutdown_write() override;
+  Result<std::vector<PipeUser>> peer() override;
+  Result<int> ready_fd() override { return link_->ready_fd(); }
   Result<std::shared_ptr<PipeChannel>> share() override;
 
  private:

@@ -165,7 +165,8 @@ void RemoteSession::keep_renewed(Stream& stream) {
       wait = lease_ / 3;
     }
     if (!sleep(wait)) {
-      stream.WritesDone();
+      request.set_close(true);
+      stream.WriteLast(request, grpc::WriteOptions());
       return;
     }
     bool late;

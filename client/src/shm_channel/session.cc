@@ -200,13 +200,13 @@ Status Session::accept_welcome(local::Packet& packet, bool resuming) {
 }
 
 Status Session::send(AttachType type, std::uint32_t sequence, std::span<const std::byte> body,
-                     std::span<const std::byte> tail) {
+                     std::span<const std::byte> tail, std::span<const int> fds) {
   const local::PacketHeader header{.magic = local::kAttachMagic,
                                    .version = version_,
                                    .type = static_cast<std::uint16_t>(type),
                                    .length = 0,
                                    .sequence = sequence};
-  const auto sent = local::send_packet(socket_.get(), header, body, tail, {}, false);
+  const auto sent = local::send_packet(socket_.get(), header, body, tail, fds, false);
   if (sent.ok()) return {};
   if (sent.io == local::Io::kFailed && sent.error == EMSGSIZE) {
     return Status(Reason::kInvalidArgument, "the request is too long for one packet");
@@ -235,7 +235,7 @@ Status Session::receive(std::uint32_t sequence, AttachType expected, local::Pack
 
 Status Session::request(AttachType type, std::span<const std::byte> body,
                         std::span<const std::byte> tail, AttachType expected, local::Packet* answer,
-                        std::int64_t timeout_ms) {
+                        std::int64_t timeout_ms, std::span<const int> fds) {
   std::lock_guard lock(mutex_);
   if (timeout_ms < 0) timeout_ms = where_.timeout.count();
   asked_ms_ = timeout_ms;
@@ -247,7 +247,7 @@ Status Session::request(AttachType type, std::span<const std::byte> body,
     if (!socket_) status = connect(deadline_ns);
     if (status.ok()) {
       const std::uint32_t sequence = ++sequence_;
-      status = send(type, sequence, body, tail);
+      status = send(type, sequence, body, tail, fds);
       if (status.ok()) status = receive(sequence, expected, answer, deadline_ns);
       if (!status.is(Reason::kBrokerAway)) return status;
       socket_.reset();
@@ -262,9 +262,9 @@ Status Session::request(AttachType type, std::span<const std::byte> body,
   }
 }
 
-void Session::post(AttachType type, std::span<const std::byte> body) {
+bool Session::post(AttachType type, std::span<const std::byte> body) {
   std::unique_lock lock(mutex_, std::try_to_lock);
-  if (lock.owns_lock() && socket_) (void)send(type, ++sequence_, body, {});
+  return lock.owns_lock() && socket_ && send(type, ++sequence_, body, {}).ok();
 }
 
 Status Session::look() {

@@ -65,6 +65,8 @@ class Session {
 
   // A number for the next put that the broker does for this session.
   std::uint64_t next_put_number() { return put_numbers_.fetch_add(1) + 1; }
+  // The like for what is lent to a pipe; never 0.
+  std::uint32_t next_lend_number() { return lend_numbers_.fetch_add(1) % UINT32_MAX + 1; }
 
   // True once the broker no longer knows this session, or in a forked child: open another.
   bool ended() const;
@@ -75,11 +77,11 @@ class Session {
   // own refusal. Threads: any; one request at a time.
   Status request(local::AttachType type, std::span<const std::byte> body,
                  std::span<const std::byte> tail, local::AttachType expected, local::Packet* answer,
-                 std::int64_t timeout_ms = -1);
+                 std::int64_t timeout_ms = -1, std::span<const int> fds = {});
 
   // Sends a request whose answer nobody needs, if there is a connection
-  // that is not busy.
-  void post(local::AttachType type, std::span<const std::byte> body);
+  // that is not busy; else false.
+  bool post(local::AttachType type, std::span<const std::byte> body);
 
   // A look at the connection between two waits, without waiting: reads events, and connects again
   // if the broker was restarted. OK while there is hope; SESSION_LOST, or DAEMON_UNREACHABLE once
@@ -93,7 +95,7 @@ class Session {
   Status greet(std::int64_t deadline_ns);
   Status accept_welcome(local::Packet& packet, bool resuming);
   Status send(local::AttachType type, std::uint32_t sequence, std::span<const std::byte> body,
-              std::span<const std::byte> tail);
+              std::span<const std::byte> tail, std::span<const int> fds = {});
   Status receive(std::uint32_t sequence, local::AttachType expected, local::Packet* packet,
                  std::int64_t deadline_ns);
   Status away() const;
@@ -108,7 +110,7 @@ class Session {
   local::Fd doorbell_;
   std::shared_ptr<SessionPage> page_;
   std::atomic<bool> lost_{false};
-  std::atomic<std::uint64_t> put_numbers_{0};
+  std::atomic<std::uint64_t> put_numbers_{0}, lend_numbers_{0};
 
   std::mutex mutex_;  // Guards all below.
   local::Fd socket_;

@@ -66,6 +66,8 @@ class ShmChannel final : public Channel, public std::enable_shared_from_this<Shm
                                                       const PipeOptions& options,
                                                       local::PipeRole role, PipeSide side,
                                                       std::uint64_t connection);
+  // Who uses the other end of a connection whose end `side` this process uses.
+  Result<std::vector<PipeUser>> pipe_peer(std::uint64_t connection, PipeSide side);
   // An administrative call about one of them: "force_release", "repair".
   Status lock_do(SyncKind kind, std::string_view name, const char* what);
   // What the broker says about the circle of waits it broke at this process; empty if nobody can

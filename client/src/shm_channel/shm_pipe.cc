@@ -41,6 +41,7 @@ ShmPipe::ShmPipe(std::shared_ptr<ShmChannel> channel, std::shared_ptr<PipeAttach
 }
 
 ShmPipe::~ShmPipe() {
+  ready_.reset();
   if (attachment_->generation != process_generation()) return;
   let_go();
   if (inbox_.filled != 0) attachment_->pipe.drop_partial(receiver_, &inbox_);
@@ -54,6 +55,10 @@ void ShmPipe::take_actors() {
     actor->patience_ns = kLookEveryNs;
   }
   inbox_ = {};
+  view_ticket_ = 0;
+  kept_.reset();
+  forgotten_.clear();
+  ready_.reset();
 }
 
 PipeAttachment* ShmPipe::here(Status* status) {
@@ -120,13 +125,20 @@ Status ShmPipe::send(const Body& body, std::int64_t deadline_ns, std::size_t* se
   Status status;
   PipeAttachment* at = here(&status);
   if (at == nullptr) return status;
+  return send_part(*at, {body.data, body.length, static_cast<std::uint8_t>(body.kind)}, deadline_ns,
+                   sent);
+}
+
+Status ShmPipe::send_part(PipeAttachment& at, const shm::PipePart& whole, std::int64_t deadline_ns,
+                          std::size_t* sent) {
+  Status status;
   Outcome outcome;
   do {
-    const shm::PipePart part{body.data + *sent, body.length - *sent,
-                             static_cast<std::uint8_t>(body.kind)};
+    const shm::PipePart part{static_cast<const std::byte*>(whole.data) + *sent,
+                             whole.length - *sent, whole.kind, whole.flags};
     std::uint64_t now = 0;
-    outcome = wait(*at, deadline_ns, &status, [&](std::int64_t until) {
-      const Outcome one = at->pipe.send(sender_, part, until, &now);
+    outcome = wait(at, deadline_ns, &status, [&](std::int64_t until) {
+      const Outcome one = at.pipe.send(sender_, part, until, &now);
       // A stream that got further is not sent again from its beginning.
       return one == Outcome::kTimedOut && now > 0 ? Outcome::kFull : one;
     });
@@ -134,7 +146,7 @@ Status ShmPipe::send(const Body& body, std::int64_t deadline_ns, std::size_t* se
   } while (outcome == Outcome::kFull && deadline_ns != kTry && monotonic_ns() < deadline_ns);
   if (outcome == Outcome::kFull && deadline_ns != kTry) outcome = Outcome::kTimedOut;
   if (outcome == Outcome::kOk || !status.ok()) return status;
-  return explain(outcome, *at, body.length, true);
+  return explain(outcome, at, whole.length, true);
 }
 
 Status ShmPipe::send_many(std::span<const Body> bodies, std::int64_t deadline_ns,
@@ -212,9 +224,15 @@ void ShmPipe::abandon() noexcept {
 
 Status ShmPipe::receive(std::span<std::byte> to, std::int64_t deadline_ns, std::size_t* length,
                         BodyKind* kind) {
+  return receive_with(to, deadline_ns, length, kind, nullptr);
+}
+
+Status ShmPipe::receive_with(std::span<std::byte> to, std::int64_t deadline_ns, std::size_t* length,
+                             BodyKind* kind, Carried* carried) {
   Status status;
   PipeAttachment* at = here(&status);
   if (at == nullptr) return status;
+  if (kept_) return take_kept(*at, to, length, kind, carried);
   // A part that has come stays here over a timeout, whatever room the next call brings.
   const bool resumes = inbox_.filled != 0;
   shm::Inbox in = inbox_;
@@ -233,6 +251,7 @@ Status ShmPipe::receive(std::span<std::byte> to, std::int64_t deadline_ns, std::
   const Outcome outcome = wait(*at, deadline_ns, &status, [&](std::int64_t until) {
     return at->pipe.receive(receiver_, &in, until);
   });
+  found(outcome);
   inbox_ = {};
   partial_.reset();
   if (in.filled != 0) {
@@ -243,6 +262,11 @@ Status ShmPipe::receive(std::span<std::byte> to, std::int64_t deadline_ns, std::
   }
   *length = in.length;
   *kind = static_cast<BodyKind>(in.kind);
+  if (outcome == Outcome::kOk && in.ticket != 0) [[unlikely]] {
+    status = take(*at, in.ticket, carried);
+    if (!status.ok()) kept_ = Kept{{to.begin(), to.begin() + in.length}, *kind, in.ticket};
+    return status;
+  }
   if (outcome == Outcome::kOk || !status.ok()) return status;
   if (outcome == Outcome::kTooLarge) return no_room(to.size(), in.length);
   return explain(outcome, *at);
@@ -252,16 +276,18 @@ Status ShmPipe::view(std::int64_t deadline_ns, std::span<const std::byte>* bytes
   Status status;
   PipeAttachment* at = here(&status);
   if (at == nullptr) return status;
-  if (inbox_.filled != 0) {
-    return Status(Reason::kTooLarge, "a large message has come in part; receive() the rest of it")
-        .with_limit(0, inbox_.length)
+  if (inbox_.filled != 0 || kept_) {
+    return Status(Reason::kTooLarge, "a message has come in part; receive() the rest of it")
+        .with_limit(0, kept_ ? kept_->bytes.size() : inbox_.length)
         .with_object("pipe " + name_);
   }
   shm::PipeSpan span;
   const Outcome outcome = wait(*at, deadline_ns, &status, [&](std::int64_t until) {
     return at->pipe.view(receiver_, until, &span);
   });
+  found(outcome);
   if (!status.ok()) return status;
+  view_ticket_ = span.ticket;
   *bytes = {span.data, span.length};
   *kind = static_cast<BodyKind>(span.kind);
   return explain(outcome, *at);
@@ -271,8 +297,10 @@ Status ShmPipe::consume(std::span<const std::byte> bytes, std::size_t length) {
   if (attachment_->generation != process_generation()) {
     return Status(Reason::kSessionLost, "this view is from before a fork");
   }
-  const shm::PipeSpan span{const_cast<std::byte*>(bytes.data()), bytes.size(), 0};
+  const std::uint64_t ticket = std::exchange(view_ticket_, 0);
+  const shm::PipeSpan span{const_cast<std::byte*>(bytes.data()), bytes.size(), 0, ticket};
   attachment_->pipe.consume(receiver_, span, length);
+  if (ticket != 0) forget(*attachment_, ticket);
   return {};
 }
 
@@ -283,9 +311,10 @@ void ShmPipe::unview() noexcept {
 Status ShmPipe::poll(std::int64_t deadline_ns) {
   Status status;
   PipeAttachment* at = here(&status);
-  if (at == nullptr) return status;
+  if (at == nullptr || kept_) return status;
   const Outcome outcome = wait(*at, deadline_ns, &status,
                                [&](std::int64_t until) { return at->pipe.poll(receiver_, until); });
+  found(outcome);
   return status.ok() ? explain(outcome, *at) : status;
 }
 
@@ -294,6 +323,32 @@ Status ShmPipe::shutdown_write() {
   PipeAttachment* at = here(&status);
   if (at != nullptr) at->pipe.shutdown_write(sender_);
   return status;
+}
+
+Result<int> ShmPipe::ready_fd() {
+  Status status;
+  PipeAttachment* at = here(&status);
+  if (at == nullptr) return status;
+  if (!at->pipe.can_receive()) return explain(Outcome::kClosed, *at);
+  if (!ready_) {
+    auto ready = PipeReady::start(at->pipe, *at->session, receiver_.holds_receive);
+    if (!ready) return Status(std::move(ready).status()).with_object("pipe " + name_);
+    ready_ = std::move(*ready);
+  }
+  return ready_->fd();
+}
+
+Result<std::vector<PipeUser>> ShmPipe::peer() {
+  Status status;
+  PipeAttachment* at = here(&status);
+  if (at == nullptr) return status;
+  auto users = channel_->pipe_peer(at->object_id, side_);
+  const bool ended = at->pipe.ended(at->pipe.side());
+  if (!users && users.status().is(Reason::kNotFound) && ended) {
+    return explain(Outcome::kClosed, *at);
+  }
+  if (!users) return Status(users.status()).with_object("pipe " + name_);
+  return users;
 }
 
 Result<std::shared_ptr<PipeChannel>> ShmPipe::share() {

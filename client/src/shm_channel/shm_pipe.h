@@ -5,12 +5,15 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "client/src/pipe_channel.h"
 #include "client/src/shm_channel/mapping.h"
 #include "client/src/shm_channel/session.h"
 #include "client/src/shm_channel/shm_channel.h"
+#include "client/src/shm_channel/shm_pipe_ready.h"
 #include "proto/shm/pipe.h"
 #include "proto/shm/pipe_hall.h"
 
@@ -57,16 +60,33 @@ class ShmPipe final : public PipeChannel {
   Status poll(std::int64_t deadline_ns) override;
   Status shutdown_write() override;
   Result<std::shared_ptr<PipeChannel>> share() override;
+  Result<std::vector<PipeUser>> peer() override;
+  Result<int> ready_fd() override;
+  Status send_with(const Body& body, std::span<const int> fds, std::int64_t deadline_ns,
+                   std::size_t* sent) override;
+  Status receive_with(std::span<std::byte> to, std::int64_t deadline_ns, std::size_t* length,
+                      BodyKind* kind, Carried* carried) override;
 
  private:
   // The attachment of this process; null, with why: in a child that could not attach.
   PipeAttachment* here(Status* status);
   template <class Attempt>
   shm::Outcome wait(PipeAttachment& at, std::int64_t deadline_ns, Status* status, Attempt attempt);
+  Status send_part(PipeAttachment& at, const shm::PipePart& part, std::int64_t deadline_ns,
+                   std::size_t* sent);
+  // shm_pipe_fds.cc. `carried` is null when nobody wants the descriptors.
+  Status take(PipeAttachment& at, std::uint64_t ticket, Carried* carried);
+  Status take_kept(PipeAttachment& at, std::span<std::byte> to, std::size_t* length, BodyKind* kind,
+                   Carried* carried);
+  void forget(PipeAttachment& at, std::uint64_t ticket);
   Status explain(shm::Outcome outcome, const PipeAttachment& at, std::uint64_t bytes = 0,
                  bool sends = false) const;
   Status no_room(std::size_t room, std::size_t needed) const;
   void take_actors();
+  void found(shm::Outcome outcome) {
+    const bool nothing = outcome == shm::Outcome::kEmpty || outcome == shm::Outcome::kTimedOut;
+    if (nothing && ready_) ready_->clear(receiver_.holds_receive);
+  }
 
   const std::shared_ptr<ShmChannel> channel_;
   const std::string name_;
@@ -77,6 +97,16 @@ class ShmPipe final : public PipeChannel {
   // A large message of which only a part has come.
   shm::Inbox inbox_;
   std::unique_ptr<std::byte[]> partial_;
+  std::uint64_t view_ticket_ = 0;  // of what is viewed
+  // A message that was taken while the broker with its descriptors was away.
+  struct Kept {
+    std::vector<std::byte> bytes;
+    BodyKind kind;
+    std::uint64_t ticket;
+  };
+  std::optional<Kept> kept_;
+  std::vector<std::uint64_t> forgotten_;  // The broker is still to hear of these.
+  std::unique_ptr<PipeReady> ready_;  // Once ready_fd() was called; of the thread that receives.
 };
 
 class ShmPipeHall final : public PipeHallChannel {

@@ -33,17 +33,23 @@ std::optional<std::chrono::milliseconds> blocked(const PipeJson& json, const cha
   return std::chrono::milliseconds(field<std::int64_t>(json, name));
 }
 
+std::vector<PipeUser> users_of(const PipeJson& json) {
+  std::vector<PipeUser> users;
+  for (const PipeJson& user : part(json, "users")) {
+    users.push_back({.session = field<std::uint16_t>(user, "owner"),
+                     .pid = field<std::int32_t>(user, "pid"),
+                     .uid = field<std::uint32_t>(user, "uid"),
+                     .command = field<std::string>(user, "command"),
+                     .sending = field<bool>(user, "sending"),
+                     .receiving = field<bool>(user, "receiving")});
+  }
+  return users;
+}
+
 PipeEndInfo end_of(const PipeJson& json) {
   PipeEndInfo end;
   end.state = field<std::string>(json, "state");
-  for (const PipeJson& user : part(json, "users")) {
-    end.users.push_back({.session = field<std::uint16_t>(user, "owner"),
-                         .pid = field<std::int32_t>(user, "pid"),
-                         .uid = field<std::uint32_t>(user, "uid"),
-                         .command = field<std::string>(user, "command"),
-                         .sending = field<bool>(user, "sending"),
-                         .receiving = field<bool>(user, "receiving")});
-  }
+  end.users = users_of(json);
   end.bytes_sent = field<std::uint64_t>(json, "bytes_sent");
   end.bytes_queued = field<std::uint64_t>(json, "bytes_queued");
   end.shut = field<bool>(json, "shut");
@@ -104,6 +110,13 @@ Result<PipeInfo> ShmChannel::pipe_info(std::string_view name) {
   auto text = call(local::CallMethod::kDescribe, ask.dump());
   if (!text) return std::move(text).status();
   return pipe_of(PipeJson::parse(*text, nullptr, false));
+}
+
+Result<std::vector<PipeUser>> ShmChannel::pipe_peer(std::uint64_t connection, PipeSide side) {
+  const PipeJson ask = {{"id", connection}, {"side", static_cast<unsigned>(side)}};
+  auto text = call(local::CallMethod::kPipePeer, ask.dump());
+  if (!text) return std::move(text).status();
+  return users_of(PipeJson::parse(*text, nullptr, false));
 }
 
 }  // namespace heddle::detail

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -47,6 +48,7 @@ class FakeSupervisor {
       local::KeepBody body;
       if (!packet.read(&body)) continue;
       local::AckBody ack{};
+      labels_[{body.kind, body.key}] = std::string(local::label_of(body));
       if (type == local::KeeperType::kKeep) kept_[{body.kind, body.key}] = packet.take_fd(0);
       else if (kept_.erase({body.kind, body.key}) == 0) ack.error = ENOENT;
       (void)local::send_keeper(socket_.get(), local::KeeperType::kAck, packet.header().sequence,
@@ -57,7 +59,7 @@ class FakeSupervisor {
     std::vector<local::KeepBody> entries;
     std::vector<int> fds;
     for (const auto& [key, fd] : kept_) {
-      entries.push_back(local::keep_body(static_cast<char>(key.first), key.second, ""));
+      entries.push_back(local::keep_body(static_cast<char>(key.first), key.second, labels_[key]));
       fds.push_back(fd.get());
     }
     const local::BatchBody batch{static_cast<uint32_t>(fds.size()), 0};
@@ -66,6 +68,7 @@ class FakeSupervisor {
   }
 
   std::map<std::pair<uint8_t, uint64_t>, local::Fd> kept_;
+  std::map<std::pair<uint8_t, uint64_t>, std::string> labels_;
   local::Fd socket_;
   std::thread thread_;
 };

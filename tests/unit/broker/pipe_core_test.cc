@@ -1,4 +1,5 @@
 // Pipes in the broker: names, rights, connections, deaths, restarts; without sockets.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
@@ -39,6 +40,11 @@ class End {
   Outcome send(const std::string& body) { return shm::send(pipe_, actor_, body); }
   std::string receive() { return shm::receive(pipe_, actor_); }
   void leave() { pipe_.leave(actor_); }
+  // What only the broker may do: a user that never came.
+  void forge_user(PipeSide side, uint16_t owner) {
+    static_cast<shm::PipeHeader*>(base_)->ends[static_cast<int>(side)].users[7].store(
+        shm::user_word(owner, shm::UserState::kUses));
+  }
 
   const uint64_t object_id;
 
@@ -232,6 +238,30 @@ TEST_F(PipeCoreTest, ASessionThatEndsInOrderClosesItsEnds) {
   wait_for_connections("p", 0);
 }
 
+TEST_F(PipeCoreTest, ThePeerIsWhoCameByTheBroker) {
+  const Caller sender = session(1001), receiver = session(1002), stranger = session(1003);
+  const auto opened = [&](const Caller& caller, PipeSide side) {
+    PipeOptions options{};
+    options.given = local::kGivenMode;
+    options.mode = 0666;
+    const auto ref = open(caller, "p", PipeRole::kEnd, side, options);
+    EXPECT_TRUE(ref.ok()) << ref.status().to_string();
+    return std::make_unique<End>(*ref, caller.owner);
+  };
+  const auto a = opened(sender, PipeSide::kA);
+  EXPECT_EQ(core_->pipe_peer(sender, a->object_id, PipeSide::kA)->user_count, 0u);
+  const auto b = opened(receiver, PipeSide::kB);
+  const auto peer = core_->pipe_peer(sender, a->object_id, PipeSide::kA);
+  ASSERT_TRUE(peer.ok());
+  ASSERT_EQ(peer->user_count, 1u);
+  EXPECT_EQ(peer->users[0], receiver.owner);
+  EXPECT_EQ(core_->pipe_peer(sender, a->object_id, PipeSide::kB).reason(), Reason::kNotFound);
+  EXPECT_EQ(core_->pipe_peer(stranger, a->object_id, PipeSide::kA).reason(), Reason::kNotFound);
+  b->forge_user(PipeSide::kB, stranger.owner);
+  EXPECT_EQ(core_->pipe_peer(sender, a->object_id, PipeSide::kA)->user_count, 1u);
+  b->leave();
+}
+
 TEST_F(PipeCoreTest, ARestartedBrokerHasThemAgain) {
   const Caller sender = session();
   auto a = end(sender, "p", PipeSide::kA);
@@ -253,6 +283,50 @@ TEST_F(PipeCoreTest, ARestartedBrokerHasThemAgain) {
 }
 
 // The broker is killed after it did the work and before it answers: the client asks again.
+// What is lent is any descriptor; here it is one end of a pipe(2).
+TEST_F(PipeCoreTest, WhatIsLentIsForTheOtherEndAlone) {
+  const Caller sender = session(), receiver = session(), stranger = session();
+  const auto a = end(sender, "p", PipeSide::kA);
+  const auto b = end(receiver, "p", PipeSide::kB);
+  const uint64_t id = a->object_id;
+  int tube[2];
+  ASSERT_EQ(pipe2(tube, O_CLOEXEC | O_NONBLOCK), 0);
+  const auto lend = [&](uint32_t request) {
+    const auto number = core_->lend_to_pipe(sender, {id, request, 0, {}}, local::Fd(dup(tube[1])));
+    return number.ok() ? *number : 0;
+  };
+  const uint64_t first = lend(1), second = lend(2);
+  EXPECT_NE(first, 0u);
+  EXPECT_NE(first, second);
+  EXPECT_EQ(lend(1), first) << "asked again";
+  stop();
+  start();
+  EXPECT_EQ(lend(2), second) << "asked again of the next broker";
+  const auto taken = [&](const Caller& caller, uint64_t number, uint8_t side, uint64_t connection) {
+    return core_->lent_to_pipe(caller, {connection, number, side, 0, {}}).reason();
+  };
+  EXPECT_EQ(taken(receiver, first, 1, id), Reason::kOk);
+  EXPECT_EQ(taken(receiver, first, 0, id), Reason::kNotFound);
+  EXPECT_EQ(taken(receiver, first, 1, id + 1), Reason::kNotFound);
+  EXPECT_EQ(taken(sender, first, 0, id), Reason::kNotFound);
+  EXPECT_EQ(taken(stranger, first, 1, id), Reason::kNotFound);
+  EXPECT_FALSE(core_->forget_lent(stranger, {id, first, 1, 1, {}}).ok());
+  EXPECT_TRUE(core_->forget_lent(receiver, {id, first, 1, 1, {}}).ok());
+  EXPECT_EQ(taken(receiver, first, 1, id), Reason::kNotFound);
+  EXPECT_EQ(taken(receiver, second, 1, id), Reason::kOk);
+  close(tube[1]);
+  char byte;
+  EXPECT_EQ(read(tube[0], &byte, 1), -1) << "the second one is there";
+  a->leave();
+  b->leave();
+  wait_for_connections("p", 0);
+  for (int i = 0; i < 2000 && read(tube[0], &byte, 1) < 0; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));  // another thread closes it
+  }
+  EXPECT_EQ(read(tube[0], &byte, 1), 0) << "it went with the connection";
+  close(tube[0]);
+}
+
 TEST_F(PipeCoreTest, ARequestThatIsRepeatedFindsItsConnection) {
   const Caller server = session(), client = session();
   ASSERT_TRUE(open(server, "p", PipeRole::kListen).ok());

@@ -403,6 +403,58 @@ TEST_F(PipeTest, DamageIsAnOutcome) {
   EXPECT_EQ(receive(far_, b_), "x");
 }
 
+// The ticket is no part of the body, whatever the size of the message.
+TEST_F(PipeTest, ATicketComesWithItsMessage) {
+  const auto send_with = [&](uint64_t ticket, const std::string& body, int64_t deadline_ns) {
+    std::string all(reinterpret_cast<const char*>(&ticket), sizeof ticket);
+    all += body;
+    uint64_t sent = 0;
+    return near_.send(a_, {all.data(), all.size(), 3, kFrameAttached}, deadline_ns, &sent);
+  };
+  for (const size_t bytes : {0, 1, 100, 1000, 2040, 2041, 5000, 100'000}) {
+    const std::string body(bytes, 'b');
+    std::thread sender([&] {
+      EXPECT_EQ(send_with(7 + bytes, body, kForever), Outcome::kOk);
+      EXPECT_EQ(send(near_, a_, "next", kForever), Outcome::kOk);
+    });
+    std::string got(bytes, '-');
+    Inbox in;
+    in.to = reinterpret_cast<std::byte*>(got.data());
+    in.capacity = bytes == 0 ? 0 : bytes - 1;
+    if (bytes != 0) {
+      ASSERT_EQ(far_.receive(b_, &in, kForever), Outcome::kTooLarge);
+      ASSERT_EQ(in.length, bytes);
+    }
+    in.capacity = bytes;
+    ASSERT_EQ(far_.receive(b_, &in, kForever), Outcome::kOk) << bytes;
+    EXPECT_EQ(in.length, bytes);
+    EXPECT_EQ(in.ticket, 7 + bytes);
+    EXPECT_EQ(got, body);
+    got.resize(4);
+    in = {};
+    in.ticket = 99;
+    in.to = reinterpret_cast<std::byte*>(got.data());
+    in.capacity = 4;
+    ASSERT_EQ(far_.receive(b_, &in, kForever), Outcome::kOk);
+    EXPECT_EQ(in.ticket, 0u);
+    EXPECT_EQ(got, "next");
+    sender.join();
+  }
+  EXPECT_EQ(send_with(1, std::string(100'001, 'x'), kTry), Outcome::kTooLarge);
+  ASSERT_EQ(send_with(5, "seen", kTry), Outcome::kOk);
+  ASSERT_EQ(send(near_, a_, "next"), Outcome::kOk);
+  PipeSpan span;
+  ASSERT_EQ(far_.view(b_, kTry, &span), Outcome::kOk);
+  EXPECT_EQ(std::string(reinterpret_cast<char*>(span.data), span.length), "seen");
+  EXPECT_EQ(span.ticket, 5u);
+  far_.consume(b_, span, span.length);
+  EXPECT_EQ(receive(far_, b_), "next");
+  ASSERT_EQ(send_with(0, "damage", kTry), Outcome::kOk);
+  EXPECT_EQ(receive(far_, b_), said(Outcome::kCorrupt));
+  EXPECT_EQ(far_.view(b_, kTry, &span), Outcome::kCorrupt);
+  EXPECT_EQ(far_.info(PipeSide::kB).receiving, 0) << "it does not keep the word";
+}
+
 TEST_F(PipeTest, SharersOfBothEndsPassEachMessageOnce) {
   constexpr int kSharers = 3, kEach = 1000;
   std::vector<std::thread> threads;
