@@ -349,9 +349,16 @@ void PipeTable::end_if_over(Catalog& catalog, const ConnectionRef& connection) {
 bool PipeTable::close(Catalog& catalog, uint64_t session_id, uint64_t object_id) {
   std::lock_guard lock(mutex_);
   if (const auto pipe = pipes_.find(object_id); pipe != pipes_.end()) {
+    // A session may have it open to listen and for its name alone; those are closed first.
     const auto listener = pipe->second->listeners.find(session_id);
     const bool listens = listener != pipe->second->listeners.end();
-    if (listens && --listener->second == 0) pipe->second->listeners.erase(listener);
+    const auto uses = uses_.find(session_id);
+    const uint32_t opened = uses == uses_.end() || !uses->second.contains(object_id)
+                                ? 0
+                                : uses->second.at(object_id);
+    if (listens && opened <= listener->second && --listener->second == 0) {
+      pipe->second->listeners.erase(listener);
+    }
   }
   const auto of_session = uses_.find(session_id);
   if (of_session == uses_.end()) return false;
