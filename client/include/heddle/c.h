@@ -208,7 +208,7 @@ HEDDLE_C_API heddle_reason heddle_sessions(heddle_client* client, heddle_session
 typedef struct heddle_queue_options {
   uint64_t max_len; /* HEDDLE_UNSET where a number is not given */
   uint64_t max_bytes;
-  uint64_t max_msg_bytes;
+  uint64_t max_msg_bytes; /* given both, not above max_bytes */
   uint64_t max_leases;
   uint64_t max_deliveries;
   uint64_t mode;

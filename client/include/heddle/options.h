@@ -98,6 +98,8 @@ struct ConnectOptions {
 
 struct QueueOptions {
   std::optional<std::uint64_t> max_len = {};         // Ready and returned messages; 1,000,000.
+  // Of these two a default follows the one that is given; given both, max_msg_bytes above max_bytes
+  // is INVALID_ARGUMENT.
   std::optional<std::uint64_t> max_bytes = {};       // Bytes of all bodies; 256 MiB.
   std::optional<std::uint64_t> max_msg_bytes = {};   // Bytes of one body; 16 MiB.
   std::optional<std::uint32_t> max_leases = {};      // Unsettled deliveries; 65,536.

@@ -269,6 +269,11 @@ class Calls(unittest.TestCase):
         self.assertEqual(failed.exception.code(), grpc.StatusCode.ALREADY_EXISTS)
         self.assertIn("max_msg_bytes", failed.exception.details())
         with self.assertRaises(grpc.RpcError) as failed:
+            self.connection.create("two", max_bytes=100, max_msg_bytes=101)
+        self.assertEqual(failed.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
+        for word in ("max_bytes", "max_msg_bytes", "100", "101"):
+            self.assertIn(word, failed.exception.details())
+        with self.assertRaises(grpc.RpcError) as failed:
             self.connection.create("/bad name")
         self.assertIn("BadRequest", details(failed.exception))
 

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "daemon/os/process.h"
+#include "proto/local/outcome_status.h"
 #include "tests/unit/broker/fake_supervisor.h"
 
 namespace heddle::broker {
@@ -477,6 +478,18 @@ TEST_F(CoreTest, ProducersOfRemoteSessionsKeepTheirNumbersOverRestarts) {
   restart();
   EXPECT_TRUE(queue("q")->unregister_producer(caller, big).ok());
   EXPECT_TRUE(queue("q")->counts().closed);
+}
+
+TEST(OutcomeStatus, TooLargeNamesTheLimitThatWasMet) {
+  shm::QueueLimits limits;
+  limits.max_bytes = 1000;
+  limits.max_msg_bytes = 5000;
+  const local::OutcomeFacts facts{.queue = "q", .limits = limits, .body_bytes = 2000};
+  const Status status = local::outcome_status(shm::Outcome::kTooLarge, facts);
+  EXPECT_EQ(status.limit(), 1000u);
+  EXPECT_EQ(status.actual(), 2000u);
+  EXPECT_NE(status.to_string().find("max_bytes"), std::string::npos);
+  EXPECT_EQ(status.to_string().find("max_msg_bytes"), std::string::npos);
 }
 
 TEST_F(CoreTest, SessionsOfOneUserAreLimited) {
