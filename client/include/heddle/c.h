@@ -323,7 +323,9 @@ typedef struct heddle_lease {
 HEDDLE_C_API heddle_message* heddle_message_new(void);
 HEDDLE_C_API void heddle_message_free(heddle_message* message);
 
-/* lease_ms 0: the plane's default. */
+/* lease_ms 0: as long as this process lives over shared memory, as the session does over gRPC.
+ * More is for gRPC alone: over shared memory a get that asks for it is UNSUPPORTED, and extending a
+ * lease that is held is OK and changes nothing. Not looked at with HEDDLE_ACK_AUTO. */
 HEDDLE_C_API heddle_reason heddle_queue_get(heddle_queue* queue, heddle_message* message,
                                             heddle_ack ack, int64_t lease_ms, int64_t timeout_ns);
 /* Waits for the first, then takes what is there; fills messages[0 .. *count - 1], at most `max`.
