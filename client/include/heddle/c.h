@@ -12,7 +12,8 @@
  *             A queue may outlive its client, a message its queue: each keeps what it needs.
  *   Threads   Clients and queues may be used by any number of threads at once. Messages, loans and
  *             producers belong to one thread at a time.
- *   Fork      A child may use clients and queues; its first call opens a session of its own.
+ *   Fork      Over shared memory a child may use clients and queues; its first call opens a
+ *             session of its own. Over gRPC its calls are UNSUPPORTED: it connects anew.
  *             Messages, loans and producers stay the parent's: settling one in the child gives
  *             SESSION_LOST, and a body read in place must not be touched there.
  *   Time      Timeouts are nanoseconds: 0 does not wait, HEDDLE_FOREVER (or any negative value)

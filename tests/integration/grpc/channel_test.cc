@@ -2,6 +2,8 @@
 // planes (batches on streams, sessions, a broker that goes away).
 #include <gtest/gtest.h>
 #include <heddle/heddle.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -167,6 +169,21 @@ TEST_F(GrpcChannelTest, SeveralThreadsWaitAtOnce) {
   for (int i = 0; i < 4; ++i) (void)queue.put("x").value();
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(got, 4);
+}
+
+TEST_F(GrpcChannelTest, AForkedChildIsToldToConnectAnew) {
+  Client client = connect();
+  Queue queue = client.create_queue("forked").value();
+  const pid_t child = fork();
+  if (child == 0) {
+    const bool told = queue.put("x").status().is(Reason::kUnsupported) &&
+                      client.ping().status().is(Reason::kUnsupported);
+    _exit(told ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_TRUE(queue.put("y").ok());
 }
 
 TEST_F(GrpcChannelTest, GoesOnWhenTheBrokerIsReplaced) {
