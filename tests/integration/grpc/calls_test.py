@@ -140,6 +140,9 @@ class Calls(unittest.TestCase):
         self.assertEqual(rows[0].holder.plane, "grpc")
         who = self.stub.Who(queues.QueueServiceWhoRequest(name=self.name))
         self.assertEqual([user.leases for user in who.users], [1])
+        for holder in (rows[0].holder, who.users[0].peer):
+            self.assertEqual((holder.pid, holder.uid), (os.getpid(), os.getuid()))
+            self.assertIn(os.path.basename(__file__), holder.name)
         self.assertEqual(self.connection.counts(self.name).unfinished, 3)
 
     def test_a_request_id_puts_once(self):
