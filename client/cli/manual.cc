@@ -52,6 +52,17 @@ body and is for
 .BR ack ", " nack ", " bury " and " extend .
 Unless one of them comes in time, the message goes back, counted as a failed delivery. Such leases
 are held by the daemon over gRPC, whatever the plane of other commands.
+.PP
+This is what
+.B get
+does. A gRPC call of
+.I QueueService.Get
+with
+.I ACK_MODE_AUTO
+is at most once: the message is gone when the reply has been written to the connection, and a caller
+that cancels or dies before it has read that reply loses it.
+.I ACK_MODE_MANUAL
+does not.
 .SS Locks
 A lock is held by a process and goes with it, however it ends: nothing has to be cleaned up after a
 kill. The next owner is told

@@ -23,8 +23,16 @@ struct LookArguments {
   bool raw = false;
 };
 
+// A broker that was started anew does not know who took a lease without a session before.
+bool uid_known(std::uint32_t uid) { return uid != UINT32_MAX; }
+Json uid_json(std::uint32_t uid) { return uid_known(uid) ? Json(uid) : Json(); }
+std::string uid_text(std::uint32_t uid) { return uid_known(uid) ? std::to_string(uid) : "-"; }
+
 Json holder_json(const BrowseRow& row) {
-  return {{"session", row.owner}, {"pid", row.pid}, {"uid", row.uid}, {"command", row.command}};
+  return {{"session", row.owner},
+          {"pid", row.pid},
+          {"uid", uid_json(row.uid)},
+          {"command", row.command}};
 }
 
 Json row_json(const BrowseRow& row, bool with_body) {
@@ -140,9 +148,8 @@ Users users_of(const std::vector<BrowseRow>& rows) {
 void print_users(const std::vector<BrowseRow>& rows) {
   Table table({"PID", "UID", "LEASES", "OLDEST", "AGE", "COMMAND"});
   for (const auto& [key, user] : users_of(rows)) {
-    table.add({user.first.pid == 0 ? "-" : std::to_string(user.first.pid),
-               std::to_string(user.first.uid), std::to_string(user.leases),
-               std::to_string(user.first.id), age_text(user.first.age),
+    table.add({user.first.pid == 0 ? "-" : std::to_string(user.first.pid), uid_text(user.first.uid),
+               std::to_string(user.leases), std::to_string(user.first.id), age_text(user.first.age),
                user.first.command.empty() ? "session " + std::to_string(user.first.owner)
                                           : visible(user.first.command, 60)});
   }

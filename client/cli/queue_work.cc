@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <time.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "client/cli/arguments.h"
@@ -69,7 +70,6 @@ int work(const Invocation& run, WorkArguments& given) {
   given.options.idle = given.timeout.value();
   given.options.parallel = given.parallel.value_or(1);
   given.options.max = given.max.value_or(UINT64_MAX);
-  given.options.max_deliveries = static_cast<std::uint32_t>(given.max_deliveries.value_or(5));
   // Blocked before the first thread starts: signals are for this one alone.
   sigset_t signals;
   sigemptyset(&signals);
@@ -77,6 +77,14 @@ int work(const Invocation& run, WorkArguments& given) {
   ::pthread_sigmask(SIG_BLOCK, &signals, &given.options.child_mask);
   auto queue = run.open(given.name);
   if (!queue) return run.fail(queue.status());
+  const auto info = queue->info();
+  if (!info) return run.fail(info.status());
+  // The queue buries as well, by its own limit: the smaller of both is the one that is met.
+  const auto own = static_cast<std::uint32_t>(given.max_deliveries.value_or(5));
+  const std::uint32_t of_queue = info->options.max_deliveries.value_or(0);
+  given.options.max_deliveries = own == 0        ? of_queue
+                                 : of_queue == 0 ? own
+                                                 : std::min(own, of_queue);
   WorkCrew crew(run, given.options, *queue);
   wait_for(run, crew, given.name, signals);
   const WorkCounts counts = crew.counts();
@@ -114,7 +122,7 @@ void add_queue_work(CLI::App& queue, Invocation& run) {
   add_count(*verb, "-P,--parallel", given->parallel, 1, 256, "Commands at once (1)");
   add_count(*verb, "-n,--max", given->max, 1, UINT64_MAX, "Stop after so many messages (never)");
   add_count(*verb, "--max-deliveries", given->max_deliveries, 0, UINT32_MAX,
-            "Failed deliveries after which a message is buried; 0 = no limit (5)");
+            "Failed deliveries until it is buried; 0 = by the queue's limit (5)");
   add_timeout(*verb, given->timeout, "Stop when nothing came for so long (never)");
   verb->callback([given, &run] { run.action = [given, &run] { return work(run, *given); }; });
 }

@@ -2,6 +2,7 @@
 
 #include <heddle/limits.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace heddle::broker {
@@ -77,6 +78,13 @@ Status check_numbers(const QueueOptions& options) {
                                                 std::to_string(row.most))
         .with_limit(row.value < row.least ? row.least : row.most, row.value);
   }
+  if (options.max_msg_bytes > options.max_bytes) {
+    return Status(Reason::kInvalidArgument,
+                  "max_msg_bytes is " + std::to_string(options.max_msg_bytes) +
+                      ", more than max_bytes, which is " + std::to_string(options.max_bytes) +
+                      "; raise max_bytes or lower max_msg_bytes")
+        .with_limit(options.max_bytes, options.max_msg_bytes);
+  }
   if (const char* field = shm::queue_limits_invalid(limits_of(options))) {
     return Status(Reason::kInvalidArgument,
                   std::string(field) + " does not go together with the other limits");
@@ -99,10 +107,14 @@ Result<QueueOptions> complete(const QueueOptions& asked, const config::Options& 
   out.given = local::kGivenAll;
   out.max_len = choose(asked, local::kGivenMaxLen, asked.max_len, standard.max_len);
   out.max_leases = choose(asked, local::kGivenMaxLeases, asked.max_leases, standard.max_leases);
+  // One message may at most fill the queue. Of the two limits a default follows the one that is
+  // given; only when both are given can they contradict each other.
   out.max_bytes = choose(asked, local::kGivenMaxBytes, asked.max_bytes, standard.max_bytes);
-  // A default must not make a small queue impossible: one message may at most fill it.
-  const uint64_t message_bytes = std::min(standard.max_msg_bytes, out.max_bytes);
-  out.max_msg_bytes = choose(asked, local::kGivenMaxMsgBytes, asked.max_msg_bytes, message_bytes);
+  out.max_msg_bytes = choose(asked, local::kGivenMaxMsgBytes, asked.max_msg_bytes,
+                             std::min(standard.max_msg_bytes, out.max_bytes));
+  if ((asked.given & local::kGivenMaxBytes) == 0) {
+    out.max_bytes = std::max(out.max_bytes, out.max_msg_bytes);
+  }
   out.max_deliveries =
       choose(asked, local::kGivenMaxDeliveries, asked.max_deliveries, standard.max_deliveries);
   out.overflow = choose<uint8_t>(asked, local::kGivenOverflow, asked.overflow, 0);

@@ -4,6 +4,8 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <memory>
+#include <string>
 #include <vector>
 
 namespace heddle::objects {
@@ -15,6 +17,8 @@ struct Caller {
   gid_t gid = static_cast<gid_t>(-1);
   std::vector<gid_t> groups;  // supplementary
   pid_t pid = 0;              // for people only
+  // What ran there when it connected, for people; null where that is not known.
+  std::shared_ptr<const std::string> command;
   // The session that the call belongs to; 0 = without a session. Set by open_session and its kin,
   // or by the attach server, never from the wire without that check.
   uint16_t owner = kNoOwner;

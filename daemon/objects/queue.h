@@ -229,6 +229,8 @@ class Queue : public std::enable_shared_from_this<Queue> {
     uint16_t owner = kNoOwner;           // the session's, or the sessionless one
     int64_t ends_ns = 0;                 // 0: with the session
     bool restored = false;
+    pid_t pid = 0;                               // with `command`, of a caller without a session
+    std::shared_ptr<const std::string> command;  // may be null
   };
   using Finished = std::vector<Wait>;
 
@@ -262,6 +264,7 @@ class Queue : public std::enable_shared_from_this<Queue> {
   Status end_lease(const Caller& caller, const shm::Ticket& ticket, End end);
   Result<Lease> lease_for(const Caller& caller, const shm::Ticket& ticket);
   void ack_previous(const Caller& caller);
+  OwnerInfo holder_of(const shm::BrowseRow& row) const;
   std::vector<Holder> holders_locked();
   auto producers_of(uint16_t owner) {
     return std::pair(producers_.lower_bound({owner, 0}),

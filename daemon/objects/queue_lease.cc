@@ -43,7 +43,12 @@ shm::Outcome Queue::take_one(Waiter& wait) {
     // Many callers share one owner number and may lease the same message in turn: the ticket says
     // which lease it is of.
     delivery.ticket.reserved = static_cast<uint16_t>(taken.count | ++lease_serial_ << 8);
-    add_lease({delivery.ticket, wait.caller.uid, holder, delivery.lease_ends_ns});
+    add_lease({.ticket = delivery.ticket,
+               .uid = wait.caller.uid,
+               .owner = holder,
+               .ends_ns = delivery.lease_ends_ns,
+               .pid = wait.caller.pid,
+               .command = wait.caller.command});
     if (wait.get.ack == AckMode::kOnNext) on_next_[holder].push_back(delivery.ticket);
   }
   return shm::Outcome::kOk;

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <tuple>
+#include <utility>
 
 #include "daemon/objects/queue.h"
 
@@ -48,7 +50,7 @@ std::vector<BrowseItem> Queue::browse(const BrowseParams& params) {
       item.length = row.length;
       item.ticket = row.ticket;
       if (row.state == shm::SlotState::kLeased) {
-        item.holder = host_.describe_owner(row.owner);
+        item.holder = holder_of(row);
         item.age_ms = static_cast<uint32_t>(now / 1'000'000) - row.leased_ms;
       }
       const auto lease = leases_.find(row.id);
@@ -67,6 +69,22 @@ std::vector<BrowseItem> Queue::browse(const BrowseParams& params) {
   return items;
 }
 
+// Many callers share the number that stands for those without a session; the lease knows which one
+// took it, as long as the broker lives that gave it.
+OwnerInfo Queue::holder_of(const shm::BrowseRow& row) const {
+  OwnerInfo info = host_.describe_owner(row.owner);
+  if (row.owner != host_.sessionless_owner()) return info;
+  info.session_id = 0;
+  info.uid = static_cast<uid_t>(-1);
+  info.pid = 0;
+  const auto found = leases_.find(row.id);
+  if (found == leases_.end()) return info;
+  info.uid = found->second.uid;
+  info.pid = found->second.pid;
+  if (found->second.command) info.command = *found->second.command;
+  return info;
+}
+
 std::vector<Holder> Queue::holders() {
   std::lock_guard lock(mutex_);
   return holders_locked();
@@ -75,15 +93,17 @@ std::vector<Holder> Queue::holders() {
 std::vector<Holder> Queue::holders_locked() {
   std::vector<Holder> out;
   if (quarantined()) return out;
-  std::map<uint16_t, size_t> index;
+  std::map<std::tuple<uint16_t, uid_t, pid_t>, size_t> index;
   shm::BrowseRow rows[kRowsAtOnce];
   uint64_t after = 0;
   for (size_t n = kRowsAtOnce; n == kRowsAtOnce;) {
     n = ring_.browse(rows, kRowsAtOnce, after, shm::kLeasedMask);
     for (size_t i = 0; i < n; ++i) {
       after = rows[i].id;
-      const auto [it, fresh] = index.emplace(rows[i].owner, out.size());
-      if (fresh) out.push_back({host_.describe_owner(rows[i].owner), 0, rows[i].id});
+      OwnerInfo who = holder_of(rows[i]);
+      const auto key = std::tuple(rows[i].owner, who.uid, who.pid);
+      const auto [it, fresh] = index.emplace(key, out.size());
+      if (fresh) out.push_back({std::move(who), 0, rows[i].id});
       ++out[it->second].leases;
     }
   }
@@ -133,7 +153,11 @@ void Queue::restore(const std::unordered_map<uint16_t, int64_t>& term_ns_by_owne
       if (term == term_ns_by_owner.end()) continue;
       const int64_t ends = term->second == 0 ? 0 : now + term->second;
       rows[i].ticket.reserved = rows[i].count;
-      add_lease({rows[i].ticket, static_cast<uid_t>(-1), rows[i].owner, ends, true});
+      add_lease({.ticket = rows[i].ticket,
+                 .owner = rows[i].owner,
+                 .ends_ns = ends,
+                 .restored = true,
+                 .command = nullptr});
     }
   }
 }

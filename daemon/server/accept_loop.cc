@@ -8,9 +8,12 @@
 
 #include <cerrno>
 #include <chrono>
+#include <memory>
+#include <string>
 #include <string_view>
 
 #include "daemon/os/log.h"
+#include "daemon/os/process.h"
 
 namespace heddle::server {
 namespace {
@@ -35,6 +38,10 @@ bool credentials_of(int socket, objects::Caller* out) {
   out->uid = credentials.uid;
   out->gid = credentials.gid;
   out->pid = credentials.pid;
+  os::ProcessFacts facts;
+  if (out->pid > 0 && os::process_facts(out->pid, &facts)) {
+    out->command = std::make_shared<const std::string>(os::short_command(facts));
+  }
   out->groups.resize(64);
   for (int attempt = 0; attempt < 2; ++attempt) {
     length = static_cast<socklen_t>(out->groups.size() * sizeof(gid_t));

@@ -125,7 +125,7 @@ void Connections::cut_with_log(Connection& connection) {
 }
 
 void Connections::cut_crowded() {
-  const auto crowded = guard_.crowded(2 * uint64_t{limits_.calls_per_connection});
+  const auto crowded = guard_.crowded(admitted_max(limits_));
   std::lock_guard lock(mutex_);
   for (const int number : crowded) {
     const auto found = by_number_.find(number);
@@ -150,8 +150,8 @@ Status Connections::admit(const std::string& peer, objects::Caller* caller,
     return {Reason::kDenied, "the connection of this call is not known (any more)"};
   }
   Connection& connection = *found->second;
-  if (connection.calls >= limits_.calls_per_connection) {
-    // A client that respects the announced limit never gets here.
+  if (connection.calls >= admitted_max(limits_)) {
+    // A client that respects the announced limit does not get here.
     if (++connection.refused > limits_.calls_per_connection) cut_with_log(connection);
     return Status(Reason::kQuota, "too many calls in flight on this connection")
         .with_limit(limits_.calls_per_connection, connection.calls + 1);

@@ -27,8 +27,15 @@ namespace heddle::server {
 
 struct ConnectionLimits {
   uint32_t connections_per_uid = 4'096;
-  uint32_t calls_per_connection = 1'000;  // in flight; one that opens twice as many is cut
+  uint32_t calls_per_connection = 1'000;  // in flight, as announced; see admitted_max
 };
+
+// How many calls are let in. HTTP/2 holds a client that respects the announced limit to it, but a
+// stream that the client has ended makes room there before the call that it carried is gone here:
+// at worst all of them are still about when as many new ones come. Who has more is refused.
+inline uint64_t admitted_max(const ConnectionLimits& limits) {
+  return 2 * uint64_t{limits.calls_per_connection};
+}
 
 class Connections final : public services::Peers {
  public:

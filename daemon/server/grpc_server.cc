@@ -133,7 +133,7 @@ class GrpcServerImpl final : public GrpcServer {
 
 void configure(grpc::ServerBuilder& builder, const GrpcOptions& options) {
   grpc::ResourceQuota quota("heddle");
-  quota.Resize(options.memory_bytes_max);
+  quota.Resize(options.memory_bytes_max + 2 * options.message_bytes_max);
   builder.SetResourceQuota(quota);
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.message_bytes_max));
   builder.SetMaxSendMessageSize(-1);

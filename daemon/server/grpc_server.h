@@ -23,7 +23,9 @@ struct GrpcOptions {
   std::string version;  // shown by AdminService.Status
   ConnectionLimits limits;
   uint64_t message_bytes_max = kQueueMessageBytesDefault + kMiB;  // of one request
-  uint64_t memory_bytes_max = kGiB;  // of gRPC's own buffers; beyond it calls are refused
+  // Of gRPC's own buffers, beside what one request of the largest size needs; beyond it calls are
+  // refused.
+  uint64_t memory_bytes_max = kGiB;
   // What is known of waits for locks, as JSON: "deadlocks", "graph", "orders".
   std::function<Result<std::string>(const objects::Caller&, const char* what)> lock_report;
 };

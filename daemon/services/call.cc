@@ -1,5 +1,6 @@
 #include "daemon/services/call.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "daemon/os/clock.h"
@@ -13,12 +14,20 @@ int64_t saturating_add(int64_t a, int64_t b) {
   return __builtin_add_overflow(a, b, &sum) ? shm::kForever : sum;
 }
 
+// Before the RPC's own deadline: for the way here, which the caller's clock has counted and this
+// one has not, and for the way back. What a caller is not given any more it cannot lose.
+int64_t answer_margin_ns(int64_t left_ns) {
+  constexpr int64_t kMarginNs = 20'000'000;
+  return std::min(kMarginNs, left_ns / 4);
+}
+
+// When a wait has to end for its answer to be there before the caller gives up.
 int64_t rpc_deadline_ns(const grpc::CallbackServerContext& context, int64_t now) {
   const auto deadline = context.deadline();
   if (deadline == std::chrono::system_clock::time_point::max()) return shm::kForever;
   const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(
       deadline - std::chrono::system_clock::now());
-  return saturating_add(now, std::max<int64_t>(left.count(), 1));
+  return saturating_add(now, std::max<int64_t>(left.count() - answer_margin_ns(left.count()), 1));
 }
 
 }  // namespace

@@ -58,8 +58,10 @@ Status identify(Env& env, const grpc::CallbackServerContext& context, Caller* ca
 
 // CLOCK_MONOTONIC now.
 int64_t now_ns();
-// The sooner of `timeout_ms` from now and the deadline of the RPC; `absent_ns` counts when
-// timeout_ms is absent. <= 0 gives shm::kTry.
+// The sooner of `timeout_ms` from now and 20 ms, or a quarter of what is left, before the deadline
+// of the RPC: TIMED_OUT is answered while the caller still listens, and a message that comes in the
+// last moment stays for the next one. `absent_ns` counts when timeout_ms is absent. <= 0 gives
+// shm::kTry.
 int64_t deadline_ns(const grpc::CallbackServerContext& context, std::optional<int64_t> timeout_ms,
                     int64_t absent_ns);
 template <class Request>

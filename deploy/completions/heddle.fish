@@ -104,7 +104,7 @@ complete -c heddle -n '__heddle_in queue join' -s t -l timeout -x -d 'Wait so lo
 complete -c heddle -n '__heddle_at queue work' -a '(heddle queue ls --names 2>/dev/null)'
 complete -c heddle -n '__heddle_in queue work' -s P -l parallel -x -d 'Commands at once (1)'
 complete -c heddle -n '__heddle_in queue work' -s n -l max -x -d 'Stop after so many messages (never)'
-complete -c heddle -n '__heddle_in queue work' -l max-deliveries -x -d 'Failed deliveries after which a message is buried; 0 = no limit (5)'
+complete -c heddle -n '__heddle_in queue work' -l max-deliveries -x -d 'Failed deliveries until it is buried; 0 = by the queue'\''s limit (5)'
 complete -c heddle -n '__heddle_in queue work' -s t -l timeout -x -d 'Stop when nothing came for so long (never)'
 complete -c heddle -n '__heddle_at pipe' -a create
 complete -c heddle -n '__heddle_at pipe' -a send

@@ -17,13 +17,22 @@ Status full(const OutcomeFacts& facts) {
       .with_limit(limits.max_bytes, facts.counts->bytes);
 }
 
+Status too_large(const OutcomeFacts& facts) {
+  const uint64_t max_bytes = facts.limits.max_bytes, max_msg_bytes = facts.limits.max_msg_bytes;
+  if (max_bytes < max_msg_bytes) {
+    return Status(Reason::kTooLarge, "the message is larger than max_bytes, so it never fits")
+        .with_limit(max_bytes, facts.body_bytes);
+  }
+  return Status(Reason::kTooLarge, "the message is larger than max_msg_bytes")
+      .with_limit(max_msg_bytes, facts.body_bytes);
+}
+
 Status described(shm::Outcome outcome, const OutcomeFacts& facts) {
   const shm::QueueLimits& limits = facts.limits;
   switch (outcome) {
     case shm::Outcome::kFull: return full(facts);
     case shm::Outcome::kTooLarge:
-      return Status(Reason::kTooLarge, "the message is larger than max_msg_bytes")
-          .with_limit(limits.max_msg_bytes, facts.body_bytes);
+      return too_large(facts);
     case shm::Outcome::kMemoryExhausted:
       return Status(Reason::kMemoryExhausted,
                     "no memory for the message; take messages out, delete queues, or raise "

@@ -1,10 +1,12 @@
 // How a stream ends: by shutdown, by its last producer, never by accident.
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
-#include <optional>
+#include <csignal>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -91,32 +93,49 @@ TYPED_TEST(EndOfStreamTest, ProducerThatFailsByExceptionDoesNotEndTheStream) {
   EXPECT_TRUE(queue.try_get().status().is(Reason::kEmpty));
 }
 
-// A child that dies with its registration open; `body` is put before.
 template <typename T>
-void die_as_producer(const std::string& runtime_dir, const std::string& name) {
-  const pid_t child = fork();
-  if (child == 0) {
-    auto client = Client::connect({.runtime_dir = runtime_dir, .plane = T::kPlane}).value();
-    Queue queue = client.queue(name).value();
-    auto* producer = new Producer(queue.producer().value());
-    (void)producer;
-    queue.put("half of it").value();
-    kill(getpid(), SIGKILL);
+class ProducerDeathTest : public ConformanceTest<T> {
+ protected:
+  // A producer on this machine is dead at once, one over gRPC when its session's lease runs out.
+  static void SetUpTestSuite() {
+    ConformanceTest<T>::start_daemon({.config = R"({"session_lease_ms": 2000})", .args = {}});
   }
-  int status = 0;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  ASSERT_TRUE(WIFSIGNALED(status));
-}
 
-template <typename T>
-class ProducerDeathTest : public ConformanceTest<T> {};
-// A remote producer's death is noticed when its connection breaks or its lease ends.
-TYPED_TEST_SUITE(ProducerDeathTest, testing::Types<ShmPlane>, PlaneNames);
+  // A process of its own registers, puts one message and is killed before the end.
+  void die_as_producer(Queue& queue) {
+    int input[2];
+    ASSERT_EQ(pipe2(input, O_CLOEXEC), 0);
+    const std::string program = built("bin/heddle"), runtime_dir = this->daemon().runtime_dir();
+    const std::string name = this->queue_name(), plane = PlaneNames::GetName<T>(0);
+    const char* const arguments[] = {
+        "heddle",      "queue",      "put",           name.c_str(),        "-",
+        "--lines",     "--producer", "--runtime-dir", runtime_dir.c_str(), "--plane",
+        plane.c_str(), nullptr};
+    const pid_t child = vfork();
+    if (child == 0) {
+      dup2(input[0], STDIN_FILENO);
+      execv(program.c_str(), const_cast<char* const*>(arguments));
+      _exit(127);
+    }
+    ASSERT_EQ(write(input[1], "half of it\n", 11), 11);
+    while (waitpid(child, nullptr, WNOHANG) == 0 && queue.size().value() == 0) {
+      std::this_thread::sleep_for(1ms);
+    }
+    EXPECT_EQ(queue.counts()->producers, 1u);
+    kill(child, SIGKILL);
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status));
+    close(input[0]);
+    close(input[1]);
+  }
+};
+TYPED_TEST_SUITE(ProducerDeathTest, Planes, PlaneNames);
 
 TYPED_TEST(ProducerDeathTest, ErrorTellsConsumersAfterTheDrain) {
   Queue queue = this->create({.eos = Eos::kLastProducer,
                               .on_producer_death = OnProducerDeath::kError});
-  die_as_producer<TypeParam>(this->daemon().runtime_dir(), this->queue_name());
+  this->die_as_producer(queue);
   EXPECT_EQ(queue.get()->text(), "half of it");
   const Status status = queue.get().status();
   EXPECT_TRUE(status.is(Reason::kProducerDied)) << status.to_string();
@@ -125,16 +144,18 @@ TYPED_TEST(ProducerDeathTest, ErrorTellsConsumersAfterTheDrain) {
 
 TYPED_TEST(ProducerDeathTest, CloseEndsTheStream) {
   Queue queue = this->create({.on_producer_death = OnProducerDeath::kClose});
-  die_as_producer<TypeParam>(this->daemon().runtime_dir(), this->queue_name());
+  this->die_as_producer(queue);
   EXPECT_EQ(queue.get()->text(), "half of it");
   EXPECT_TRUE(queue.get().status().is(Reason::kEndOfStream));
 }
 
 TYPED_TEST(ProducerDeathTest, WaitGoesOn) {
   Queue queue = this->create({.eos = Eos::kLastProducer});
-  die_as_producer<TypeParam>(this->daemon().runtime_dir(), this->queue_name());
+  this->die_as_producer(queue);
   EXPECT_EQ(queue.get()->text(), "half of it");
+  while (queue.counts()->producers != 0) std::this_thread::sleep_for(1ms);
   EXPECT_TRUE(queue.get_for(100ms).status().is(Reason::kTimedOut));
+  EXPECT_FALSE(queue.counts()->closed);
 }
 
 }  // namespace

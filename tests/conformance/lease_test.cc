@@ -116,6 +116,29 @@ TYPED_TEST(LeaseTest, DetachedLeaseIsSettledByItsName) {
   EXPECT_TRUE(Lease::parse("rubbish").status().is(Reason::kInvalidArgument));
 }
 
+TYPED_TEST(LeaseTest, ATimedLeaseEndsOrIsRefused) {
+  Queue queue = this->create();
+  ASSERT_TRUE(queue.put("job").ok());
+  const GetOptions timed{.ack = Ack::kManual, .lease = 50ms};
+  auto message = queue.try_get(timed);
+  if (TypeParam::kPlane == Plane::kShm) {
+    EXPECT_TRUE(message.status().is(Reason::kUnsupported)) << message.status().to_string();
+    EXPECT_EQ(message.status().object(), "queue " + this->queue_name());
+    EXPECT_TRUE(queue.get_many(0ns, {.ack = Ack::kManual, .lease = 50ms})
+                    .status()
+                    .is(Reason::kUnsupported));
+    EXPECT_EQ(queue.counts()->ready, 1u);
+    Message held = queue.get(kManual).value();
+    EXPECT_TRUE(held.extend(10s).ok());  // without an end it stays without one
+  } else {
+    ASSERT_TRUE(message.ok()) << message.status().to_string();
+    EXPECT_EQ(queue.get_for(20s, kManual)->delivery_count(), 2u);
+    EXPECT_TRUE(message->extend(10s).is(Reason::kLeaseLost));
+    EXPECT_TRUE(message->ack().is(Reason::kLeaseLost));
+  }
+  EXPECT_TRUE(queue.get({.ack = Ack::kAuto, .lease = 50ms}).ok());
+}
+
 TYPED_TEST(LeaseTest, OnNextAcksThePrevious) {
   Queue queue = this->create();
   ASSERT_TRUE(queue.put("1").ok());

@@ -41,7 +41,10 @@ using Planes = testing::Types<ShmPlane>;
 template <typename T>
 class ConformanceTest : public testing::Test {
  protected:
-  static void SetUpTestSuite() { daemon_ = std::make_unique<Daemon>(); }
+  static void SetUpTestSuite() { start_daemon({}); }
+  static void start_daemon(const Daemon::Options& options) {
+    daemon_ = std::make_unique<Daemon>(options);
+  }
   static void TearDownTestSuite() { daemon_.reset(); }
 
   void SetUp() override {

@@ -122,6 +122,25 @@ TYPED_TEST(PutGetTest, TooLargeNamesBothValues) {
   EXPECT_TRUE(queue.put(std::string(1000, 'x')).ok());
 }
 
+TYPED_TEST(PutGetTest, OneMessageMayFillTheQueueButNotMore) {
+  const auto limits = [](Queue& queue) { return queue.info()->options; };
+  Queue small = this->create({.max_bytes = 1000});
+  EXPECT_EQ(limits(small).max_msg_bytes, 1000u);
+  const Status status = small.put(std::string(1001, 'x')).status();
+  EXPECT_TRUE(status.is(Reason::kTooLarge)) << status.to_string();
+  EXPECT_EQ(status.limit(), 1000u);
+  Client& client = this->client();
+  Queue large =
+      client.create_queue(this->queue_name() + "/large", {.max_msg_bytes = 1u << 30}).value();
+  EXPECT_EQ(limits(large).max_bytes, 1u << 30);
+  const Status both =
+      client.create_queue(this->queue_name() + "/both", {.max_bytes = 1000, .max_msg_bytes = 1001})
+          .status();
+  EXPECT_TRUE(both.is(Reason::kInvalidArgument)) << both.to_string();
+  EXPECT_NE(both.to_string().find("max_msg_bytes is 1001"), std::string::npos);
+  EXPECT_NE(both.to_string().find("max_bytes, which is 1000"), std::string::npos);
+}
+
 TYPED_TEST(PutGetTest, MaxBytesBoundsTheSum) {
   Queue queue = this->create({.max_bytes = 100'000, .max_msg_bytes = 60'000});
   ASSERT_TRUE(queue.put(std::string(60'000, 'x')).ok());

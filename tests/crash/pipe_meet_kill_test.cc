@@ -177,15 +177,16 @@ TEST_F(PipeMeetKill, TheBrokerWhileSomebodyConnects) {
 
 TEST_F(PipeMeetKill, TheBrokerWhileSomebodyAccepts) {
   const Watchdog watchdog("a broker killed at any call of an acceptor", 300);
+  PipeEnd waits = meet();
   at_borders(
-      std::getenv("HEDDLE_LONG") != nullptr ? 1 : 5, [this] { return accepts(); },
+      stride(), [this] { return accepts(); },
       [&](SteppedChild& child) {
-        PipeEnd waits = meet();
         daemon().kill_broker();
         ASSERT_EQ(child.finish(20'000), 0) << "the acceptor did not get through";
         waits.close();
         EXPECT_TRUE(drain().empty()) << "a connection was accepted twice";
         all_gone();
+        waits = meet();
       });
   std::printf("points: accept and the broker killed, %d borders\n", points_);
 }

@@ -12,7 +12,8 @@
  *             A queue may outlive its client, a message its queue: each keeps what it needs.
  *   Threads   Clients and queues may be used by any number of threads at once. Messages, loans and
  *             producers belong to one thread at a time.
- *   Fork      A child may use clients and queues; its first call opens a session of its own.
+ *   Fork      Over shared memory a child may use clients and queues; its first call opens a
+ *             session of its own. Over gRPC its calls are UNSUPPORTED: it connects anew.
  *             Messages, loans and producers stay the parent's: settling one in the child gives
  *             SESSION_LOST, and a body read in place must not be touched there.
  *   Time      Timeouts are nanoseconds: 0 does not wait, HEDDLE_FOREVER (or any negative value)
@@ -208,7 +209,7 @@ HEDDLE_C_API heddle_reason heddle_sessions(heddle_client* client, heddle_session
 typedef struct heddle_queue_options {
   uint64_t max_len; /* HEDDLE_UNSET where a number is not given */
   uint64_t max_bytes;
-  uint64_t max_msg_bytes;
+  uint64_t max_msg_bytes; /* given both, not above max_bytes */
   uint64_t max_leases;
   uint64_t max_deliveries;
   uint64_t mode;
@@ -323,7 +324,9 @@ typedef struct heddle_lease {
 HEDDLE_C_API heddle_message* heddle_message_new(void);
 HEDDLE_C_API void heddle_message_free(heddle_message* message);
 
-/* lease_ms 0: the plane's default. */
+/* lease_ms 0: as long as this process lives over shared memory, as the session does over gRPC.
+ * More is for gRPC alone: over shared memory a get that asks for it is UNSUPPORTED, and extending a
+ * lease that is held is OK and changes nothing. Not looked at with HEDDLE_ACK_AUTO. */
 HEDDLE_C_API heddle_reason heddle_queue_get(heddle_queue* queue, heddle_message* message,
                                             heddle_ack ack, int64_t lease_ms, int64_t timeout_ns);
 /* Waits for the first, then takes what is there; fills messages[0 .. *count - 1], at most `max`.

@@ -57,7 +57,8 @@ struct SessionInfo {
 // Threads: all methods may be called from any number of threads at once; copies are the same
 // connection. It closes when the last copy and the last handle made from it are gone; what this
 // process still holds then goes back uncounted.
-// Fork: a child may go on using it; its first call opens a session of its own.
+// Fork: on the shared-memory plane a child may go on using it; its first call opens a session of
+// its own. gRPC does not survive fork: the child's calls are UNSUPPORTED there; it connects anew.
 // Broker away: handles go on working on the shared-memory plane. What needs the broker waits up to
 // ConnectOptions::timeout for it, then fails with BROKER_AWAY.
 class HEDDLE_API Client {

@@ -18,7 +18,8 @@
 //            holds then is repaired as if it had died.
 //   Threads  All methods may be called from any number of threads at once. Copies are the same
 //            handle.
-//   Fork     A child owns nothing that the parent held; its first call opens a session of its own.
+//   Fork     A child owns nothing that the parent held. On the shared-memory plane its first call
+//            opens a session of its own; over gRPC its calls are UNSUPPORTED: it connects anew.
 //   Time     Timeouts: zero does not wait, kForever waits without end.
 //   Cost     On the shared-memory plane what does not wait makes no system call, takes no lock and
 //            allocates nothing.

@@ -105,7 +105,8 @@ class HEDDLE_API Message {
   Status nack(bool counted = true);
   // Out of circulation until kick().
   Status bury();
-  // Prolongs a timed lease to now + `lease`. A lease without a deadline stays without one.
+  // Prolongs a timed lease to now + `lease`. A lease without an end, as all are over shared memory,
+  // stays without one: OK as long as it is held.
   Status extend(std::chrono::milliseconds lease);
   // Gives the delivery away unsettled, to be settled by Queue::ack and its kin; the body is kept
   // (copied out of the queue's memory if it was read in place).

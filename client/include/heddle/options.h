@@ -98,6 +98,8 @@ struct ConnectOptions {
 
 struct QueueOptions {
   std::optional<std::uint64_t> max_len = {};         // Ready and returned messages; 1,000,000.
+  // Of these two a default follows the one that is given; given both, max_msg_bytes above max_bytes
+  // is INVALID_ARGUMENT.
   std::optional<std::uint64_t> max_bytes = {};       // Bytes of all bodies; 256 MiB.
   std::optional<std::uint64_t> max_msg_bytes = {};   // Bytes of one body; 16 MiB.
   std::optional<std::uint32_t> max_leases = {};      // Unsettled deliveries; 65,536.
@@ -115,13 +117,15 @@ struct QueueOptions {
 struct GetOptions {
   Ack ack = Ack::kAuto;
   // How long a message may stay unsettled. Zero: on the shared-memory plane as long as this process
-  // lives; on the gRPC plane as long as the session lives.
+  // lives; on the gRPC plane as long as the session lives. More is for the gRPC plane alone: over
+  // shared memory nothing but the end of the process ends a lease, and a get that asks for another
+  // one is UNSUPPORTED. Not looked at with Ack::kAuto.
   std::chrono::milliseconds lease = std::chrono::milliseconds::zero();
 };
 
 struct GetManyOptions {
   Ack ack = Ack::kAuto;
-  std::chrono::milliseconds lease = std::chrono::milliseconds::zero();
+  std::chrono::milliseconds lease = std::chrono::milliseconds::zero();  // As in GetOptions.
   std::size_t max = 32;              // Messages; at least 1.
   std::uint64_t max_bytes = 0;       // Stop after this many body bytes; 0 = no limit.
 };

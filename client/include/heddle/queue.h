@@ -149,7 +149,8 @@ class HEDDLE_API Producer {
 // Threads: all methods may be called from any number of threads at once. Copies are the same
 // handle. With Ack::kOnNext and Ack::kTask the *handle* keeps the unsettled messages, so give each
 // consuming thread a handle of its own (Client::queue is cheap the second time).
-// Fork: the child's first call attaches a session of its own; what the parent holds stays with it.
+// Fork: what the parent holds stays with it. On the shared-memory plane the child's first call
+// attaches a session of its own; over gRPC its calls are UNSUPPORTED: it connects anew.
 // Cost: on the shared-memory plane put and get of small messages make no system call, take no lock
 // and allocate nothing, unless they have to sleep or to wake somebody.
 class HEDDLE_API Queue {

@@ -181,7 +181,7 @@ class GrpcChannel final : public Channel {
       return remote_->queues->Create(&context, request, &response);
     });
     if (!status.ok()) return status;
-    return handle(response.queue().name());
+    return handle(response.queue());
   }
 
   Result<std::shared_ptr<QueueChannel>> open_one(std::string_view name,
@@ -194,11 +194,11 @@ class GrpcChannel final : public Channel {
       return remote_->queues->Open(&context, request, &response);
     });
     if (!status.ok()) return status;
-    return handle(response.queue().name());
+    return handle(response.queue());
   }
 
-  std::shared_ptr<QueueChannel> handle(const std::string& name) {
-    return std::make_shared<GrpcQueue>(remote_, name);
+  std::shared_ptr<QueueChannel> handle(const v1::QueueInfo& queue) {
+    return std::make_shared<GrpcQueue>(remote_, queue.name(), queue.options().max_msg_bytes());
   }
 
   Result<v1::AdminServiceStatusResponse> ask_status() {

@@ -30,6 +30,11 @@ GrpcQueue::~GrpcQueue() {
   consuming_leased_.forget();
 }
 
+Status GrpcQueue::named(Status status) const {
+  if (!status.is(Reason::kTooLarge) || !status.object().empty()) return status;
+  return std::move(status).with_object("queue " + name_);
+}
+
 Result<std::uint64_t> GrpcQueue::put(const Body& body, std::int64_t deadline_ns) {
   return put_one(body, nullptr, deadline_ns);
 }
@@ -51,12 +56,13 @@ Result<std::uint64_t> GrpcQueue::put_one(const Body& body, const Fence* fence,
     request.mutable_fence()->set_lock(fence->lock);
     request.mutable_fence()->set_token(fence->token);
   }
-  Status status = remote_->call(deadline_ns, [&](grpc::ClientContext& context) {
+  const auto attempt = [&](grpc::ClientContext& context) {
     timeout_to(deadline_ns, &request);
     return remote_->queues->Put(&context, request, &response);
-  });
+  };
+  Status status = remote_->call(deadline_ns, attempt, nullptr, body.length);
   if (status.ok()) status = outcome_from(response);
-  if (!status.ok()) return status;
+  if (!status.ok()) return named(std::move(status));
   return response.id();
 }
 
@@ -84,7 +90,7 @@ Status GrpcQueue::put_many(std::span<const Body> bodies, std::int64_t deadline_n
       Status status = status_from(result);
       // What was sent is not repeated: whether it got in is not known.
       if (!sent) status = remote_->after_failure(result, deadline_ns, token, &give_up_ns);
-      if (!status.ok()) return status;
+      if (!status.ok()) return named(std::move(status));
       continue;
     }
     give_up_ns = 0;
@@ -141,10 +147,11 @@ Status GrpcQueue::take(const TakeOptions& options, Message* out) {
   request.set_body_as(v1::BODY_AS_DATA);
   request.set_ack_mode(options.leased ? v1::ACK_MODE_MANUAL : v1::ACK_MODE_AUTO);
   if (options.lease_ms > 0) request.set_lease_ms(options.lease_ms);
-  Status status = remote_->call(options.deadline_ns, [&](grpc::ClientContext& context) {
+  const auto attempt = [&](grpc::ClientContext& context) {
     timeout_to(options.deadline_ns, &request);
     return remote_->queues->Get(&context, request, &response);
-  });
+  };
+  Status status = remote_->call(options.deadline_ns, attempt, nullptr, max_msg_bytes_);
   if (status.ok()) status = outcome_from(response);
   if (!status.ok()) return status;
   return delivery_from(response.delivery(), holder(options.leased), out);
@@ -172,10 +179,11 @@ Status GrpcQueue::take_batch(const TakeOptions& options, std::uint32_t max, std:
     request.set_body_as(v1::BODY_AS_DATA);
     request.set_ack_mode(options.leased ? v1::ACK_MODE_MANUAL : v1::ACK_MODE_AUTO);
     if (options.lease_ms > 0) request.set_lease_ms(options.lease_ms);
-    status = remote_->call(options.deadline_ns, [&](grpc::ClientContext& context) {
+    const auto attempt = [&](grpc::ClientContext& context) {
       timeout_to(options.deadline_ns, &request);
       return remote_->queues->GetMany(&context, request, &response);
-    });
+    };
+    status = remote_->call(options.deadline_ns, attempt, nullptr, max_bytes + max_msg_bytes_);
     if (status.ok()) status = outcome_from(response);
     out->mutable_deliveries()->Swap(response.mutable_deliveries());
   } else {

@@ -51,8 +51,8 @@ class StreamPool {
 
 class GrpcQueue final : public QueueChannel {
  public:
-  GrpcQueue(std::shared_ptr<Remote> remote, std::string name)
-      : remote_(std::move(remote)), name_(std::move(name)) {}
+  GrpcQueue(std::shared_ptr<Remote> remote, std::string name, std::uint64_t max_msg_bytes)
+      : remote_(std::move(remote)), name_(std::move(name)), max_msg_bytes_(max_msg_bytes) {}
   ~GrpcQueue() override;
 
   const std::string& name() const override { return name_; }
@@ -96,12 +96,15 @@ class GrpcQueue final : public QueueChannel {
   Result<std::uint64_t> put_one(const Body& body, const Fence* fence, std::int64_t deadline_ns);
   Status take_batch(const TakeOptions& options, std::uint32_t max, std::uint64_t max_bytes,
                     v1::QueueServiceConsumeResponse* out);
+  // The broker's gRPC refuses what is too large without knowing which queue it is for.
+  Status named(Status status) const;
   std::shared_ptr<QueueChannel> holder(bool leased) {
     return leased ? shared_from_this() : nullptr;
   }
 
   std::shared_ptr<Remote> remote_;
   const std::string name_;
+  const std::uint64_t max_msg_bytes_;
   StreamPool<ProduceStream> producing_;
   StreamPool<ConsumeStream> consuming_auto_, consuming_leased_;
 };

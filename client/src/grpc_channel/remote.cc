@@ -12,6 +12,7 @@ using std::chrono::nanoseconds;
 using std::chrono::system_clock;
 
 constexpr std::int64_t kMarginNs = 5'000'000'000;  // for the answer of a call that has waited
+constexpr std::int64_t kNsPerByte = 64;            // at worst, on the way and in memory: 15 MiB/s
 constexpr milliseconds kRetry{50};
 
 std::shared_ptr<grpc::Channel> open_channel(const std::string& target) {
@@ -91,14 +92,16 @@ Status Remote::enter_session(std::string* token) {
   return token->empty() ? why : Status();
 }
 
-Status Remote::prepare(std::int64_t deadline_ns, grpc::ClientContext* context, std::string* token) {
+Status Remote::prepare(std::int64_t deadline_ns, std::uint64_t bytes, grpc::ClientContext* context,
+                       std::string* token) {
   if (Status status = enter_session(token); !status.ok()) return status;
   if (!token->empty()) context->AddMetadata("heddle-session", *token);
   if (deadline_ns == kNever) return {};
   const std::int64_t wait =
       deadline_ns == kTry ? 0 : std::max<std::int64_t>(deadline_ns - monotonic_ns(), 0);
   const auto patience =
-      nanoseconds(std::max<std::int64_t>(nanoseconds(options.timeout).count(), kMarginNs));
+      nanoseconds(std::max<std::int64_t>(nanoseconds(options.timeout).count(), kMarginNs) +
+                  static_cast<std::int64_t>(bytes) * kNsPerByte);
   if (wait < INT64_MAX / 4) {
     context->set_deadline(system_clock::now() + nanoseconds(wait) + patience);
   }

@@ -31,14 +31,17 @@ struct Remote {
   // for up to options.timeout, but not beyond `deadline_ns`; so `attempt` must be repeatable.
   // `deadline_ns` is how long the call itself may wait (kTry: it does not). `asked_before` is for a
   // call that must not end with its effect unknown: it becomes true when an attempt may have been
-  // carried out without a reply, and after that only options.timeout ends the attempts.
+  // carried out without a reply, and after that only options.timeout ends the attempts. `bytes` are
+  // how large a message may be that goes over with the call: it gets the time for that.
   template <class Attempt>
-  Status call(std::int64_t deadline_ns, Attempt&& attempt, bool* asked_before = nullptr) {
+  Status call(std::int64_t deadline_ns, Attempt&& attempt, bool* asked_before = nullptr,
+              std::uint64_t bytes = 0) {
     std::int64_t give_up_ns = 0;
     for (;;) {
       grpc::ClientContext context;
       std::string token;
-      if (Status status = prepare(deadline_ns, &context, &token); !status.ok()) return status;
+      if (Status status = prepare(deadline_ns, bytes, &context, &token); !status.ok())
+        return status;
       const grpc::Status result = attempt(context);
       if (result.ok()) return {};
       if (asked_before != nullptr && broker_is_away(result)) *asked_before = true;
@@ -53,7 +56,8 @@ struct Remote {
   // the child of a fork.
   Status enter_session(std::string* token);
   // Sets metadata and deadline.
-  Status prepare(std::int64_t deadline_ns, grpc::ClientContext* context, std::string* token);
+  Status prepare(std::int64_t deadline_ns, std::uint64_t bytes, grpc::ClientContext* context,
+                 std::string* token);
   // OK: worth another attempt.
   Status after_failure(const grpc::Status& result, std::int64_t deadline_ns,
                        const std::string& token, std::int64_t* give_up_ns);

@@ -45,6 +45,20 @@ std::string bare_message(std::string message, const std::string& object, bool ha
   return message;
 }
 
+// A request above the broker's limit is refused by gRPC itself, before anybody is there to say it
+// in our words: "Received message larger than max (ACTUAL vs. LIMIT)".
+bool larger_than_taken(const grpc::Status& status, std::uint64_t* actual, std::uint64_t* limit) {
+  if (status.error_code() != grpc::StatusCode::RESOURCE_EXHAUSTED) return false;
+  const std::string& text = status.error_message();
+  const auto open = text.find("larger than max (");
+  const auto versus = text.find(" vs. ", open == std::string::npos ? 0 : open);
+  if (open == std::string::npos || versus == std::string::npos) return false;
+  const auto number_at = [&text](std::size_t at, std::uint64_t* out) {
+    return std::from_chars(text.data() + at, text.data() + text.size(), *out).ec == std::errc();
+  };
+  return number_at(text.find('(', open) + 1, actual) && number_at(versus + 5, limit);
+}
+
 }  // namespace
 
 std::int64_t monotonic_ns() {
@@ -61,6 +75,13 @@ Status status_from(const grpc::Status& status) {
   if (status.ok()) return {};
   google::rpc::ErrorInfo info;
   if (!error_info_of(status, &info)) {
+    std::uint64_t actual = 0, limit = 0;
+    if (larger_than_taken(status, &actual, &limit)) {
+      return Status(Reason::kTooLarge,
+                    "the message, with what is sent around it, is larger than "
+                    "grpc_message_bytes_max; raise that, or use shared memory")
+          .with_limit(limit, actual);
+    }
     const auto code = static_cast<Code>(status.error_code());
     const Reason reason = broker_is_away(status) ? Reason::kBrokerAway : reason_from_code(code);
     return Status(reason, status.error_message()).with_code(code);

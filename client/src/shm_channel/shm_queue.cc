@@ -52,6 +52,14 @@ void keep(LoanRoom& room, const LoanState& state) {
   std::memcpy(room.state.data(), &state, sizeof state);
 }
 
+// Better than a lease that does not end when the caller believes it does.
+[[gnu::cold, gnu::noinline]] Status no_timed_lease(const std::string& queue) {
+  return Status(Reason::kUnsupported,
+                "over shared memory a lease ends with this process, not after a time; ask for "
+                "none, or connect over gRPC (Plane::kGrpc, --plane grpc)")
+      .with_object("queue " + queue);
+}
+
 // Producer cells carry the attachment they belong to.
 constexpr std::uint64_t kCellBits = 24;
 
@@ -238,6 +246,8 @@ void ShmQueue::discard(LoanRoom& room) noexcept {
 
 Status ShmQueue::take(const TakeOptions& options, Message* out) {
   Status status;
+  if (options.lease_ms > 0 && options.leased) [[unlikely]]
+    return no_timed_lease(name());
   Hands* hands = this->hands(&status);
   if (hands == nullptr) [[unlikely]]
     return status;
@@ -285,6 +295,7 @@ Status ShmQueue::deliver(Hands& hands, const TakeOptions& options, const shm::Ta
 Status ShmQueue::take_many(const TakeOptions& options, std::size_t max, std::uint64_t max_bytes,
                            std::vector<Message>* out) {
   Status status;
+  if (options.lease_ms > 0 && options.leased) return no_timed_lease(name());
   Hands* hands = this->hands(&status);
   if (hands == nullptr) return status;
   const auto mode = options.leased ? shm::TakeMode::kLease : shm::TakeMode::kAuto;

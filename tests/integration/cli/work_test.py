@@ -92,6 +92,19 @@ class Work(OnPlane):
         self.assertIn("buried after 3 deliveries", ended.err)
         self.assertEqual(self.counts()["buried"], 1)
 
+    def test_the_queue_s_own_limit_is_met_too(self):
+        for limit in (["--max-deliveries", "2"], ["--max-deliveries", "5"]):
+            self.ok("delete")
+            self.ok("create", *limit)
+            self.put("x")
+            asked = "5" if limit[1] == "2" else "2"
+            ended = self.work("-t", "0", "--max-deliveries", asked, command=["sh", "-c", "exit 9"])
+            self.assertEqual(ended.status, 3, ended)
+            self.assertIn("exit 9; delivery 1 of 2, again in 100ms", ended.err)
+            self.assertIn("buried after 2 deliveries", ended.err)
+            self.assertIn(": 0 done, 1 failed and returned, 1 buried", ended.err)
+            self.assertEqual(self.counts()["buried"], 1)
+
     def test_back_off_blocks_nobody(self):
         self.put("bad", "good")
         script = 'read -r m; echo "$m $HEDDLE_DELIVERY"; [ $m = good ] || [ $HEDDLE_DELIVERY = 2 ]'

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Hostile and broken clients: others are served, memory stays bounded. Run under with_daemon."""
 
+import collections
 import os
 import queue
 import resource
@@ -83,6 +84,25 @@ class Abuse(unittest.TestCase):
         with self.assertRaises(grpc.RpcError) as failed:
             self.connection.put(self.name, "x" * (40 * MIB))
         self.assertEqual(failed.exception.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+    def test_a_client_within_the_stream_limit_is_never_refused(self):
+        """More calls than the limit wait in the client; those that it ends make room at once."""
+        for length in (0.3, 0.6):
+            calls = [self.connection.queue.Get.future(
+                queues.QueueServiceGetRequest(name=self.name, timeout_ms=250), timeout=length)
+                for _ in range(4_000)]
+            for number in range(0, len(calls), 2):
+                calls[number].cancel()
+            outcomes = collections.Counter()
+            for call in calls:
+                try:
+                    outcomes[call.result().outcome] += 1
+                except grpc.FutureCancelledError:
+                    outcomes["cancelled"] += 1
+                except grpc.RpcError as error:
+                    outcomes[error.code()] += 1
+            self.assertNotIn(grpc.StatusCode.RESOURCE_EXHAUSTED, outcomes)
+            self.assertGreater(outcomes["cancelled"], 0)
 
     def test_unknown_method(self):
         call = self.connection.channel.unary_unary("/heddle.v1.QueueService/Frobnicate")

@@ -140,6 +140,9 @@ class Calls(unittest.TestCase):
         self.assertEqual(rows[0].holder.plane, "grpc")
         who = self.stub.Who(queues.QueueServiceWhoRequest(name=self.name))
         self.assertEqual([user.leases for user in who.users], [1])
+        for holder in (rows[0].holder, who.users[0].peer):
+            self.assertEqual((holder.pid, holder.uid), (os.getpid(), os.getuid()))
+            self.assertIn(os.path.basename(__file__), holder.name)
         self.assertEqual(self.connection.counts(self.name).unfinished, 3)
 
     def test_a_request_id_puts_once(self):
@@ -197,14 +200,56 @@ class Calls(unittest.TestCase):
     def waiting(self):
         return self.stub.Who(queues.QueueServiceWhoRequest(name=self.name)).waiting
 
-    def test_a_deadline_ends_a_wait(self):
+    def test_a_deadline_is_answered_before_it_runs_out(self):
         self.create()
-        with self.assertRaises(grpc.RpcError) as failed:
-            self.stub.Get(queues.QueueServiceGetRequest(name=self.name), timeout=0.05)
-        self.assertEqual(failed.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
-        self.wait_until(lambda: self.waiting() == 0)
+        got = self.stub.Get(queues.QueueServiceGetRequest(name=self.name), timeout=0.2)
+        self.assertEqual(got.outcome, types.OUTCOME_TIMED_OUT)
+        self.assertEqual(self.waiting(), 0)
         self.put("x")
         self.assertEqual(self.connection.counts(self.name).ready, 1)
+
+    def test_a_deadline_that_meets_a_delivery_loses_nothing(self):
+        """With auto-ack: what comes in the last moment is not given to whom it cannot reach."""
+        names = [f"{self.name}/{number}" for number in range(10)]
+        for name in names:
+            self.connection.create(name)
+        received = 0
+        rounds, length = 30, 0.1
+        for number in range(rounds):
+            start = time.monotonic()
+            calls = [self.stub.Get.future(queues.QueueServiceGetRequest(name=name),
+                                          timeout=length) for name in names]
+            # 10 ms to 0 ms before the deadline of the first.
+            moment = start + length - 0.01 * (rounds - number) / rounds
+            time.sleep(max(0.0, moment - time.monotonic()))
+            puts = [self.stub.Put.future(queues.QueueServicePutRequest(
+                name=name, message=types.Message(text="x"))) for name in names]
+            for name, call, put in zip(names, calls, puts):
+                put_id = put.result(20).id
+                try:
+                    delivery = call.result(20).delivery
+                except grpc.RpcError:
+                    delivery = types.Message()
+                if delivery.ByteSize() == 0:
+                    delivery = self.connection.get(name, timeout_ms=5_000).delivery
+                else:
+                    received += 1
+                self.assertEqual((delivery.id, delivery.delivery_count), (put_id, 1))
+        self.assertLess(received, rounds * len(names))
+
+    def test_a_cancellation_before_a_put_loses_nothing(self):
+        """With auto-ack, and without waiting until the broker knows that nobody waits any more."""
+        self.create()
+        rounds = 300
+        for _ in range(rounds):
+            waiting = self.stub.Get.future(queues.QueueServiceGetRequest(name=self.name))
+            self.wait_until(lambda: self.waiting() == 1)
+            self.assertTrue(waiting.cancel())
+            put = self.connection.put(self.name, "x")
+            self.wait_until(lambda: self.connection.counts(self.name).ready +
+                            self.connection.counts(self.name).returned == 1)
+            got = self.connection.get(self.name).delivery
+            self.assertEqual((got.id, got.delivery_count), (put.id, 1))
 
     def test_errors_say_what_and_why(self):
         with self.assertRaises(grpc.RpcError) as failed:
@@ -226,6 +271,11 @@ class Calls(unittest.TestCase):
             self.create(max_msg_bytes=200)
         self.assertEqual(failed.exception.code(), grpc.StatusCode.ALREADY_EXISTS)
         self.assertIn("max_msg_bytes", failed.exception.details())
+        with self.assertRaises(grpc.RpcError) as failed:
+            self.connection.create("two", max_bytes=100, max_msg_bytes=101)
+        self.assertEqual(failed.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
+        for word in ("max_bytes", "max_msg_bytes", "100", "101"):
+            self.assertIn(word, failed.exception.details())
         with self.assertRaises(grpc.RpcError) as failed:
             self.connection.create("/bad name")
         self.assertIn("BadRequest", details(failed.exception))

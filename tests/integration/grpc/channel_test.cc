@@ -2,9 +2,12 @@
 // planes (batches on streams, sessions, a broker that goes away).
 #include <gtest/gtest.h>
 #include <heddle/heddle.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <string>
 #include <thread>
 #include <vector>
@@ -12,6 +15,7 @@
 #include "tests/integration/grpc/relay.h"
 #include "tests/support/daemon_fixture.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/watchdog.h"
 
 namespace heddle {
 namespace {
@@ -66,6 +70,42 @@ TEST_F(GrpcChannelTest, ErrorsKeepTheirParts) {
   EXPECT_TRUE(client.create_queue("small", {.max_msg_bytes = 200, .open_existing = true})
                   .status()
                   .is(Reason::kExistsOtherOptions));
+}
+
+TEST_F(GrpcChannelTest, AMessageAboveTheLimitOfGrpcNamesIt) {
+  const test::Daemon daemon({.config = R"({"grpc_message_bytes_max": 65536})", .args = {}});
+  Client client =
+      Client::connect({.runtime_dir = daemon.runtime_dir(), .plane = Plane::kGrpc}).value();
+  Queue queue = client.create_queue("narrow").value();
+  const std::string body(100'000, 'x');
+  const Status one = queue.put(body).status();
+  const Status several = queue.put_many(std::vector<Body>(1, Body(body))).status;
+  for (const Status& status : {one, several}) {
+    EXPECT_TRUE(status.is(Reason::kTooLarge)) << status.to_string();
+    EXPECT_EQ(status.object(), "queue narrow");
+    EXPECT_EQ(status.limit(), 65'536u);
+    EXPECT_GT(status.actual(), 100'000u);
+  }
+  EXPECT_TRUE(queue.put("small").ok());
+}
+
+// The largest that a queue takes, under --long: 1 GiB.
+TEST_F(GrpcChannelTest, ALargeMessageGoesOverAndBack) {
+  const bool whole = std::getenv("HEDDLE_LONG") != nullptr;
+  const test::Watchdog watchdog("a large message", whole ? 600 : 30);
+  const test::Daemon daemon({.config = R"({"grpc_message_bytes_max": 1200000000})", .args = {}});
+  Client client =
+      Client::connect({.runtime_dir = daemon.runtime_dir(), .plane = Plane::kGrpc}).value();
+  const std::size_t bytes = whole ? std::size_t{1} << 30 : std::size_t{40} << 20;
+  Queue queue = client.create_queue("wide", {.max_msg_bytes = bytes}).value();
+  std::string body(bytes, 'x');
+  body.front() = 'a';
+  body.back() = 'z';
+  const auto put = queue.put(body);
+  ASSERT_TRUE(put.ok()) << put.status().to_string();
+  const auto got = queue.get_for(0ns, {.ack = Ack::kManual});
+  ASSERT_TRUE(got.ok()) << got.status().to_string();
+  EXPECT_TRUE(got->text() == body);
 }
 
 TEST_F(GrpcChannelTest, BatchesKeepOrder) {
@@ -129,6 +169,21 @@ TEST_F(GrpcChannelTest, SeveralThreadsWaitAtOnce) {
   for (int i = 0; i < 4; ++i) (void)queue.put("x").value();
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(got, 4);
+}
+
+TEST_F(GrpcChannelTest, AForkedChildIsToldToConnectAnew) {
+  Client client = connect();
+  Queue queue = client.create_queue("forked").value();
+  const pid_t child = fork();
+  if (child == 0) {
+    const bool told = queue.put("x").status().is(Reason::kUnsupported) &&
+                      client.ping().status().is(Reason::kUnsupported);
+    _exit(told ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_TRUE(queue.put("y").ok());
 }
 
 TEST_F(GrpcChannelTest, GoesOnWhenTheBrokerIsReplaced) {

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "daemon/os/process.h"
+#include "proto/local/outcome_status.h"
 #include "tests/unit/broker/fake_supervisor.h"
 
 namespace heddle::broker {
@@ -477,6 +478,46 @@ TEST_F(CoreTest, ProducersOfRemoteSessionsKeepTheirNumbersOverRestarts) {
   restart();
   EXPECT_TRUE(queue("q")->unregister_producer(caller, big).ok());
   EXPECT_TRUE(queue("q")->counts().closed);
+}
+
+TEST_F(CoreTest, ALeaseWithoutASessionNamesWhoTookIt) {
+  ASSERT_TRUE(create(user(5), "q").ok());
+  auto q = queue("q");
+  Caller first = user(5), second = user(6);
+  first.pid = 77;
+  second.pid = 78;
+  second.command = std::make_shared<const std::string>("grpcurl -d @");
+  for (const Caller& caller : {first, second, second}) {
+    ASSERT_EQ(put(*q, "x").ids.size(), 1u);
+    ASSERT_TRUE(get(*q, caller, AckMode::kManual).status.ok());
+  }
+  const auto rows = q->browse({});
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_EQ(rows[0].holder.uid, 5u);
+  EXPECT_EQ(rows[0].holder.pid, 77);
+  EXPECT_EQ(rows[2].holder.command, "grpcurl -d @");
+  EXPECT_EQ(rows[2].holder.session_id, 0u);
+  const auto holders = q->holders();
+  ASSERT_EQ(holders.size(), 2u);
+  EXPECT_EQ(holders[1].owner.uid, 6u);
+  EXPECT_EQ(holders[1].owner.pid, 78);
+  EXPECT_EQ(holders[1].leases, 2u);
+  q.reset();
+  restart();  // who took them went with the broker
+  EXPECT_EQ(queue("q")->holders().at(0).owner.uid, static_cast<uid_t>(-1));
+  EXPECT_EQ(queue("q")->holders().at(0).owner.pid, 0);
+}
+
+TEST(OutcomeStatus, TooLargeNamesTheLimitThatWasMet) {
+  shm::QueueLimits limits;
+  limits.max_bytes = 1000;
+  limits.max_msg_bytes = 5000;
+  const local::OutcomeFacts facts{.queue = "q", .limits = limits, .body_bytes = 2000};
+  const Status status = local::outcome_status(shm::Outcome::kTooLarge, facts);
+  EXPECT_EQ(status.limit(), 1000u);
+  EXPECT_EQ(status.actual(), 2000u);
+  EXPECT_NE(status.to_string().find("max_bytes"), std::string::npos);
+  EXPECT_EQ(status.to_string().find("max_msg_bytes"), std::string::npos);
 }
 
 TEST_F(CoreTest, SessionsOfOneUserAreLimited) {
