@@ -19,9 +19,10 @@ class PidFile {
  public:
   enum class Outcome { kHeld, kTaken, kFailed };
 
-  // kTaken: `holder` is the pid in the file (0 when it cannot be read). kFailed: `why`.
+  // kTaken: `holder` is the pid in the file; one that is not there yet, or is of a process that
+  // has ended, is waited for up to 100 ms, and is 0 after that. kFailed: `why`.
   Outcome acquire(const std::string& path, pid_t* holder, std::string* why);
-  bool write(pid_t pid, std::string* why);  // after the last fork
+  bool write(pid_t pid, std::string* why);  // once it is held, and after the last fork
   void clear();                             // empties the file; call at a clean end
 
  private:

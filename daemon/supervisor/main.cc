@@ -56,10 +56,14 @@ int serve(config::CommandLine command_line, config::Loaded loaded) {
   switch (pid_file.acquire(pid_path, &holder, &why)) {
     case os::PidFile::Outcome::kHeld: break;
     case os::PidFile::Outcome::kTaken:
-      return complain(kAlreadyRunning, "already running with pid " + std::to_string(holder) +
-                                           " in " + options.runtime_dir);
+      return complain(kAlreadyRunning,
+                      (holder != 0 ? "already running with pid " + std::to_string(holder) + " in "
+                                   : "already running in ") +
+                          options.runtime_dir);
     case os::PidFile::Outcome::kFailed: return complain(kFailed, why);
   }
+  // Also before the forks: a second start meanwhile names this one.
+  if (!pid_file.write(::getpid(), &why)) return complain(kFailed, why);
   if (!start_log(options, command_line.daemonize, &why)) return complain(kFailed, why);
   std::vector<os::PassedFd> passed = os::take_passed_fds();  // before a fork changes our pid
   StartReport report;
