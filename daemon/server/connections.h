@@ -20,15 +20,11 @@
 #include <string>
 #include <unordered_map>
 
+#include "daemon/server/grpc_listener.h"
 #include "daemon/server/stream_guard.h"
 #include "daemon/services/call.h"
 
 namespace heddle::server {
-
-struct ConnectionLimits {
-  uint32_t connections_per_uid = 4'096;
-  uint32_t calls_per_connection = 1'000;  // in flight; one that opens twice as many is cut
-};
 
 class Connections final : public services::Peers {
  public:

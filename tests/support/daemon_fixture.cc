@@ -77,6 +77,9 @@ std::vector<std::string> clean_environment() {
         (text.starts_with("HEDDLE_") && !text.starts_with("HEDDLE_TEST_"));
     if (!leads_elsewhere) result.emplace_back(text);
   }
+#ifdef HEDDLE_BROKER
+  result.emplace_back("HEDDLE_BROKER=" HEDDLE_BROKER);
+#endif
   return result;
 }
 
@@ -212,6 +215,8 @@ int Daemon::stop() {
     waitpid(pid, nullptr, 0);
   }
   pid_ = 0;
+  EXPECT_EQ(log().find("Sanitizer"), std::string::npos) << log();
+  EXPECT_EQ(log().find("runtime error"), std::string::npos) << log();
   if (!fs::exists(runtime_dir())) return status;
   for (const auto& entry : fs::directory_iterator(runtime_dir())) {
     // The pid file is a lock; taking it away would let two daemons hold one each.
