@@ -143,7 +143,7 @@ TEST_F(HostilePeer, TheBrokerStaysAndAnothersQueueIsExact) {
   const std::string log = daemon().log();
   for (size_t at = 0; (at = log.find("out of service", at)) != log.npos; ++at) ++damaged;
   std::printf(
-      "hostile peer: %llu rounds, %zu queues found damaged, %llu messages of the other "
+      "shown: hostile peer; %llu rounds, %zu queues found damaged, %llu messages of the other "
       "queue exact\n",
       static_cast<unsigned long long>(rounds), damaged, static_cast<unsigned long long>(messages));
 }
