@@ -66,8 +66,9 @@ run_tests() {
   shift
   rm -rf "$dir/results" "$dir/junit.xml"
   echo "== testing $preset"
-  (cd "$dir" && ctest --output-on-failure --no-label-summary --output-junit junit.xml \
-    --test-output-size-passed 1048576 --schedule-random -j "$jobs" ${regex:+-R "$regex"} "$@") || true
+  (cd "$dir" && ctest --output-on-failure --test-output-size-passed 1048576 \
+    --no-label-summary --output-junit junit.xml --schedule-random \
+    -j "$jobs" ${regex:+-R "$regex"} "$@") || true
   if [[ ! -s $dir/junit.xml ]]; then
     notes+=("FAILED $preset: ctest ran nothing")
     failed=$((failed + 1))

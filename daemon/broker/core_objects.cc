@@ -30,7 +30,8 @@ Status kept_status(const local::IoResult& result) {
                   "the daemon is out of file descriptors; delete objects or "
                   "raise its limit (LimitNOFILE)");
   }
-  return Status(Reason::kBrokerAway,
+  // Not "away": waiting for it is of no use.
+  return Status(Reason::kDaemonUnreachable,
                 "the supervisor is gone, so nothing new can be made; restart the daemon");
 }
 

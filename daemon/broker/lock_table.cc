@@ -152,9 +152,13 @@ Result<std::shared_ptr<LockTable::Memory>> LockTable::make_memory(const Protecti
     return Status(Reason::kInternal, "a fresh lock segment does not pass its own check");
   }
   if (!keeper_.keep(local::KeptKind::kMemory, memory->id, (*segment)->fd(), "locks").ok()) {
-    return Status(Reason::kBrokerAway,
-                  "the supervisor cannot keep another segment; restart the daemon, or raise its "
-                  "limit of file descriptors");
+    if (keeper_.gone()) {
+      return Status(Reason::kDaemonUnreachable,
+                    "the supervisor is gone, so nothing new can be made; restart the daemon");
+    }
+    return Status(Reason::kQuota,
+                  "the supervisor cannot keep another segment; raise its limit of file "
+                  "descriptors (LimitNOFILE)");
   }
   memories_[memory->id] = memory;
   return memory;

@@ -72,4 +72,12 @@ void PidFile::clear() {
   if (fd_ && ::ftruncate(fd_.get(), 0) != 0) return;  // the lock is what counts
 }
 
+bool pid_file_locked(const std::string& path) {
+  const Fd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  return fd && ::fcntl(fd.get(), F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
 }  // namespace heddle::os

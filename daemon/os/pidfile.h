@@ -30,6 +30,9 @@ class PidFile {
   Fd fd_;
 };
 
+// Whether any process holds a PidFile at `path`. False as well when it cannot be opened.
+bool pid_file_locked(const std::string& path);
+
 }  // namespace heddle::os
 
 #endif  // HEDDLE_DAEMON_OS_PIDFILE_H_

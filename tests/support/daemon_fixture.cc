@@ -180,6 +180,20 @@ void Daemon::kill_broker() {
   await_serving(served + 1);
 }
 
+pid_t Daemon::kill_supervisor() {
+  const pid_t broker = broker_pid();
+  kill(pid_, SIGKILL);
+  reap();
+  pid_ = 0;
+  return broker;
+}
+
+void Daemon::start_again() {
+  const size_t served = count_of(log(), kServing);
+  start({});
+  await_serving(served + 1);
+}
+
 int Daemon::reap() {
   int status = 0;
   while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {

@@ -1,7 +1,7 @@
 # heddle_test(NAME name SOURCES a.cc... [LIBS lib...] [LABELS l...] [TIMEOUT s] [RUN_SERIAL]
 #             [DAEMON])
 # A GoogleTest program. DAEMON: it starts the built heddled, which is then built before it; with
-# a sanitizer its broker is without the gRPC plane, see tests/support.
+# a sanitizer its broker is without the gRPC plane (tests/integration).
 # heddle_script_test(NAME name COMMAND cmd... [LABELS l...] [TIMEOUT s] [RUN_SERIAL] [DAEMON])
 # Exit status 77 is a skip; its last line of output is the reason.
 #
