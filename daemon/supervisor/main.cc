@@ -65,6 +65,9 @@ int serve(config::CommandLine command_line, config::Loaded loaded) {
   // Also before the forks: a second start meanwhile names this one.
   if (!pid_file.write(::getpid(), &why)) return complain(kFailed, why);
   if (!start_log(options, command_line.daemonize, &why)) return complain(kFailed, why);
+  for (const std::string& warning : loaded.warnings) {
+    os::log(os::LogLevel::kWarning, "%s", warning.c_str());
+  }
   std::vector<os::PassedFd> passed = os::take_passed_fds();  // before a fork changes our pid
   StartReport report;
   const bool daemonize = command_line.daemonize;
@@ -98,6 +101,9 @@ int run(const std::vector<std::string>& arguments) {
   if (!loaded.ok()) return complain(kUsage, std::string(loaded.status().message()));
   switch (command_line->action) {
     case Action::kCheckConfig:
+      for (const std::string& warning : loaded->warnings) {
+        std::fprintf(stderr, "heddled: warning: %s\n", warning.c_str());
+      }
       std::printf("%s: good\n", loaded->file.empty() ? "no configuration file, defaults"
                                                      : loaded->file.c_str());
       return kClean;
