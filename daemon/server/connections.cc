@@ -151,7 +151,8 @@ Status Connections::admit(const std::string& peer, objects::Caller* caller,
   }
   Connection& connection = *found->second;
   if (connection.calls >= limits_.calls_per_connection) {
-    // A client that respects the announced limit never gets here.
+    // Also one that respects the announced limit may get here now and then: to gRPC a stream has
+    // ended a moment before the call lets go of its place.
     if (++connection.refused > limits_.calls_per_connection) cut_with_log(connection);
     return Status(Reason::kQuota, "too many calls in flight on this connection")
         .with_limit(limits_.calls_per_connection, connection.calls + 1);
