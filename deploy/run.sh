@@ -51,7 +51,7 @@ finish() {
   if ((keep && status == 0)); then
     say "heddled goes on; to reach it, and to end it:"
     echo "export HEDDLE_RUNTIME_DIR=$HEDDLE_RUNTIME_DIR PATH=$HEDDLE_BUILD_DIR/bin:\$PATH"
-    echo "kill $daemon"
+    echo "kill $daemon && rm -rf $directory"
     return
   fi
   if ((daemon)); then
@@ -128,7 +128,7 @@ from_grpc() {
 kill_a_consumer() {
   say "a consumer dies with a message in its hands"
   show heddle queue put jobs "'resize owl.jpg'"
-  echo '$ heddle queue work jobs -- sleep 60 &'
+  echo '$ heddle queue work jobs --quiet -- sleep 60 &'
   heddle queue work jobs --quiet -- sleep 60 &
   consumer=$!
   for ((i = 0; i < 200; i++)); do

@@ -4,6 +4,7 @@
 #   --long        soaks with their long figures, and the tests labelled long
 #   -R regex      only tests whose name matches; the sanitizer runs need --sanitizers too
 #   --sanitizers  ASan+UBSan and TSan although --quick or -R was given
+# The points, states, kills and seconds that tests have to show are lines "SHOWN test: figures".
 # Last line: "N passed, N failed, N skipped", by cases. Exit status 0 only if something ran and
 # nothing failed.
 set -euo pipefail
@@ -17,7 +18,7 @@ while (($#)); do
     --long) long=ON ;;
     -R) regex=${2:?-R needs a regular expression}; shift ;;
     --sanitizers) sanitizers=1 ;;
-    -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "test.sh: unknown option '$1'; see --help" >&2; exit 2 ;;
   esac
   shift
@@ -65,8 +66,9 @@ run_tests() {
   shift
   rm -rf "$dir/results" "$dir/junit.xml"
   echo "== testing $preset"
-  (cd "$dir" && ctest --output-on-failure --no-label-summary --output-junit junit.xml \
-    --schedule-random -j "$jobs" ${regex:+-R "$regex"} "$@") || true
+  (cd "$dir" && ctest --output-on-failure --test-output-size-passed 1048576 \
+    --no-label-summary --output-junit junit.xml --schedule-random \
+    -j "$jobs" ${regex:+-R "$regex"} "$@") || true
   if [[ ! -s $dir/junit.xml ]]; then
     notes+=("FAILED $preset: ctest ran nothing")
     failed=$((failed + 1))

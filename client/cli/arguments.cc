@@ -210,7 +210,8 @@ void add_states(CLI::App& verb, unsigned& states, const std::string& what) {
           what)
       ->type_name("ready|leased|returned|buried|all")
       ->delimiter(',')
-      ->expected(1);
+      ->expected(1)
+      ->take_all();
 }
 
 const char* state_name(unsigned state) {

@@ -48,7 +48,7 @@ void add_create(CLI::App& lock, Invocation& run) {
                             "heddle lock create shared --mode 0660 --group staff\n"
                             "\n"
                             "A mutex needs none of this: it is made by its first use.");
-  add_name(*verb, given->name, "Name: 1-200 of A-Z a-z 0-9 . _ / -; ~/x is your own");
+  add_name(*verb, given->name, "1 to 200 of A-Z a-z 0-9 . _ / -; ~/x is your own");
   add_choice(*verb, "--kind", given->kind, {"mutex", "rlock", "rw"},
              "rlock: its holder may acquire it again; rw: shared too (mutex)");
   add_choice(*verb, "--on-death", given->on_death, {"flag", "silent", "poison"},

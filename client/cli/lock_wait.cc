@@ -205,7 +205,7 @@ int reset_barrier(const Invocation& run, const Arguments& given) {
   return end_barrier(run, given, true);
 }
 
-constexpr char kNaming[] = "Name: 1-200 of A-Z a-z 0-9 . _ / -; ~/x is your own";
+constexpr char kNaming[] = "1 to 200 of A-Z a-z 0-9 . _ / -; ~/x is your own";
 
 }  // namespace
 

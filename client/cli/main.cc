@@ -98,6 +98,8 @@ std::string usage_words(const CLI::ParseError& error, const std::string& path,
     if (!word.empty()) return (path == "heddle" ? "no noun or verb '" : "no verb '") + word + "'";
     return path == "heddle" ? "say what to do, e.g. heddle queue ls" : "a verb is missing";
   }
+  const std::size_t twice = words.find(": At Most 1 required but received");
+  if (twice != std::string::npos) return words.substr(0, twice) + " is given more than once";
   const std::string extra = "The following argument was not expected: ";
   const std::string extras = "The following arguments were not expected: ";
   for (const std::string& start : {extra, extras}) {

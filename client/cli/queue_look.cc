@@ -201,9 +201,10 @@ int join(const Invocation& run, const LookArguments& given) {
   if (!report.status.is(Reason::kTimedOut)) return run.fail(report.status);
   auto counts = queue->counts();
   const std::uint64_t unfinished = counts ? counts->unfinished : 0;
-  const int exit_code = run.fail(
-      report.status, "queue " + given.name + ": " + std::to_string(unfinished) + " unfinished",
-      {{"unfinished", unfinished}, {"holders", users_json(report.holders)}});
+  const int exit_code =
+      run.fail(Status(report.status).with_object("queue " + given.name),
+               "queue " + given.name + ": " + std::to_string(unfinished) + " unfinished",
+               {{"unfinished", unfinished}, {"holders", users_json(report.holders)}});
   if (!run.json && !run.quiet && !report.holders.empty()) print_users(report.holders);
   return exit_code;
 }

@@ -74,6 +74,10 @@ QueueOptions options_of(const CreateArguments& given) {
 }
 
 int create(const Invocation& run, const CreateArguments& given) {
+  if (given.anonymous != given.name.empty()) {
+    return run.fail(Status(Reason::kInvalidArgument,
+                           "NAME or --anonymous, one of them; see heddle queue create --help"));
+  }
   auto client = run.connect();
   if (!client) return run.fail(client.status());
   QueueOptions options = options_of(given);
@@ -113,12 +117,9 @@ void add_create(CLI::App& queue, Invocation& run) {
                             "\n"
                             "An attached or anonymous queue lives a minute at least, so that\n"
                             "others can open it.");
-  CLI::Option* name =
-      add_name(*verb, given->name, "Name: 1-200 of A-Z a-z 0-9 . _ / -; ~/x is your own");
-  name->required(false);
+  add_name(*verb, given->name, "1 to 200 of A-Z a-z 0-9 . _ / -; ~/x is your own")->required(false);
   verb->add_flag("--anonymous", given->anonymous,
-                 "Print a name that the broker chooses; goes when nobody has it open")
-      ->excludes(name);
+                 "Print a name that the broker chooses; goes when nobody has it open");
   add_count(*verb, "--max-len", given->options.max_len, 1, UINT64_MAX,
            "Messages it holds, leased ones left out (default 1000000)");
   add_size(*verb, "--max-bytes", given->options.max_bytes, "Bytes of all messages (256M)");

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "daemon/broker/core.h"
+#include "daemon/broker/kept_status.h"
 #include "daemon/broker/queue_options.h"
 #include "daemon/broker/rights.h"
 #include "daemon/os/log.h"
@@ -22,16 +23,6 @@ Status not_found(std::string_view name) {
   return Status(Reason::kNotFound,
                 "there is no such queue; `heddle queue create " + std::string(name) + "` makes one")
       .with_object(queue_label(name));
-}
-
-Status kept_status(const local::IoResult& result) {
-  if (result.io == local::Io::kRefused) {
-    return Status(Reason::kQuota,
-                  "the daemon is out of file descriptors; delete objects or "
-                  "raise its limit (LimitNOFILE)");
-  }
-  return Status(Reason::kBrokerAway,
-                "the supervisor is gone, so nothing new can be made; restart the daemon");
 }
 
 }  // namespace
@@ -202,8 +193,7 @@ Status Core::may_create_locked(const Caller& caller, uint64_t bytes,
   return Status();
 }
 
-Status Core::may_create(const Caller& caller, uint64_t bytes,
-                        std::optional<uint32_t> owned) const {
+Status Core::may_create(const Caller& caller, uint64_t bytes, std::optional<uint32_t> owned) const {
   std::lock_guard lock(registry_);
   return may_create_locked(caller, bytes, owned);
 }
@@ -344,9 +334,8 @@ std::shared_ptr<objects::Queue> Core::queue_by_object(uint32_t low) const {
   // Numbers beyond 32 bits come after billions of objects.
   auto at = objects_.find(low);
   if (at == objects_.end()) {
-    at = std::find_if(objects_.begin(), objects_.end(), [low](const auto& one) {
-      return static_cast<uint32_t>(one.first) == low;
-    });
+    at = std::find_if(objects_.begin(), objects_.end(),
+                      [low](const auto& one) { return static_cast<uint32_t>(one.first) == low; });
   }
   return at == objects_.end() || at->second->damaged() ? nullptr : at->second->queue;
 }

@@ -26,6 +26,17 @@ std::string command_of(pid_t pid) {
   return pid > 0 && os::process_facts(pid, &facts) ? os::short_command(facts) : "";
 }
 
+Status cannot_keep(const local::Keeper& keeper) {
+  if (keeper.gone()) {  // asking again is of no use, which this reason says to a client
+    return Status(Reason::kDaemonUnreachable,
+                  "the supervisor is gone; restart the daemon. What is in the queues can be taken "
+                  "out before that over gRPC, with --plane grpc");
+  }
+  return Status(Reason::kQuota,
+                "the supervisor cannot keep another session; raise its limit of file descriptors "
+                "(LimitNOFILE)");
+}
+
 // One journal line per thread of this process, given back when the thread ends.
 class LineNumber {
  public:
@@ -128,21 +139,18 @@ Result<SessionRef> Core::issue(SessionPlan plan) {
     sessions_.give_back(*owner);
     return status;
   };
-  const Status away(Reason::kBrokerAway,
-                    "the supervisor cannot keep another session; restart the daemon, or raise "
-                    "its limit of file descriptors");
   if (plan.page) {
     auto page = Segment::create(label, shm::session_page_bytes(kThreadsPerSessionMax), 4096);
     if (!page.ok()) return fail(page.status());
     session->page = *page;
     format_session_page(session->page->base(), kThreadsPerSessionMax, *session);
     if (!keeper_.keep(local::KeptKind::kPage, session->id, session->page->fd(), label).ok()) {
-      return fail(away);
+      return fail(cannot_keep(keeper_));
     }
   }
   if (session->pidfd &&
       !keeper_.keep(local::KeptKind::kPidfd, session->id, session->pidfd.get(), label).ok()) {
-    return fail(away);
+    return fail(cannot_keep(keeper_));
   }
   SessionEntry entry{};
   entry.session_id = session->id;

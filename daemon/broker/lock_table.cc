@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "daemon/broker/kept_status.h"
 #include "daemon/os/log.h"
 
 namespace heddle::broker {
@@ -75,13 +76,15 @@ void LockTable::note_use(const Caller& caller, const ObjectRef& object, bool ope
   if (caller.session_id == 0) return;
   touched_[caller.session_id].insert(object->memory->id);
   const auto [use, fresh] = uses_[caller.session_id].try_emplace(object->entry.object_id, 1);
-  if (fresh) ++object->attached;
-  else if (opens) ++use->second;
+  if (fresh)
+    ++object->attached;
+  else if (opens)
+    ++use->second;
 }
 
 Result<LockRef> LockTable::open(const Caller& caller, ObjectKind kind, std::string_view name,
-                                const LockOptions& options, std::string_view group,
-                                OpenFlags flags, uint32_t per_uid_max) {
+                                const LockOptions& options, std::string_view group, OpenFlags flags,
+                                uint32_t per_uid_max) {
   const Result<std::string> full = expand_object_name(name, caller.uid);
   if (!full.ok()) return full.status();
   std::lock_guard lock(mutex_);
@@ -126,12 +129,12 @@ Result<LockRef> LockTable::find(const Caller& caller, ObjectKind kind, std::stri
   const uint8_t have = rights_of(caller, protection_of(at->second->entry));
   if ((have & local::kRightRead) == 0) return not_found(kind, *full);
   if ((have & static_cast<uint8_t>(need)) == 0) {
-    return Status(Reason::kDenied,
-                  need == Need::kOwner
-                      ? "only the owner (uid " + std::to_string(at->second->entry.uid) +
-                            ") or root may do that"
-                      : "you may look, but not use it; the owner is uid " +
-                            std::to_string(at->second->entry.uid))
+    return Status(Reason::kDenied, need == Need::kOwner
+                                       ? "only the owner (uid " +
+                                             std::to_string(at->second->entry.uid) +
+                                             ") or root may do that"
+                                       : "you may look, but not use it; the owner is uid " +
+                                             std::to_string(at->second->entry.uid))
         .with_object(label_of(kind, *full));
   }
   if (need == Need::kWrite) note_use(caller, at->second, false);
@@ -151,11 +154,8 @@ Result<std::shared_ptr<LockTable::Memory>> LockTable::make_memory(const Protecti
       shm::LockOutcome::kOk) {
     return Status(Reason::kInternal, "a fresh lock segment does not pass its own check");
   }
-  if (!keeper_.keep(local::KeptKind::kMemory, memory->id, (*segment)->fd(), "locks").ok()) {
-    return Status(Reason::kBrokerAway,
-                  "the supervisor cannot keep another segment; restart the daemon, or raise its "
-                  "limit of file descriptors");
-  }
+  const auto kept = keeper_.keep(local::KeptKind::kMemory, memory->id, (*segment)->fd(), "locks");
+  if (!kept.ok()) return kept_status(kept);
   memories_[memory->id] = memory;
   return memory;
 }
@@ -272,8 +272,8 @@ Status LockTable::remove(const Caller& caller, ObjectKind kind, std::string_view
   return Status();
 }
 
-std::vector<LockRef> LockTable::list(const Caller& caller, ObjectKind kind,
-                                     std::string_view prefix, std::string_view after, size_t n) {
+std::vector<LockRef> LockTable::list(const Caller& caller, ObjectKind kind, std::string_view prefix,
+                                     std::string_view after, size_t n) {
   std::vector<LockRef> out;
   std::lock_guard lock(mutex_);
   const auto key = static_cast<uint8_t>(kind);
@@ -309,8 +309,10 @@ uint64_t LockTable::newest_token() const {
 
 void LockTable::set_waiting(uint64_t object_id, bool on) {
   std::lock_guard lock(waiting_mutex_);
-  if (on) waiting_.insert(object_id);
-  else waiting_.erase(object_id);
+  if (on)
+    waiting_.insert(object_id);
+  else
+    waiting_.erase(object_id);
 }
 
 std::vector<std::shared_ptr<objects::Lock>> LockTable::waiting() const {

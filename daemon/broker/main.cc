@@ -12,6 +12,7 @@
 
 #include "daemon/broker/core.h"
 #include "daemon/broker/loop.h"
+#include "daemon/broker/orphan.h"
 #include "daemon/config/options_json.h"
 #include "daemon/os/log.h"
 #include "daemon/server/attach_locks.h"
@@ -35,7 +36,7 @@ class Process {
   bool start();
   void run() {
     loop_.run();
-    core_->settle_tokens();
+    if (!replaced_) core_->settle_tokens();  // else they are another's by now
   }
 
  private:
@@ -43,6 +44,7 @@ class Process {
   bool listen();
   bool watch_signals();
   void on_keeper();
+  void on_supervisor_death();
   void drain(int64_t drain_ms);
 
   Loop loop_;
@@ -53,7 +55,9 @@ class Process {
   std::unique_ptr<server::GrpcServer> grpc_;
   local::Fd signals_;
   std::thread drainer_;
+  std::unique_ptr<Orphan> orphan_;
   bool draining_ = false;
+  bool replaced_ = false;
 };
 
 bool Process::configure(const std::string& json) {
@@ -159,15 +163,26 @@ void Process::on_keeper() {
       case local::KeeperEvent::Kind::kStop: drain(event.drain_ms); break;
       case local::KeeperEvent::Kind::kConfig: (void)configure(event.text); break;
       case local::KeeperEvent::Kind::kGone:
-        loop_.unwatch(keeper_.poll_fd());
-        os::log(LogLevel::kError,
-                "the supervisor is gone: nothing new can be made, what is there is served on. To "
-                "recover, end this process (pid %d) and start heddled again; what the queues "
-                "hold is lost then unless systemd kept it",
-                static_cast<int>(::getpid()));
+        on_supervisor_death();
         break;
     }
   }
+}
+
+void Process::on_supervisor_death() {
+  loop_.unwatch(keeper_.poll_fd());
+  os::log(LogLevel::kError,
+          "the supervisor is gone: nothing new can be made, who is attached is served on. Take out "
+          "what the queues hold over gRPC (heddle queue get --plane grpc), then start heddled "
+          "again: this process (pid %d) ends then, or when nobody is attached and nothing is left",
+          static_cast<int>(::getpid()));
+  orphan_ = std::make_unique<Orphan>(
+      loop_, *core_, options_.runtime_dir + "/heddled.pid", [this](Orphan::End end) {
+        replaced_ = end == Orphan::End::kReplaced;
+        os::log(LogLevel::kNotice, replaced_ ? "ending: another heddled serves here now"
+                                             : "ending: nobody is attached and nothing is left");
+        drain(0);
+      });
 }
 
 // Local clients need nothing more from here: they are told and go on with their mappings. Remote

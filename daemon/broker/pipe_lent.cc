@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "daemon/broker/kept_status.h"
 #include "proto/local/attach.h"
 
 namespace heddle::broker {
@@ -54,13 +55,7 @@ Result<uint64_t> PipeLent::lend(const Lender& lender, Bundle bundle,
   }
   const uint64_t number = fresh();
   const auto kept = keeper_.keep(KeptKind::kLent, number, bundle->get(), label_of(lender));
-  if (!kept.ok()) {
-    return kept.io == local::Io::kRefused
-               ? Status(Reason::kQuota,
-                        "the daemon is out of file descriptors; raise its limit (LimitNOFILE)")
-               : Status(Reason::kBrokerAway,
-                        "the supervisor is gone, so nothing can be lent; restart the daemon");
-  }
+  if (!kept.ok()) return kept_status(kept);
   waiting_[lender.connection][number] = {lender, std::move(bundle)};
   return number;
 }

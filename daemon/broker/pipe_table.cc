@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "daemon/broker/kept_status.h"
 #include "daemon/broker/pipe_entries.h"
 #include "daemon/broker/pipe_options.h"
 #include "daemon/os/log.h"
@@ -90,14 +91,7 @@ void PipeTable::settle(Catalog& catalog) {
 Result<uint32_t> PipeTable::keep(Catalog& catalog, const ObjectEntry& entry, int fd,
                                  const std::string& label) {
   const auto kept = keeper_.keep(local::KeptKind::kMemory, entry.object_id, fd, label);
-  if (!kept.ok()) {
-    return kept.io == local::Io::kRefused
-               ? Status(Reason::kQuota,
-                        "the daemon is out of file descriptors; close connections "
-                        "or raise its limit (LimitNOFILE)")
-               : Status(Reason::kBrokerAway,
-                        "the supervisor is gone, so nothing new can be made; restart the daemon");
-  }
+  if (!kept.ok()) return kept_status(kept);
   const Result<uint32_t> slot = catalog.add_object(entry);
   if (!slot.ok()) (void)keeper_.drop(local::KeptKind::kMemory, entry.object_id);
   return slot;
@@ -353,9 +347,8 @@ bool PipeTable::close(Catalog& catalog, uint64_t session_id, uint64_t object_id)
     const auto listener = pipe->second->listeners.find(session_id);
     const bool listens = listener != pipe->second->listeners.end();
     const auto uses = uses_.find(session_id);
-    const uint32_t opened = uses == uses_.end() || !uses->second.contains(object_id)
-                                ? 0
-                                : uses->second.at(object_id);
+    const uint32_t opened =
+        uses == uses_.end() || !uses->second.contains(object_id) ? 0 : uses->second.at(object_id);
     if (listens && opened <= listener->second && --listener->second == 0) {
       pipe->second->listeners.erase(listener);
     }

@@ -45,8 +45,9 @@ Result<CommandLine> parse_command_line(const std::vector<std::string>& arguments
     std::replace(key.begin(), key.end(), '-', '_');
     const OptionRow* row = find_option(key);
     if (!row && key != "config") {
-      return usage_error("unknown flag " + flag + "; did you mean " +
-                         flag_of(*find_option(nearest_option(key))) + "?");
+      const OptionRow* meant = find_option(nearest_option(key));
+      return usage_error("unknown flag " + flag + "; " +
+                         (meant ? "did you mean " + flag_of(*meant) + "?" : "see --help"));
     }
     if (equals == argument.size() && i + 1 == arguments.size()) {
       return usage_error(flag + " needs a value");

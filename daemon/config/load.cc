@@ -57,7 +57,7 @@ std::vector<std::string> default_files() {
 }
 
 // A file that exists but cannot be read is an error, never a reason to take the defaults.
-Status read_config(const std::string& path, Options* options) {
+Status read_config(const std::string& path, Loaded* out) {
   std::string text;
   if (!os::read_file(path, kFileBytesMax + 1, &text)) {
     return Status::from_errno(errno, path + ": cannot read the configuration");
@@ -65,18 +65,18 @@ Status read_config(const std::string& path, Options* options) {
   if (text.size() > kFileBytesMax) {
     return Status(Reason::kTooLarge, path + ": the configuration is larger than 1 MiB");
   }
-  return options_from_json(text, path, options);
+  return options_from_json(text, path, &out->options, &out->lines);
 }
 
 Status apply_file(const CommandLine& command_line, Loaded* out) {
   if (!command_line.config_file.empty()) {
     out->file = command_line.config_file;
-    return read_config(out->file, &out->options);
+    return read_config(out->file, out);
   }
   for (const std::string& path : default_files()) {
     if (::access(path.c_str(), F_OK) != 0 && errno == ENOENT) continue;
     out->file = path;
-    return read_config(path, &out->options);
+    return read_config(path, out);
   }
   return Status();
 }
@@ -85,6 +85,45 @@ Status check_absolute(const char* key, const std::string& path) {
   if (!path.empty() && path[0] == '/') return Status();
   return Status(Reason::kInvalidArgument,
                 "\"" + std::string(key) + "\" must be an absolute path; it is \"" + path + "\"");
+}
+
+// Where the first of the keys that a message has in quotes was given: "--flag: " or "file:line: ".
+std::string place_of(std::string_view message, const CommandLine& command_line,
+                     const Loaded& loaded) {
+  for (std::size_t at = message.find('"'); at != message.npos; at = message.find('"', at + 1)) {
+    const std::size_t end = message.find('"', at + 1);
+    if (end == message.npos) break;
+    const OptionRow* row = find_option(message.substr(at + 1, end - at - 1));
+    if (!row) continue;
+    for (const auto& [given, text] : command_line.options) {
+      if (given == row) return flag_of(*row) + ": ";
+    }
+    const auto line = loaded.lines.find(std::string(row->name));
+    if (line != loaded.lines.end()) {
+      return loaded.file + ":" + std::to_string(line->second) + ": ";
+    }
+  }
+  return "";
+}
+
+Status check_together(const Options& options) {
+  for (const auto& [key, path] : {std::pair{"runtime_dir", &options.runtime_dir},
+                                  std::pair{"state_dir", &options.state_dir}}) {
+    if (Status status = check_absolute(key, *path); !status.ok()) return status;
+  }
+  if (Status status = validate(options); !status.ok()) return status;
+  const std::string& log = options.log_file;
+  return log.empty() || log == "syslog" ? Status() : check_absolute("log_file", log);
+}
+
+void warn(const CommandLine& command_line, Loaded* out) {
+  const Options& options = out->options;
+  if (options.queue_max_msg_bytes <= options.grpc_message_bytes_max) return;
+  const std::string what =
+      "\"queue_max_msg_bytes\" (" + std::to_string(options.queue_max_msg_bytes) +
+      ") is above \"grpc_message_bytes_max\" (" + std::to_string(options.grpc_message_bytes_max) +
+      "): larger messages go over shared memory only";
+  out->warnings.push_back(place_of(what, command_line, *out) + what);
 }
 
 }  // namespace
@@ -105,14 +144,11 @@ Result<Loaded> load_options(const CommandLine& command_line) {
   }
   if (options.runtime_dir.empty()) options.runtime_dir = default_runtime_dir();
   if (options.state_dir.empty()) options.state_dir = default_state_dir();
-  for (const auto& [key, path] : {std::pair{"runtime_dir", &options.runtime_dir},
-                                  std::pair{"state_dir", &options.state_dir}}) {
-    if (Status status = check_absolute(key, *path); !status.ok()) return status;
+  if (const Status status = check_together(options); !status.ok()) {
+    const std::string message(status.message());
+    return Status(Reason::kInvalidArgument, place_of(message, command_line, out) + message);
   }
-  if (Status status = validate(options); !status.ok()) return status;
-  if (const std::string& log = options.log_file; !log.empty() && log != "syslog") {
-    if (Status status = check_absolute("log_file", log); !status.ok()) return status;
-  }
+  warn(command_line, &out);
   out.memory_max_automatic = options.memory_max == 0;
   if (out.memory_max_automatic) options.memory_max = os::memory_available_bytes() / 2;
   return out;

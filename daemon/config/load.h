@@ -2,6 +2,8 @@
 #ifndef HEDDLE_DAEMON_CONFIG_LOAD_H_
 #define HEDDLE_DAEMON_CONFIG_LOAD_H_
 
+#include <cstddef>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -16,6 +18,8 @@ struct Loaded {
   Options options;
   bool memory_max_automatic = false;
   std::string file;  // the configuration file that was read; "": there is none
+  std::map<std::string, std::size_t> lines;  // of the keys in it
+  std::vector<std::string> warnings;         // what may not be meant so
 };
 
 // Flags, then HEDDLE_RUNTIME_DIR and HEDDLE_STATE_DIR, then the file, then RUNTIME_DIRECTORY and

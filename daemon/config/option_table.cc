@@ -87,8 +87,9 @@ const std::array kTable = std::to_array<OptionRow>({
      "Default limit of messages in a new queue."},
     {"queue_max_bytes", &O::queue_max_bytes, kBytes, 1, std::uint64_t{1} << 40, "", true, "",
      "Default limit of bytes in a new queue."},
-    {"queue_max_msg_bytes", &O::queue_max_msg_bytes, kBytes, 1, std::uint64_t{1} << 40, "", true,
-     "", "Default limit of one message in a new queue."},
+    {"queue_max_msg_bytes", &O::queue_max_msg_bytes, kBytes, 1, kGiB, "", true, "",
+     "Default limit of one message in a new queue. What is above grpc_message_bytes_max goes over "
+     "shared memory only."},
     {"queue_max_leases", &O::queue_max_leases, kNone, 1, kQueueLenMax, "", true, "",
      "Default limit of messages of a new queue that are leased at one time."},
 });
@@ -170,11 +171,12 @@ const OptionRow* find_option(std::string_view name) {
 
 std::string_view nearest_option(std::string_view unknown) {
   const std::string key = lowered(unknown);
-  return std::min_element(kTable.begin(), kTable.end(),
-                          [&key](const OptionRow& a, const OptionRow& b) {
-                            return distance(key, a.name) < distance(key, b.name);
-                          })
-      ->name;
+  const auto nearest = std::min_element(kTable.begin(), kTable.end(),
+                                        [&key](const OptionRow& a, const OptionRow& b) {
+                                          return distance(key, a.name) < distance(key, b.name);
+                                        });
+  const bool near = distance(key, nearest->name) <= std::max<std::size_t>(3, key.size() / 2);
+  return near ? nearest->name : std::string_view();
 }
 
 std::string flag_of(const OptionRow& row) {

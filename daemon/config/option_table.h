@@ -35,7 +35,7 @@ struct OptionRow {
 std::span<const OptionRow> option_table();
 const OptionRow* find_option(std::string_view name);  // null: no such key
 
-// The key that was probably meant, for an error message. Never empty.
+// The key that was probably meant, for an error message. Empty: none is like it.
 std::string_view nearest_option(std::string_view unknown);
 
 std::string flag_of(const OptionRow& row);       // "--drain-ms"

@@ -81,7 +81,8 @@ Status set_from_json(const OptionRow& row, const Json& value, Options* options) 
 
 }  // namespace
 
-Status options_from_json(std::string_view text, const std::string& source, Options* options) {
+Status options_from_json(std::string_view text, const std::string& source, Options* options,
+                         std::map<std::string, std::size_t>* lines_of_keys) {
   std::size_t line = 1;
   std::map<std::string, std::size_t> lines;
   Status problem;
@@ -109,12 +110,16 @@ Status options_from_json(std::string_view text, const std::string& source, Optio
   for (const auto& [key, value] : root.items()) {
     const OptionRow* row = find_option(key);
     if (!row) {
-      return error_at(source, lines[key], "unknown key \"" + key + "\"; did you mean \"" +
-                                              std::string(nearest_option(key)) + "\"?");
+      const std::string meant(nearest_option(key));
+      return error_at(source, lines[key],
+                      "unknown key \"" + key + "\"; " +
+                          (meant.empty() ? "heddled.json(5) has those that there are"
+                                         : "did you mean \"" + meant + "\"?"));
     }
     const Status set = set_from_json(*row, value, options);
     if (!set.ok()) return error_at(source, lines[key], std::string(set.message()));
   }
+  if (lines_of_keys) *lines_of_keys = std::move(lines);
   return Status();
 }
 

@@ -19,15 +19,19 @@ class PidFile {
  public:
   enum class Outcome { kHeld, kTaken, kFailed };
 
-  // kTaken: `holder` is the pid in the file (0 when it cannot be read). kFailed: `why`.
+  // kTaken: `holder` is the pid in the file; one that is not there yet, or is of a process that
+  // has ended, is waited for up to 100 ms, and is 0 after that. kFailed: `why`.
   Outcome acquire(const std::string& path, pid_t* holder, std::string* why);
-  bool write(pid_t pid, std::string* why);  // after the last fork
+  bool write(pid_t pid, std::string* why);  // once it is held, and after the last fork
   void clear();                             // empties the file; call at a clean end
 
  private:
   std::string path_;
   Fd fd_;
 };
+
+// Whether any process holds a PidFile at `path`. False as well when it cannot be opened.
+bool pid_file_locked(const std::string& path);
 
 }  // namespace heddle::os
 

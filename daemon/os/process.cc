@@ -78,6 +78,7 @@ bool socket_peer(int socket, Peer* out) {
   } else if (errno == ENOPROTOOPT) {
     out->pidfd = pidfd_by_number(socket, *out);
   }
+  if (!out->pidfd) out->pidfd_error = errno;
   return true;
 }
 

@@ -23,6 +23,7 @@ struct Peer {
   uid_t uid = static_cast<uid_t>(-1);
   gid_t gid = static_cast<gid_t>(-1);
   Fd pidfd;
+  int pidfd_error = 0;  // errno, when there is none
 };
 // Who connected to this unix socket, as the kernel saw it at connect(). false: errno. pidfd stays
 // empty when the process is gone already, or was replaced by another one with its number.

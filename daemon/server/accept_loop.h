@@ -8,14 +8,10 @@
 #include <vector>
 
 #include "daemon/server/connections.h"
+#include "daemon/server/grpc_listener.h"
 #include "proto/local/fd.h"
 
 namespace heddle::server {
-
-struct GrpcListener {
-  local::Fd fd;      // listening, stream
-  bool tcp = false;  // peers act as nobody
-};
 
 class AcceptLoop {
  public:

@@ -31,6 +31,12 @@ std::vector<gid_t> groups_of(int socket) {
   }
 }
 
+Status no_descriptors() {
+  return Status(Reason::kMemoryExhausted,
+                "the broker is out of file descriptors; delete what is "
+                "not needed, or raise its limit (LimitNOFILE)");
+}
+
 }  // namespace
 
 AttachServer::AttachServer(broker::Loop& loop, broker::Core& core, local::Fd listener,
@@ -72,9 +78,16 @@ void AttachServer::accept_some() {
 void AttachServer::refuse_for_lack_of_descriptors() {
   os::log(os::LogLevel::kWarning, "out of file descriptors: a client was turned away");
   spare_.reset();
-  local::Fd refused(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  refused.reset();
+  refuse(local::Fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)),
+         no_descriptors());
   spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+}
+
+void AttachServer::refuse(local::Fd socket, const Status& why) {
+  if (!socket) return;
+  AttachConnection connection(*this, std::move(socket), objects::Caller(), local::Fd());
+  connection.send_failed(why, 0);
+  connection.mark_closed();
 }
 
 void AttachServer::admit(local::Fd socket) {
@@ -86,10 +99,11 @@ void AttachServer::admit(local::Fd socket) {
   caller.pid = peer.pid;
   caller.groups = groups_of(socket.get());
   const bool outside = peer.pid == 0;
-  if (!outside && !peer.pidfd) return;  // it is gone already
-  const int fd = socket.get();
-  auto connection = std::make_shared<AttachConnection>(*this, std::move(socket), caller,
-                                                       std::move(peer.pidfd));
+  if (!outside && !peer.pidfd) {
+    const bool scarce = peer.pidfd_error == EMFILE || peer.pidfd_error == ENFILE;
+    if (scarce) refuse(std::move(socket), no_descriptors());
+    return;  // else it is gone already
+  }
   Status refusal;
   const auto mine = per_uid_.find(caller.uid);
   const uint32_t open = mine == per_uid_.end() ? 0 : mine->second;
@@ -101,11 +115,10 @@ void AttachServer::admit(local::Fd socket) {
     refusal = Status(Reason::kQuota, "you have as many connections as one user may")
                   .with_limit(connections_per_uid_max_, open);
   }
-  if (!refusal.ok()) {
-    connection->send_failed(refusal, 0);
-    connection->mark_closed();
-    return;
-  }
+  if (!refusal.ok()) return refuse(std::move(socket), refusal);
+  const int fd = socket.get();
+  auto connection =
+      std::make_shared<AttachConnection>(*this, std::move(socket), caller, std::move(peer.pidfd));
   if (!loop_.watch(fd, EPOLLIN, [weak = std::weak_ptr(connection)](uint32_t events) {
         if (const auto self = weak.lock()) self->on_ready(events);
       })) {

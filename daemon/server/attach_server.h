@@ -32,6 +32,7 @@ class AttachServer {
 
   void accept_some();
   void admit(local::Fd socket);
+  void refuse(local::Fd socket, const Status& why);
   void refuse_for_lack_of_descriptors();
   void close(AttachConnection& connection);
   // The session is now served by this connection; an older one is dropped.

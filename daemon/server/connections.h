@@ -20,15 +20,11 @@
 #include <string>
 #include <unordered_map>
 
+#include "daemon/server/grpc_listener.h"
 #include "daemon/server/stream_guard.h"
 #include "daemon/services/call.h"
 
 namespace heddle::server {
-
-struct ConnectionLimits {
-  uint32_t connections_per_uid = 4'096;
-  uint32_t calls_per_connection = 1'000;  // in flight, as announced; see admitted_max
-};
 
 // How many calls are let in. HTTP/2 holds a client that respects the announced limit to it, but a
 // stream that the client has ended makes room there before the call that it carried is gone here:

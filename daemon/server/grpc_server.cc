@@ -12,6 +12,7 @@
 #include <mutex>
 #include <optional>
 
+#include "daemon/server/accept_loop.h"
 #include "daemon/services/admin_service.h"
 #include "daemon/services/lock_service.h"
 #include "daemon/services/pipe_service.h"

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "daemon/broker/broker.h"
-#include "daemon/server/accept_loop.h"
+#include "daemon/server/grpc_listener.h"
 
 namespace grpc {
 class ServerBuilder;

@@ -29,7 +29,7 @@ void put(Fields& fields, std::string key, uint64_t value) {
   at(fields, std::move(key)).set_number_value(static_cast<double>(value));
 }
 
-// The message's own JSON names are what `heddle info --json` prints.
+// The message's own JSON names are its keys.
 void describe_to(const v1::QueueInfo& info, Fields& fields) {
   at(fields, "kind").set_string_value("queue");
   at(fields, "name").set_string_value(info.name());

@@ -56,11 +56,18 @@ int serve(config::CommandLine command_line, config::Loaded loaded) {
   switch (pid_file.acquire(pid_path, &holder, &why)) {
     case os::PidFile::Outcome::kHeld: break;
     case os::PidFile::Outcome::kTaken:
-      return complain(kAlreadyRunning, "already running with pid " + std::to_string(holder) +
-                                           " in " + options.runtime_dir);
+      return complain(kAlreadyRunning,
+                      (holder != 0 ? "already running with pid " + std::to_string(holder) + " in "
+                                   : "already running in ") +
+                          options.runtime_dir);
     case os::PidFile::Outcome::kFailed: return complain(kFailed, why);
   }
+  // Also before the forks: a second start meanwhile names this one.
+  if (!pid_file.write(::getpid(), &why)) return complain(kFailed, why);
   if (!start_log(options, command_line.daemonize, &why)) return complain(kFailed, why);
+  for (const std::string& warning : loaded.warnings) {
+    os::log(os::LogLevel::kWarning, "%s", warning.c_str());
+  }
   std::vector<os::PassedFd> passed = os::take_passed_fds();  // before a fork changes our pid
   StartReport report;
   const bool daemonize = command_line.daemonize;
@@ -94,6 +101,9 @@ int run(const std::vector<std::string>& arguments) {
   if (!loaded.ok()) return complain(kUsage, std::string(loaded.status().message()));
   switch (command_line->action) {
     case Action::kCheckConfig:
+      for (const std::string& warning : loaded->warnings) {
+        std::fprintf(stderr, "heddled: warning: %s\n", warning.c_str());
+      }
       std::printf("%s: good\n", loaded->file.empty() ? "no configuration file, defaults"
                                                      : loaded->file.c_str());
       return kClean;

@@ -31,6 +31,10 @@
 //     BYE. After a lost connection the client connects again and says HELLO with
 //     `resume_session_id`; it keeps its owner number, page and attached objects, and opens again
 //     the objects that it wants events for. SESSION_LOST means: start a new session.
+//   - A client that is turned away gets FAILED with sequence 0 as soon as it has connected, or as
+//   the
+//     answer to HELLO. DAEMON_UNREACHABLE there: this broker takes no new clients any more, and
+//     asking it again is of no use.
 //   - Versions: the broker answers with the highest version both know, else
 //     FAILED{VERSION_MISMATCH, limit = its highest, actual = the client's highest}.
 #pragma once

@@ -15,4 +15,5 @@ else
   head -c "$bytes" /dev/zero | cat | cat | cat >/dev/null
   to_ns=$(date +%s%N)
 fi
-awk -v bytes="$bytes" -v ns=$((to_ns - from_ns)) 'BEGIN { printf "{\"per_s\": %.0f}\n", bytes * 1e9 / ns }'
+awk -v bytes="$bytes" -v ns=$((to_ns - from_ns)) \
+  'BEGIN { printf "{\"per_s\": %.0f}\n", bytes * 1e9 / ns }'

@@ -132,6 +132,11 @@ class AttachKill : public DaemonFixture {
     calls_ = stretches.size() - 1;
   }
 
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   std::optional<Client> client_;
   std::optional<Queue> queue_;
   pid_t broker_ = 0;
@@ -149,8 +154,8 @@ TEST_F(AttachKill, KilledAnywhereItLeavesNothing) {
   EXPECT_EQ(daemon().broker_pid(), broker_) << "the broker did not live through it";
   EXPECT_GT(from_victims_, 0u);
   EXPECT_LT(from_victims_, points_);
-  std::printf("%lu system calls, killed at %lu points, %lu had put\n", calls_, points_,
-              from_victims_);
+  std::printf("shown: attach, killed; of %lu system calls; %lu points, %lu had put, %.2f s\n",
+              calls_, points_, from_victims_, seconds());
 }
 
 TEST_F(AttachKill, StoppedAnywhereItHoldsNobodyUp) {
@@ -161,7 +166,8 @@ TEST_F(AttachKill, StoppedAnywhereItHoldsNobodyUp) {
   });
   others_go_on();
   EXPECT_EQ(from_victims_, points_ + 1) << "the run that counted the calls put one as well";
-  std::printf("%lu system calls, stopped at %lu points\n", calls_, points_);
+  std::printf("shown: attach, stopped; of %lu system calls; %lu points, %.2f s\n", calls_, points_,
+              seconds());
 }
 
 }  // namespace

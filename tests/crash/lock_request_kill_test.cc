@@ -251,8 +251,8 @@ TEST_P(LockRequestKill, IsDoneOnce) {
     }
     EXPECT_EQ(give_all_back(), wanted);
   }
-  std::printf("%s: %zu states in %llu steps\n", asked.name, images.size(),
-              static_cast<unsigned long long>(points));
+  std::printf("shown: broker killed in a call for a lock; %s; %zu states, %llu points\n",
+              asked.name, images.size(), static_cast<unsigned long long>(points));
   EXPECT_GE(images.size(), 3u);
 }
 

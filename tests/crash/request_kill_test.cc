@@ -338,8 +338,10 @@ TEST_P(RequestKill, ARetryPutsWhatIsNotInAndNothingTwice) {
     stop();
   }
   start();
-  std::printf("%-24s %7llu points %4zu states, %zu answered, %zu gone on with\n", GetParam().name,
-              static_cast<unsigned long long>(points), states.size(), answered, partly);
+  std::printf(
+      "shown: broker killed in a request; %s; %llu points, %zu states, %zu answered, %zu gone on "
+      "with\n",
+      GetParam().name, static_cast<unsigned long long>(points), states.size(), answered, partly);
   EXPECT_GT(states.size(), 10u);
   EXPECT_GT(answered, 0u);
   EXPECT_LT(answered, states.size());
@@ -378,8 +380,8 @@ TEST_P(FenceKill, AStaleWriteIsRefusedOrStandsBeforeTheNewerOne) {
     stop();
   }
   start();
-  std::printf("%-24s %zu states: %zu before, %zu refused\n", GetParam().name, states.size(), before,
-              refused);
+  std::printf("shown: broker killed in a fenced put; %s; %zu states, %zu before, %zu refused\n",
+              GetParam().name, states.size(), before, refused);
   EXPECT_GT(before, 0u);
   EXPECT_GT(refused, 0u);
 }

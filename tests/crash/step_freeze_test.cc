@@ -147,7 +147,7 @@ TEST_P(StepFreeze, OthersGoOnAndTheLateOneFails) {
   }
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  std::printf("freeze       %-42s %5zu stops %6.2f s\n", scenario.name, stops.size(), seconds);
+  std::printf("shown: freeze; %s; %zu stops, %.2f s\n", scenario.name, stops.size(), seconds);
 }
 
 class StepPurge : public StepFreeze {};

@@ -52,7 +52,7 @@ void report(const char* what, const Scenario& s, const Totals& t,
             std::chrono::steady_clock::time_point since) {
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - since).count();
-  std::printf("%-12s %-42s %7llu points %6llu kills %5llu states %6.2f s\n", what, s.name,
+  std::printf("shown: %s; %s; %llu points, %llu kills, %llu states, %.2f s\n", what, s.name,
               static_cast<unsigned long long>(t.points), static_cast<unsigned long long>(t.kills),
               static_cast<unsigned long long>(t.states), seconds);
 }

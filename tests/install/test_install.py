@@ -74,6 +74,26 @@ class Installed(unittest.TestCase):
             run(*command, "-Wall", "-Wextra", "-Werror", *flags, "-o", program)
             self.use(program, name)
 
+    def test_examples_of_the_readme(self):
+        with open(SOURCE + "/README.md", encoding="utf-8") as file:
+            text = file.read()
+        cxx, c = (re.search(rf"^```{name}\n(.*?)^```$", text, re.M | re.S)[1]
+                  for name in ("cpp", "c"))
+        # The one in C is what stands in a function.
+        c = f"#include <heddle/c.h>\n#include <stdio.h>\nint main(void) {{\n{c}return 0;\n}}\n"
+        env = {**os.environ, "PKG_CONFIG_PATH": self.lib + "/pkgconfig"}
+        flags = run("pkg-config", "--cflags", "--libs", "heddle", env=env).split()
+        for name, source, command in (("readme.cc", cxx, ["g++", "-std=c++20"]),
+                                      ("readme.c", c, ["gcc", "-std=c11"])):
+            with open(f"{self.root}/{name}", "w", encoding="utf-8") as file:
+                file.write(source)
+            run(*command, f"{self.root}/{name}", "-Wall", "-Wextra", "-Werror", *flags, "-o",
+                f"{self.root}/{name}.out")
+        env = {**os.environ, "HEDDLE_BUILD_DIR": self.prefix, "LD_LIBRARY_PATH": self.lib}
+        out = run(SOURCE + "/tests/support/with_daemon", "sh", "-c",
+                  f"{self.root}/readme.cc.out && {self.root}/readme.c.out", env=env)
+        self.assertEqual(out, "resize cat.jpg\nhello")
+
     def test_each_public_header_compiles_alone(self):
         headers = sorted(os.listdir(self.prefix + "/include/heddle"))
         self.assertIn("heddle.h", headers)

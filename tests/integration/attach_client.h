@@ -41,6 +41,7 @@ class AttachClient {
   AttachClient& operator=(const AttachClient&) = delete;
   bool connected() const { return connected_; }
   int fd() const { return socket_.get(); }
+  void* base() const { return mappings_.back().first; }  // of what was opened last
 
   template <typename Body>
   bool send(AttachType type, const Body& body, std::string_view text = {}) {

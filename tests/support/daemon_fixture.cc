@@ -77,6 +77,9 @@ std::vector<std::string> clean_environment() {
         (text.starts_with("HEDDLE_") && !text.starts_with("HEDDLE_TEST_"));
     if (!leads_elsewhere) result.emplace_back(text);
   }
+#ifdef HEDDLE_BROKER
+  result.emplace_back("HEDDLE_BROKER=" HEDDLE_BROKER);
+#endif
   return result;
 }
 
@@ -177,6 +180,20 @@ void Daemon::kill_broker() {
   await_serving(served + 1);
 }
 
+pid_t Daemon::kill_supervisor() {
+  const pid_t broker = broker_pid();
+  kill(pid_, SIGKILL);
+  reap();
+  pid_ = 0;
+  return broker;
+}
+
+void Daemon::start_again() {
+  const size_t served = count_of(log(), kServing);
+  start({});
+  await_serving(served + 1);
+}
+
 int Daemon::reap() {
   int status = 0;
   while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
@@ -212,6 +229,8 @@ int Daemon::stop() {
     waitpid(pid, nullptr, 0);
   }
   pid_ = 0;
+  EXPECT_EQ(log().find("Sanitizer"), std::string::npos) << log();
+  EXPECT_EQ(log().find("runtime error"), std::string::npos) << log();
   if (!fs::exists(runtime_dir())) return status;
   for (const auto& entry : fs::directory_iterator(runtime_dir())) {
     // The pid file is a lock; taking it away would let two daemons hold one each.

@@ -50,6 +50,10 @@ class Daemon {
   void signal(int number) const;
   // SIGKILL to the broker; returns when another one has taken its place and is ready.
   void kill_broker();
+  // SIGKILL to heddled alone. Its broker, which is returned, lives on as our child.
+  pid_t kill_supervisor();
+  // Another heddled in the same directories; returns when it serves.
+  void start_again();
   // SIGTERM and wait: heddled's exit status, or 128 + signal. Afterwards no process of it may
   // be there and the runtime directory must be empty but for the pid file: each leftover fails
   // the test.

@@ -1,6 +1,7 @@
 # heddle_test(NAME name SOURCES a.cc... [LIBS lib...] [LABELS l...] [TIMEOUT s] [RUN_SERIAL]
 #             [DAEMON])
-# A GoogleTest program. DAEMON: it starts the built heddled, which is then built before it.
+# A GoogleTest program. DAEMON: it starts the built heddled, which is then built before it; with
+# a sanitizer its broker is without the gRPC plane (tests/integration).
 # heddle_script_test(NAME name COMMAND cmd... [LABELS l...] [TIMEOUT s] [RUN_SERIAL] [DAEMON])
 # Exit status 77 is a skip; its last line of output is the reason.
 #
@@ -62,7 +63,12 @@ function(heddle_script_test)
 endfunction()
 
 function(heddle_needs_daemon target)
-  foreach(program IN ITEMS heddled heddle-broker heddle)
+  if(HEDDLE_SANITIZE)
+    set(programs heddled heddle-broker-local)
+  else()
+    set(programs heddled heddle-broker heddle)
+  endif()
+  foreach(program IN LISTS programs)
     if(TARGET ${program})
       add_dependencies(${target} ${program})
     endif()

@@ -29,7 +29,12 @@ JUNIT = """<testsuite>
 <testcase name="prog" status="fail"><system-out>x</system-out></testcase>
 <testcase name="died" status="fail"><system-out>x</system-out></testcase>
 <testcase name="odd" status="fail"><system-out>leak</system-out></testcase>
-<testcase name="script" status="run"><system-out>x</system-out></testcase>
+<testcase name="script" status="run"><system-out>x
+shown: kill; put; 3 points, 1 states, 0.25 s
+  shown: no
+shown: kill; take of 2; 4 points, 2 states, 1.5 s
+shown: soak; 5 clients killed
+</system-out></testcase>
 <testcase name="skip" status="notrun"><skipped message="SKIP_RETURN_CODE=77"/>
 <system-out>start
 no tracing here
@@ -95,7 +100,8 @@ class Summary(unittest.TestCase):
         self.assertEqual(out.split("\n"), [
             "FAILED A.Fails (demo)", "SKIPPED A.Skips (demo): no root", "FAILED died (demo)",
             "FAILED odd (the program itself) (demo)", "SKIPPED skip (demo): no tracing here",
-            "FAILED gone (demo)", "3 4 2", ""])
+            "FAILED gone (demo)", "SHOWN script: soak: 5 clients killed",
+            "SHOWN script: kill: 2 cases, 7 points, 3 states, 1.8 s", "3 4 2", ""])
 
 
 if __name__ == "__main__":

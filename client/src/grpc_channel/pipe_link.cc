@@ -35,7 +35,7 @@ Result<std::shared_ptr<PipeLink>> PipeLink::open(std::shared_ptr<Remote> remote,
   for (;;) {
     const auto link = std::make_shared<PipeLink>(remote);
     std::string token;
-    Status status = remote->prepare(kNever, &link->context_, &token);
+    Status status = remote->prepare(kNever, 0, &link->context_, &token);
     if (!status.ok()) return status;
     link->start(first);
     grpc::Status failure;

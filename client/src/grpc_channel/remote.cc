@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "client/src/grpc_channel/turned_away.h"
+
 namespace heddle::detail {
 namespace {
 
@@ -14,6 +16,7 @@ using std::chrono::system_clock;
 constexpr std::int64_t kMarginNs = 5'000'000'000;  // for the answer of a call that has waited
 constexpr std::int64_t kNsPerByte = 64;            // at worst, on the way and in memory: 15 MiB/s
 constexpr milliseconds kRetry{50};
+constexpr milliseconds kLook{250};
 
 std::shared_ptr<grpc::Channel> open_channel(const std::string& target) {
   grpc::ChannelArguments arguments;
@@ -61,8 +64,19 @@ Remote::~Remote() {
   new std::shared_ptr<grpc::Channel>(std::move(channel));
 }
 
+// OK when it is connected, or nobody answered in time.
+Status Remote::await_connection() {
+  const auto end = system_clock::now() + options.timeout;
+  while (!channel->WaitForConnected(std::min(end, system_clock::now() + kLook))) {
+    if (system_clock::now() >= end) return {};
+    if (Status why = turned_away(target); !why.ok()) return why;
+  }
+  return {};
+}
+
 Status Remote::connect() {
-  if (!channel->WaitForConnected(system_clock::now() + options.timeout)) {
+  if (Status status = await_connection(); !status.ok()) return status;
+  if (channel->GetState(false) != GRPC_CHANNEL_READY) {
     return Status(Reason::kDaemonUnreachable, "no gRPC server answers within " +
                                                   std::to_string(options.timeout.count()) + " ms")
         .with_object("address " + target);
@@ -71,7 +85,9 @@ Status Remote::connect() {
   context.set_deadline(system_clock::now() + options.timeout);
   v1::AdminServiceStatusResponse response;
   if (const auto result = admin->Status(&context, {}, &response); !result.ok()) {
-    return status_from(result);
+    // It may have counted as connected for a moment.
+    Status why = broker_is_away(result) ? turned_away(target) : Status();
+    return why.ok() ? status_from(result) : std::move(why);
   }
   version = response.version();
   if (options.sessionless) return {};
@@ -123,7 +139,10 @@ Status Remote::after_failure(const grpc::Status& result, std::int64_t deadline_n
     *give_up_ns = now + nanoseconds(options.timeout).count();
     if (deadline_ns != kTry) *give_up_ns = std::min(*give_up_ns, std::max(deadline_ns, now + 1));
   }
-  if (now >= *give_up_ns) return status;
+  if (now >= *give_up_ns) {
+    Status why = lost ? Status() : turned_away(target);
+    return why.ok() ? std::move(status) : std::move(why);
+  }
   if (lost) {
     session->refused(token);
   } else {

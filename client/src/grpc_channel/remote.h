@@ -80,6 +80,8 @@ struct Remote {
   std::unique_ptr<RemoteSession> session;
 
  private:
+  Status await_connection();
+
   std::string request_prefix_;
   std::atomic<std::uint64_t> request_number_{0};
   std::atomic<std::uint64_t> producer_number_{0};

@@ -80,7 +80,8 @@ Result<std::shared_ptr<Session>> Session::open(const Where& where) {
     Status status = session->connect(deadline_ns);
     if (status.ok()) return session;
     // A broker that died between accepting and WELCOME has a successor; the listener outlives both.
-    if (!status.is(Reason::kBrokerAway) || monotonic_ns() >= deadline_ns) return status;
+    if (!status.is(Reason::kBrokerAway) || session->turned_away_) return status;
+    if (monotonic_ns() >= deadline_ns) return status;
     ::poll(nullptr, 0, kRetryMs);
   }
 }
@@ -158,11 +159,16 @@ Status Session::greet(std::int64_t deadline_ns) {
   std::strncpy(hello.name, where_.name.c_str(), sizeof hello.name - 1);
   const std::uint32_t sequence = ++sequence_;
   version_ = 1;
-  Status status = send(AttachType::kHello, sequence, local::bytes_of(hello), {});
-  if (!status.ok()) return status;
+  // Who is turned away may have been told and hung up on before it said anything.
+  const auto sent = transmit(AttachType::kHello, sequence, local::bytes_of(hello), {});
+  if (!sent.ok() && sent.io != local::Io::kClosed) return away();
   local::Packet packet;
-  status = receive(sequence, AttachType::kWelcome, &packet, deadline_ns);
+  Status status = receive(sequence, AttachType::kWelcome, &packet, deadline_ns);
   if (status.is(Reason::kSessionLost)) lost_.store(true);
+  if (status.is(Reason::kDaemonUnreachable)) {
+    turned_away_ = true;
+    return Status(Reason::kBrokerAway, std::string(status.message()));
+  }
   if (!status.ok()) return status;
   return accept_welcome(packet, session_id_ != 0);
 }
@@ -199,14 +205,20 @@ Status Session::accept_welcome(local::Packet& packet, bool resuming) {
   return {};
 }
 
-Status Session::send(AttachType type, std::uint32_t sequence, std::span<const std::byte> body,
-                     std::span<const std::byte> tail, std::span<const int> fds) {
+local::IoResult Session::transmit(AttachType type, std::uint32_t sequence,
+                                  std::span<const std::byte> body, std::span<const std::byte> tail,
+                                  std::span<const int> fds) {
   const local::PacketHeader header{.magic = local::kAttachMagic,
                                    .version = version_,
                                    .type = static_cast<std::uint16_t>(type),
                                    .length = 0,
                                    .sequence = sequence};
-  const auto sent = local::send_packet(socket_.get(), header, body, tail, fds, false);
+  return local::send_packet(socket_.get(), header, body, tail, fds, false);
+}
+
+Status Session::send(AttachType type, std::uint32_t sequence, std::span<const std::byte> body,
+                     std::span<const std::byte> tail, std::span<const int> fds) {
+  const auto sent = transmit(type, sequence, body, tail, fds);
   if (sent.ok()) return {};
   if (sent.io == local::Io::kFailed && sent.error == EMSGSIZE) {
     return Status(Reason::kInvalidArgument, "the request is too long for one packet");
@@ -221,8 +233,11 @@ Status Session::receive(std::uint32_t sequence, AttachType expected, local::Pack
     const auto got = packet->receive(socket_.get(), local::kAttachMagic, local::kAttachVersionMin,
                                      local::kAttachVersionMax, false);
     if (got.io == local::Io::kAgain) continue;
+    // Said once when the broker closed with a request unread; what it sent before stands behind it.
+    if (got.io == local::Io::kClosed && got.error == ECONNRESET) continue;
     if (!got.ok()) return hung_up();
     const auto type = static_cast<AttachType>(packet->header().type);
+    if (expected == AttachType::kWelcome && type == AttachType::kFailed) return refusal(*packet);
     if (type != AttachType::kEvent && packet->header().sequence == sequence) {
       if (type == expected) return {};
       if (type == AttachType::kFailed) return refusal(*packet);

@@ -94,6 +94,9 @@ class Session {
   Status connect(std::int64_t deadline_ns);
   Status greet(std::int64_t deadline_ns);
   Status accept_welcome(local::Packet& packet, bool resuming);
+  local::IoResult transmit(local::AttachType type, std::uint32_t sequence,
+                           std::span<const std::byte> body, std::span<const std::byte> tail,
+                           std::span<const int> fds = {});
   Status send(local::AttachType type, std::uint32_t sequence, std::span<const std::byte> body,
               std::span<const std::byte> tail, std::span<const int> fds = {});
   Status receive(std::uint32_t sequence, local::AttachType expected, local::Packet* packet,
@@ -117,6 +120,7 @@ class Session {
   std::uint32_t sequence_ = 0;
   std::int64_t asked_ms_ = 0;   // the time that the request under way was given
   std::uint32_t hang_ups_ = 0;  // during it
+  bool turned_away_ = false;    // by a broker that takes no new clients any more
   std::int64_t unreachable_since_ns_ = 0;
   std::int64_t next_try_ns_ = 0;
   local::Packet events_;

@@ -104,7 +104,7 @@ bool can_run() {
 
 void report(const char* what, const std::string& name, const Figures& f, int64_t start_ns) {
   using Llu = unsigned long long;
-  std::printf("%-9s %-42s %7llu points %6llu kills %5llu freezes %5llu states %6.2f s\n", what,
+  std::printf("shown: %s; %s; %llu points, %llu kills, %llu freezes, %llu states, %.2f s\n", what,
               name.c_str(), Llu{f.points}, Llu{f.kills}, Llu{f.freezes}, Llu{f.states},
               static_cast<double>(monotonic_ns() - start_ns) / 1e9);
 }

@@ -35,16 +35,17 @@ namespace heddle::model {
 
 enum class Mutant {
   kNone,
-  kPublishByStore,       // a late publish overwrites the tomb
-  kBumpStepsOver,        // a pinned slot is stepped over although carrying it on failed
-  kEntombByStore,        // a tomb over a message that was just published
-  kPassedEarly,          // a segment is passed before it has a successor
-  kHintLeads,            // hints name a position that nobody has seen claimed or passed
-  kOwnLeaseUnseen,       // the end is believed while somebody else holds a lease
-  kEndByFlag,            // the end is a flag that producers look at before they claim
-  kClearBlindly,         // SLEEPERS is cleared without looking at the sequence
-  kClearWithoutRewake,   // who slept between the wake and the clearing is forgotten
-  kSleepWithoutLook,     // the sleeper does not try once more
+  kPublishByStore,         // a late publish overwrites the tomb
+  kBumpStepsOver,          // a pinned slot is stepped over although carrying it on failed
+  kEntombByStore,          // a tomb over a message that was just published
+  kPassedEarly,            // a segment is passed before it has a successor
+  kHintLeads,              // hints name a position that nobody has seen claimed or passed
+  kOwnLeaseUnseen,         // the end is believed while somebody else holds a lease
+  kEndByFlag,              // the end is a flag that producers look at before they claim
+  kClearBlindly,           // SLEEPERS is cleared without looking at the sequence
+  kClearWithoutRewake,     // who slept between the wake and the clearing is forgotten
+  kSleepWithoutLook,       // the sleeper does not try once more
+  kNobodyWokenForTheDead,  // a wake that went to one who died is lost
 };
 
 struct Stopped {};  // thrown out of the body of the thread that dies

@@ -11,8 +11,8 @@ using shm::kWakeSleepers;
 using shm::kWakeStep;
 
 /// Each sleeper is owed its share, so a lost wake leaves one asleep for ever: a deadlock to the
-/// checker. A waker may die anywhere; the reaper then wakes everybody and another process goes on
-/// in its place.
+/// checker. Any of them may die anywhere, a sleeper also with a wake that was meant for another;
+/// the reaper then wakes everybody and another process goes on in its place.
 template <unsigned kWakers, unsigned kSleepers, unsigned kThings>
 class SleepModel
     : public rl::test_suite<SleepModel<kWakers, kSleepers, kThings>, kWakers + kSleepers> {
@@ -25,23 +25,18 @@ class SleepModel
     word_.store(0);
     things_.store(0);
     if (lot(2) == 0) return;
-    fate.victim = static_cast<int>(rl::rand(kWakers));
+    fate.victim = static_cast<int>(rl::rand(kThreads));
     fate.dies = true;
-    fate.stop_at = 1 + rl::rand(6 * kThings);
+    fate.stop_at = 1 + rl::rand(8 * kThings);
   }
 
   void thread(unsigned i) {
-    if (i >= kWakers) {
-      for (unsigned k = 0; k < kWakers * kThings / kSleepers; ++k) wait_for_one();
-      return;
-    }
-    for (unsigned k = 0; k < kThings;) {
+    const unsigned share = i < kWakers ? kThings : kWakers * kThings / kSleepers;
+    for (unsigned done = 0; done < share;) {
       try {
-        things_.fetch_add(1);
-        ++k;
-        wake();
+        i < kWakers ? give_one(&done) : wait_for_one(&done);
       } catch (Stopped) {
-        wake_all();
+        if (mutant != Mutant::kNobodyWokenForTheDead) wake_all();
       }
     }
   }
@@ -49,25 +44,33 @@ class SleepModel
   void after() { RL_ASSERT(things_.peek() == 0); }
 
  private:
+  /// `done` counts what has happened, also to one who dies right after.
+  void give_one(unsigned* done) {
+    things_.fetch_add(1);
+    ++*done;
+    wake();
+  }
+
   /// As Queue::wait().
-  void wait_for_one() {
-    if (attempt()) return;
+  void wait_for_one(unsigned* done) {
+    if (attempt(done)) return;
     for (;;) {
       uint32_t seen = word_.load();
       if ((seen & kWakeSleepers) == 0) {
         if (!word_.compare_exchange_strong(seen, seen | kWakeSleepers)) continue;
         seen |= kWakeSleepers;
       }
-      if (mutant != Mutant::kSleepWithoutLook && attempt()) return;
+      if (mutant != Mutant::kSleepWithoutLook && attempt(done)) return;
       word_.wait(seen);
-      if (mutant == Mutant::kSleepWithoutLook && attempt()) return;
+      if (mutant == Mutant::kSleepWithoutLook && attempt(done)) return;
     }
   }
 
-  bool attempt() {
+  bool attempt(unsigned* done) {
     uint32_t n = things_.load();
     while (n != 0) {
       if (!things_.compare_exchange_strong(n, n - 1)) continue;
+      ++*done;
       if ((word_.load() & kWakeSleepers) != 0 && things_.load() != 0) wake();
       return true;
     }
@@ -111,6 +114,10 @@ TEST(SleepMutant, ClearWithoutAnotherWake) {
 }
 TEST(SleepMutant, SleepWithoutAnotherLook) {
   EXPECT_CAUGHT(run_random<OneToTwo>(100'000, Mutant::kSleepWithoutLook));
+}
+
+TEST(SleepMutant, NobodyWokenForTheDead) {
+  EXPECT_CAUGHT(run_random<TwoToTwo>(100'000, Mutant::kNobodyWokenForTheDead));
 }
 
 }  // namespace

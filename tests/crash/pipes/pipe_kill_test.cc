@@ -26,9 +26,10 @@ class PipeKill : public ::testing::TestWithParam<size_t> {
   void report(const char* what, uint64_t points, uint64_t kills, uint64_t states) const {
     const double seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-    std::printf("%-8s %-32s %6llu points %5llu kills %5llu states %6.2f s\n", what, scenario_.name,
-                static_cast<unsigned long long>(points), static_cast<unsigned long long>(kills),
-                static_cast<unsigned long long>(states), seconds);
+    std::printf("shown: %s; %s; %llu points, %llu kills, %llu states, %.2f s\n", what,
+                scenario_.name, static_cast<unsigned long long>(points),
+                static_cast<unsigned long long>(kills), static_cast<unsigned long long>(states),
+                seconds);
   }
 
   const PipeScenario scenario_ = pipe_scenarios()[GetParam()];

@@ -226,7 +226,7 @@ TEST_F(PipeSoakTest, WhatComesIsWholeWhileEverybodyIsKilled) {
   end_all();
   EXPECT_EQ(books_->wrong, 0u) << books_->why.data();
 
-  std::printf("pipe soak: %llu clients and %llu brokers killed\n", as_printed(client_kills_),
+  std::printf("shown: pipe soak; %llu clients and %llu brokers killed\n", as_printed(client_kills_),
               as_printed(broker_kills_));
   for (int pipe = 0; pipe < kSoakMessagePipes; ++pipe) judge(pipe);
   std::printf("soak/stream %llu killed, %.1f MiB received\n", as_printed(books_->stream_kills),

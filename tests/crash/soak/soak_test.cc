@@ -209,7 +209,7 @@ TEST(SoakTest, EveryMessageIsAccountedForWhileEverybodyIsKilled) {
     lost += oracle->put[number] != 0 && oracle->seen[number] == 0;
   }
   std::printf(
-      "soak: %llu clients and %llu brokers killed, %llu messages put, %llu acked, "
+      "shown: soak; %llu clients and %llu brokers killed, %llu messages put, %llu acked, "
       "%llu redelivered\n",
       static_cast<unsigned long long>(kills.clients),
       static_cast<unsigned long long>(kills.brokers), static_cast<unsigned long long>(put),

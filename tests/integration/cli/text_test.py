@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 import unittest
@@ -143,10 +144,21 @@ class Made(unittest.TestCase):
         self.assertEqual(self.complete("lock", "rel"), ["release"])
         self.assertEqual(self.complete("lock", "create", "x", "--kind", "r"), ["rlock", "rw"])
 
-    def test_other_shells_can_read_theirs(self):
-        for shell, name in (("zsh", "_heddle"), ("fish", "heddle.fish")):
-            if subprocess.run(["which", shell], capture_output=True, check=False).returncode == 0:
-                subprocess.run([shell, "-n", f"{SOURCE}/deploy/completions/{name}"], check=True)
+    def read_by(self, shell, name):
+        if shutil.which(shell) is None:
+            self.skipTest(f"there is no {shell}")
+        subprocess.run([shell, "-n", f"{SOURCE}/deploy/completions/{name}"], check=True)
+
+    def test_zsh_can_read_its_completions(self):
+        self.read_by("zsh", "_heddle")
+
+    def test_fish_can_read_its_completions(self):
+        self.read_by("fish", "heddle.fish")
+        script = f"source {SOURCE}/deploy/completions/heddle.fish; complete -C 'heddle queue pu'"
+        ended = subprocess.run(["fish", "--no-config", "-c", script], capture_output=True,
+                               text=True, check=True)
+        self.assertEqual([line.split("\t")[0] for line in ended.stdout.splitlines()],
+                         ["purge", "put"])
 
     def test_manual_is_up_to_date(self):
         page = run("manual").out

@@ -231,6 +231,10 @@ class Verbs(OnPlane):
         who = json.loads(self.ok("who", "--json"))
         self.assertEqual([user["leases"] for user in who["holders"]], [1])
         self.assertIn("1 unfinished", self.ends(5, "join", "-t", "0").err)
+        self.assertTrue(self.ends(5, "join", "-t", "0", "--json").error["object"])
+        self.ok("browse", "--state", "ready", "--state", "leased,buried")
+        self.assertIn("--mode is given more than once",
+                      self.ends(2, "create", "--mode", "0600", "--mode", "0640").err)
         self.assertEqual(self.on_manual("ack", taken["lease"]).status, 0)
         self.ok("join")
         lost = self.on_manual("ack", taken["lease"], "--json")

@@ -1,18 +1,23 @@
-"""What another user may call: every RPC of every service, found by walking the descriptors, so one
-that is added later must be placed here or the test fails."""
+"""What another user may call: every RPC of every service that the broker's reflection tells of,
+found by walking the descriptors, so one that is added later must be placed here or the test
+fails."""
 
 import contextlib
 import os
 import queue
+import re
 import unittest
 
 import grpc
 
-from wire import Connection, admin, details, queues, sessions, types
+from wire import Connection, Session, admin, details, locks, pipes, queues, sessions, types
 
 NOBODY = 65534
+DAEMON = 1  # the gid of a group that is everywhere, and not nobody's
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 SERVICES = ((queues, "QueueService", "queue"), (sessions, "SessionService", "session"),
             (admin, "AdminService", "admin"))
+APART = {"LockService", "PipeService"}  # have tests of their own
 # Not about one object: they show only what the caller may see, or counters of the broker.
 OF_NO_OBJECT = {"QueueService.List", "SessionService.Open", "AdminService.List",
                 "AdminService.Sessions", "AdminService.Stats", "AdminService.Status"}
@@ -22,12 +27,25 @@ READING = {"QueueService.Create", "QueueService.Open", "QueueService.Info", "Que
            "AdminService.Describe"}
 OWNING = {"QueueService.Delete", "QueueService.Purge"}
 
+# The same for locks and their kin.
+LOCKS_OF_NO_OBJECT = {"List", "Deadlocks", "Graph", "Orders"}
+LOCKS_READING = {"Create", "Open", "Inspect"}
+LOCKS_OWNING = {"Delete", "ForceRelease", "Repair"}
+# What would make the object if the name were free.
+LOCKS_MAKING = {"Create", "Acquire", "AcquireMany", "Convert", "Wait", "WaitEvent", "SetEvent"}
+KINDS = {"Wait": locks.SYNC_KIND_CONDITION, "Notify": locks.SYNC_KIND_CONDITION,
+         "WaitEvent": locks.SYNC_KIND_EVENT, "SetEvent": locks.SYNC_KIND_EVENT,
+         "Arrive": locks.SYNC_KIND_BARRIER, "FinishAction": locks.SYNC_KIND_BARRIER,
+         "AbortBarrier": locks.SYNC_KIND_BARRIER, "ResetBarrier": locks.SYNC_KIND_BARRIER,
+         "JoinBarrier": locks.SYNC_KIND_BARRIER}  # any other: a lock
+
 
 @contextlib.contextmanager
-def other_user():
-    """Connections made inside are another user's: the kernel notes the effective ids."""
+def other_user(*joined):
+    """Connections made inside are another user's, who is in these groups: the kernel notes the
+    effective ids."""
     groups = os.getgroups()
-    os.setgroups([])
+    os.setgroups(joined)
     os.setegid(NOBODY)
     os.seteuid(NOBODY)
     try:
@@ -45,7 +63,46 @@ def methods():
             yield f"{service}.{method.name}", stub, method.name, request
 
 
-def call(connection, stub, method, request):
+def lock_requests(name):
+    """(method, a request that names the object or objects)."""
+    for method in locks.DESCRIPTOR.services_by_name["LockService"].methods:
+        request = getattr(locks, method.input_type.name)()
+        known = request.DESCRIPTOR.fields_by_name
+        if method.name in LOCKS_OF_NO_OBJECT:
+            continue
+        if method.name == "AcquireMany":
+            request.wishes.add(name=name)
+        else:
+            request.name = name
+        if "kind" in known:
+            request.kind = KINDS.get(method.name, locks.SYNC_KIND_LOCK)
+        if "timeout_ms" in known:
+            request.timeout_ms = 0
+        if "lock" in known:
+            request.lock = name
+        yield method.name, request
+
+
+# And for pipes.
+PIPES_READING = {"Create", "Info"}
+PIPES_OWNING = {"Delete"}
+PIPES_MAKING = {"Create", "Send", "Receive", "Attach"}
+
+
+def pipe_requests(name):
+    for method in pipes.DESCRIPTOR.services_by_name["PipeService"].methods:
+        request = getattr(pipes, method.input_type.name)()
+        if method.name == "List":
+            continue
+        if method.name == "Attach":
+            request.open.name = name
+            request.open.how = pipes.PipeServiceAttachRequest.HOW_END_A
+        else:
+            request.name = name
+        yield method.name, request
+
+
+def call(connection, stub, method, request, metadata=None):
     """None when it is served, else the reason of the refusal."""
     function = getattr(getattr(connection, stub), method)
     try:
@@ -53,7 +110,7 @@ def call(connection, stub, method, request):
             for _ in function(iter([request]), timeout=20):
                 break
         else:
-            function(request, timeout=20)
+            function(request, timeout=20, metadata=metadata)
     except grpc.RpcError as error:
         return details(error)["ErrorInfo"].reason
     return None
@@ -73,6 +130,81 @@ class Rights(unittest.TestCase):
     def enter(self, manager):
         self.addCleanup(manager.__exit__, None, None, None)
         return manager.__enter__()
+
+    def test_every_service_is_here(self):
+        ask = self.mine.channel.stream_stream(REFLECTION)
+        answer = next(ask(iter([b"\x3a\x01*"]), timeout=20))  # list_services
+        served = {name.decode() for name in re.findall(rb"heddle\.v1\.(\w+)", answer)}
+        self.assertEqual(served, {name for _, name, _ in SERVICES} | APART)
+
+    def lock_refusals(self, mode):
+        """The refusal of each method that names an object, where one of each kind has this
+        mode."""
+        for kind in set(KINDS.values()) | {locks.SYNC_KIND_LOCK}:
+            options = locks.LockOptions(mode=mode)
+            if kind == locks.SYNC_KIND_BARRIER:
+                options.count = 2
+            self.mine.lock.Create(locks.LockServiceCreateRequest(
+                name=self.name, kind=kind, options=options))
+        session = Session(self.theirs)
+        self.addCleanup(session.close)
+        return {method: call(self.theirs, "lock", method, request, session.metadata)
+                for method, request in lock_requests(self.name)}
+
+    def test_without_rights_a_lock_does_not_exist(self):
+        found = self.lock_refusals(0o600)
+        self.assertGreater(len(found), 15)
+        for method, reason in found.items():
+            taken = method in LOCKS_MAKING  # and the name is
+            self.assertEqual(reason, "DENIED" if taken else "NOT_FOUND", method)
+
+    def test_reading_a_lock_is_not_using_it(self):
+        found = self.lock_refusals(0o644)
+        self.assertLessEqual(LOCKS_READING, set(found))
+        for method, reason in found.items():
+            self.assertEqual(reason, None if method in LOCKS_READING else "DENIED", method)
+
+    def test_using_a_lock_is_not_owning_it(self):
+        found = self.lock_refusals(0o666)
+        denied = {method for method, reason in found.items() if reason == "DENIED"}
+        self.assertEqual(denied, LOCKS_OWNING)
+
+    def pipe_refusals(self, mode):
+        self.mine.pipe.Create(pipes.PipeServiceCreateRequest(
+            name=self.name, options=pipes.PipeOptions(access=mode)))
+        found = {method: call(self.theirs, "pipe", method, request)
+                 for method, request in pipe_requests(self.name)}
+        self.assertEqual(len(found), 6)
+        listed = self.theirs.pipe.List(pipes.PipeServiceListRequest(prefix=self.name)).pipes
+        self.assertEqual(len(listed), 0 if mode == 0o600 else 1)
+        return found
+
+    def test_without_rights_a_pipe_does_not_exist(self):
+        for method, reason in self.pipe_refusals(0o600).items():
+            self.assertEqual(reason, "DENIED" if method in PIPES_MAKING else "NOT_FOUND", method)
+
+    def test_reading_a_pipe_is_not_using_it(self):
+        for method, reason in self.pipe_refusals(0o644).items():
+            self.assertEqual(reason, None if method in PIPES_READING else "DENIED", method)
+
+    def test_using_a_pipe_is_not_owning_it(self):
+        for method, reason in self.pipe_refusals(0o666).items():
+            self.assertEqual(reason, "DENIED" if method in PIPES_OWNING else None, method)
+
+    def test_a_group_is_known_by_its_members_connection(self):
+        self.mine.create(self.name, mode=0o640, group=str(DAEMON))
+        self.mine.put(self.name, "x")
+        with other_user(DAEMON):
+            member = self.enter(Connection())
+            grpc.channel_ready_future(member.channel).result(20)
+        peek = queues.QueueServicePeekRequest(name=self.name)
+        put = queues.QueueServicePutRequest(name=self.name, message=types.Message(text="y"))
+        self.assertIsNone(call(member, "queue", "Peek", peek))
+        self.assertEqual(call(member, "queue", "Put", put), "DENIED")
+        self.assertEqual(call(self.theirs, "queue", "Peek", peek), "NOT_FOUND")
+        self.mine.create(self.name + "2", mode=0o660, group=str(DAEMON))
+        put.name += "2"
+        self.assertIsNone(call(member, "queue", "Put", put))
 
     def refusals(self, mode):
         """The refusal of each method that names an object, on a queue of this mode with a

@@ -159,6 +159,22 @@ TEST_F(Background, ParentReturnsWhenItServes) {
   EXPECT_TRUE(eventually([&] { return process_gone(pid); }));
 }
 
+TEST_F(Background, ASecondStartMeanwhileNamesTheFirst) {
+  daemon_.environment["FAKE_BROKER"] = "hang";
+  daemon_.flags.push_back("--start-ms-max=1500");
+  const pid_t first = daemon_.launch(daemon_.usual());
+  EXPECT_TRUE(eventually([&] { return daemon_pid() > 1; }));
+  const pid_t named = daemon_pid();
+  const Ended second = daemon_.run(daemon_.usual());
+  EXPECT_EQ(second.status, 3);
+  const std::string tells = "already running with pid ";
+  ASSERT_TRUE(contains(second.err, tells)) << second.err;
+  const int pid = std::atoi(second.err.c_str() + second.err.find(tells) + tells.size());
+  EXPECT_TRUE(pid == named || pid == daemon_pid()) << second.err;  // before its forks, or after
+  EXPECT_EQ(daemon_.pid(), first);
+  EXPECT_EQ(daemon_.wait(), 1);  // never ready
+}
+
 TEST_F(Background, ParentTellsWhyTheStartFailed) {
   daemon_.environment["FAKE_BROKER"] = "die";
   const Ended parent = daemon_.run(daemon_.usual());

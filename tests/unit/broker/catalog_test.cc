@@ -150,7 +150,8 @@ void expect_atomic(const Write& prepare, const Write& write,
   });
   EXPECT_GT(steps, 10);
   EXPECT_GT(states, 0);
-  std::printf("%d steps, %d distinct states, %d before the commit\n", steps, states, befores);
+  std::printf("shown: catalog, killed; a record; %d points, %d states, %d before the commit\n",
+              steps, states, befores);
 }
 
 uint32_t slot_of(const Catalog& catalog, uint64_t id) {

@@ -597,7 +597,7 @@ TEST_F(CoreTest, WithoutASupervisorNothingNewIsMadeAndTheRestServed) {
   ASSERT_TRUE(create(user(5), "q").ok());
   supervisor_.disconnect();
   const auto refused = create(user(5), "r");
-  EXPECT_EQ(refused.reason(), Reason::kBrokerAway);
+  EXPECT_EQ(refused.reason(), Reason::kDaemonUnreachable);
   EXPECT_NE(refused.status().to_string().find("restart"), std::string::npos);
   EXPECT_TRUE(put(*queue("q"), "x").status.ok());
 }

@@ -189,10 +189,30 @@ TEST_F(LoadTest, EveryMistakeIsAnError) {
   line_.options.clear();
   write("{\"queue_max_bytes\": 10}");
   EXPECT_TRUE(contains(message(), "is above \"queue_max_bytes\" (10)")) << message();
+  EXPECT_TRUE(contains(message(), "c.json:1: ")) << message();
+  write("{\n\n\"listen\": [\"0.0.0.0:1\"]}");
+  EXPECT_TRUE(contains(message(), "c.json:3: \"listen\" has")) << message();
+  flag("listen", "0.0.0.0:2");
+  EXPECT_TRUE(contains(message(), "--listen: \"listen\" has")) << message();
+  line_.options.clear();
+  write("{\"queue_max_msg_bytes\": \"2GiB\", \"queue_max_bytes\": \"4GiB\"}");
+  EXPECT_TRUE(contains(message(), "1 to 1073741824")) << message();
   line_.config_file = dir_.file("absent.json");
   EXPECT_TRUE(contains(message(), "absent.json")) << message();
   line_.config_file = dir_.path();  // a directory: it exists and cannot be read
   EXPECT_FALSE(load_options(line_).ok());
+}
+
+TEST_F(LoadTest, WhatGoesOverOnePlaneOnlyIsAWarning) {
+  EXPECT_TRUE(load_options(line_)->warnings.empty());
+  write("{\n\"queue_max_msg_bytes\": \"64MiB\"}");
+  const auto loaded = load_options(line_);
+  ASSERT_TRUE(loaded.ok()) << loaded.status().to_string();
+  ASSERT_EQ(loaded->warnings.size(), 1u);
+  EXPECT_TRUE(contains(loaded->warnings[0], "c.json:2: \"queue_max_msg_bytes\" (67108864)"))
+      << loaded->warnings[0];
+  flag("grpc_message_bytes_max", "64MiB");
+  EXPECT_TRUE(load_options(line_)->warnings.empty());
 }
 
 TEST_F(LoadTest, MemoryMaxIsWorkedOutWhenNotGiven) {

@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <thread>
 
 #include "daemon/os/memory.h"
 #include "daemon/os/pidfile.h"
@@ -92,9 +93,31 @@ TEST(PidFile, SecondHolderIsToldThePid) {
   pid_t holder = 0;
   PidFile first, second;
   ASSERT_EQ(first.acquire(dir.file("p"), &holder, &why), PidFile::Outcome::kHeld) << why;
-  ASSERT_TRUE(first.write(4711, &why)) << why;
+  ASSERT_TRUE(first.write(::getppid(), &why)) << why;
   EXPECT_EQ(second.acquire(dir.file("p"), &holder, &why), PidFile::Outcome::kTaken);
-  EXPECT_EQ(holder, 4711);
+  EXPECT_EQ(holder, ::getppid());
+}
+
+TEST(PidFile, SecondHolderWaitsForThePidOfOneThatLives) {
+  test::TempDir dir;
+  std::string why;
+  pid_t holder = 0;
+  PidFile first, second;
+  ASSERT_EQ(first.acquire(dir.file("p"), &holder, &why), PidFile::Outcome::kHeld) << why;
+  EXPECT_EQ(second.acquire(dir.file("p"), &holder, &why), PidFile::Outcome::kTaken);
+  EXPECT_EQ(holder, 0);  // it never wrote one
+  const pid_t dead = ::fork();
+  if (dead == 0) ::_exit(0);
+  ASSERT_EQ(::waitpid(dead, nullptr, 0), dead);
+  ASSERT_TRUE(first.write(dead, &why)) << why;  // what one that was killed left behind
+  std::thread late([&] {
+    ::usleep(20'000);
+    std::string reason;
+    EXPECT_TRUE(first.write(::getpid(), &reason)) << reason;
+  });
+  EXPECT_EQ(second.acquire(dir.file("p"), &holder, &why), PidFile::Outcome::kTaken);
+  EXPECT_EQ(holder, ::getpid());
+  late.join();
 }
 
 TEST(PidFile, LockPassesThroughForkAndDiesWithTheLastHolder) {
