@@ -237,7 +237,10 @@ Result<PipeTable::ConnectionRef> PipeTable::choose(Catalog& catalog, const Calle
     case PipeRole::kAccept: {
       wire->side = static_cast<uint8_t>(PipeSide::kB);
       // A broker that was restarted hears only now that this one listens.
-      if (!pipe->listeners.contains(caller.session_id)) listen(pipe, caller.session_id);
+      if (!pipe->listeners.contains(caller.session_id)) {
+        listen(pipe, caller.session_id);
+        ++uses_[caller.session_id][pipe->id];  // as by the OPEN that it has forgotten
+      }
       const auto accepted = oldest([&](Connection& one) {
         shm::Pipe& b = one.end(PipeSide::kB);
         return request != 0 && !one.named() && b.request() == request && b.used_by(caller.owner);

@@ -29,6 +29,7 @@ int64_t blocked_for_ms(uint32_t since_ms) {
 struct Pipe::Use {
   PipeSide side = PipeSide::kA;
   shm::PipeActor actor;  // rings no doorbell: whoever acts here looks at everybody else's calls
+  bool over = false;     // end_use() was called
 
   PipeSentDone on_sent;  // a send or a hold is under way
   std::vector<Body> bodies;
@@ -77,7 +78,7 @@ void Pipe::send(const UseRef& use, std::vector<Body> bodies, int64_t deadline_ns
     use->holds = false;
     use->send_deadline_ns = deadline_ns;
     use->sent = {};
-    serve(&finished);
+    begin(*use, &finished);
   }
   run(finished);
 }
@@ -91,7 +92,7 @@ void Pipe::hold(const UseRef& use, int64_t deadline_ns, PipeSentDone done) {
     use->holds = true;
     use->send_deadline_ns = deadline_ns;
     use->sent = {};
-    serve(&finished);
+    begin(*use, &finished);
   }
   run(finished);
 }
@@ -104,9 +105,21 @@ void Pipe::receive(const UseRef& use, const PipeWant& want, int64_t deadline_ns,
     use->want = want;
     use->receive_deadline_ns = deadline_ns;
     use->got = {};
-    serve(&finished);
+    begin(*use, &finished);
   }
   run(finished);
+}
+
+// Whoever comes too late is told so: nobody would look after the call.
+void Pipe::begin(Use& use, Finished* finished) {
+  if (!use.over) return serve(finished);
+  cancel(use, finished);
+}
+
+void Pipe::cancel(Use& use, Finished* finished) {
+  const Status off(Reason::kInterrupted, "it was called off");
+  if (use.on_sent) finish_send(use, off, finished);
+  if (use.on_got) finish_receive(use, off, finished);
 }
 
 void Pipe::let_go(const UseRef& use) {
@@ -155,9 +168,8 @@ void Pipe::end_use(const UseRef& use, bool closes) {
   Finished finished;
   {
     std::lock_guard lock(mutex_);
-    const Status ended(Reason::kInterrupted, "this use of the end is over");
-    if (use->on_sent) finish_send(*use, ended, &finished);
-    if (use->on_got) finish_receive(*use, ended, &finished);
+    cancel(*use, &finished);
+    use->over = true;
     shm::Pipe& here = end(use->side);
     here.let_go(use->actor);
     here.drop_partial(use->actor, &use->inbox);

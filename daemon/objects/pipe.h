@@ -82,8 +82,8 @@ class Pipe : public std::enable_shared_from_this<Pipe> {
   void cancel_send(const UseRef& use);
   void cancel_receive(const UseRef& use);
   void shutdown_write(const UseRef& use);
-  // What it had begun is given up and its calls are cancelled. With `closes` the session leaves
-  // this end; the last one to leave closes it.
+  // What it had begun is given up and its calls are cancelled, also those that come later. With
+  // `closes` the session leaves this end; the last one to leave closes it.
   void end_use(const UseRef& use, bool closes);
 
   // Tries again what waits: after the doorbell, a timer, a death, a deletion.
@@ -99,6 +99,8 @@ class Pipe : public std::enable_shared_from_this<Pipe> {
 
   shm::Pipe& end(shm::PipeSide side) { return ends_[static_cast<int>(side)]; }
   // With mutex_ held.
+  void begin(Use& use, Finished* finished);
+  void cancel(Use& use, Finished* finished);
   void serve(Finished* finished);
   bool serve_use(Use& use, Finished* finished);
   shm::Outcome send_some(Use& use);

@@ -122,7 +122,9 @@ void PipeStream::opened() {
   auto* out = response.mutable_opened();
   out->set_name(use_.ref.name);
   pipe_options_to(use_.ref.options, out->mutable_options());
-  if (use_.end) {
+  pipe_ = use_.ref.pipe;
+  end_ = use_.end;
+  if (end_) {
     out->set_side(static_cast<v1::PipeSide>(use_.ref.options.side + 1));
     out->set_connection(use_.ref.object_id);
   }
@@ -141,12 +143,11 @@ void PipeStream::opened() {
 
 void PipeStream::OnReadDone(bool ok) {
   const auto keep = shared_from_this();
-  {
-    std::lock_guard lock(mutex_);
-    reading_ = false;
-    half_closed_ = !ok;
-  }
   if (!ok) {
+    {
+      std::lock_guard lock(mutex_);
+      half_closed_ = true;
+    }
     if (how_ == Request::HOW_UNSPECIFIED) return end({}, How::kCloses);
     return next_request();
   }
@@ -161,6 +162,10 @@ void PipeStream::OnReadDone(bool ok) {
   if (status.ok()) status = obey(request);
   if (!status.ok()) return end(status, How::kCloses);
   if (first) env_.worker.post([keep] { keep->try_open(); });
+  {
+    std::lock_guard lock(mutex_);
+    reading_ = false;  // others may start the next read from here on, when this one has its place
+  }
   read_next();
 }
 
@@ -197,15 +202,22 @@ void PipeStream::withdraw() {
     receiving = receiving_;
     if (!receiving) withdrawn_if_due_locked();
   }
-  if (receiving) use_.ref.pipe->cancel_receive(use_.end);
+  if (receiving) pipe_->cancel_receive(end_);
 }
 
 void PipeStream::answer_peer() {
-  const auto side = static_cast<shm::PipeSide>(use_.ref.options.side);
-  const auto peer = env_.broker.pipe_peer(use_.user, use_.ref.object_id, side);
   Response response;
   response.mutable_peer();
-  if (peer.ok()) pipe_end_to(env_.broker, *peer, response.mutable_peer());
+  bool open;
+  {
+    std::lock_guard lock(mutex_);
+    open = open_;
+  }
+  if (open && end_) {
+    const auto side = static_cast<shm::PipeSide>(use_.ref.options.side);
+    const auto peer = env_.broker.pipe_peer(use_.user, use_.ref.object_id, side);
+    if (peer.ok()) pipe_end_to(env_.broker, *peer, response.mutable_peer());
+  }
   write(response);
 }
 
@@ -220,7 +232,7 @@ void PipeStream::next_request() {
       request = requests_.front();
       sending_ = true;
     } else if (!closes_) {
-      const bool receives = use_.end && credits_ != 0 && !receive_ended_;
+      const bool receives = end_ && credits_ != 0 && !receive_ended_;
       if (!half_closed_ || (receives && !context_.IsCancelled())) return;
       how = How::kWillShow;
     }
@@ -235,7 +247,7 @@ void PipeStream::carry_out(const RequestRef& request, Step step) {
     return sent(request, Step::kRest, {failed_});
   }
   if (step == Step::kHold && request->hold()) {
-    return use_.ref.pipe->hold(use_.end, until, [keep, request](objects::PipeSent sent) {
+    return pipe_->hold(end_, until, [keep, request](objects::PipeSent sent) {
       keep->sent(request, Step::kSend, std::move(sent));
     });
   }
@@ -245,10 +257,9 @@ void PipeStream::carry_out(const RequestRef& request, Step step) {
     storage_.clear();
     Status status = pipe_bodies_from(*request, &storage_, &bodies);
     if (!status.ok()) return end(status, How::kCloses);
-    return use_.ref.pipe->send(use_.end, std::move(bodies), until,
-                               [keep, request](objects::PipeSent sent) {
-                                 keep->sent(request, Step::kRest, std::move(sent));
-                               });
+    return pipe_->send(end_, std::move(bodies), until, [keep, request](objects::PipeSent sent) {
+      keep->sent(request, Step::kRest, std::move(sent));
+    });
   }
   sent(request, Step::kRest, {});
 }
@@ -274,9 +285,9 @@ void PipeStream::sent(const RequestRef& request, Step step, objects::PipeSent se
 }
 
 void PipeStream::rest_of(const RequestRef& request) {
-  if (!use_.end) return;
-  if (request->let_go()) use_.ref.pipe->let_go(use_.end);
-  if (request->shutdown_write()) use_.ref.pipe->shutdown_write(use_.end);
+  if (!end_) return;
+  if (request->let_go()) pipe_->let_go(end_);
+  if (request->shutdown_write()) pipe_->shutdown_write(end_);
 }
 
 void PipeStream::answer_sent(const objects::PipeSent& sent) {
@@ -293,16 +304,15 @@ void PipeStream::pump() {
   objects::PipeWant want;
   {
     std::lock_guard lock(mutex_);
-    const bool may = open_ && use_.end && !ending_ && !receiving_ && !receive_ended_;
+    const bool may = open_ && end_ && !ending_ && !receiving_ && !receive_ended_;
     if (!may || credits_ == 0 || unwritten_bodies_ >= kUnwrittenMax) return;
     receiving_ = true;
     want.count_max = std::min(credits_, kBatchMax);
-    const bool stream = use_.ref.pipe->options().mode == shm::PipeMode::kBytes;
+    const bool stream = pipe_->options().mode == shm::PipeMode::kBytes;
     want.bytes_max = stream ? std::min(want.count_max * kPieceBytes, kBatchBytes) : kBatchBytes;
   }
-  use_.ref.pipe->receive(
-      use_.end, want, shm::kForever,
-      [keep = shared_from_this()](objects::PipeGot got) { keep->got(std::move(got)); });
+  pipe_->receive(end_, want, shm::kForever,
+                 [keep = shared_from_this()](objects::PipeGot got) { keep->got(std::move(got)); });
 }
 
 void PipeStream::got(objects::PipeGot got) {

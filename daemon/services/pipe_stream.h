@@ -80,7 +80,11 @@ class PipeStream final : public PipeService::BytesReactor,
   std::unique_ptr<Admission> admission_;
   grpc::ByteBuffer received_;  // the reader's
 
-  // The worker's until opened, then constant but for its end.
+  // Constant once it is open; null where it listens.
+  std::shared_ptr<objects::Pipe> pipe_;
+  objects::Pipe::UseRef end_;
+
+  // The worker's; who the user is and what is open does not change once it is open.
   PipeAsk ask_;
   PipeUse use_;
   v1::PipeServiceAttachRequest::How how_ = Request::HOW_UNSPECIFIED;

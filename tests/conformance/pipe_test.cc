@@ -236,6 +236,32 @@ TYPED_TEST(PipeTest, AStreamOfBytes) {
   EXPECT_EQ(got, all);
 }
 
+// Over gRPC a run is many requests on their way at once.
+TYPED_TEST(PipeTest, LongRunsKeepTheirOrder) {
+  for (int round = 0; round < 20; ++round) {
+    const std::string name = this->name() + std::to_string(round);
+    PipeEnd a = this->client_of(PipeSide::kA).pipe_end(name, PipeSide::kA).value();
+    PipeEnd b = this->client_of(PipeSide::kB).pipe_end(name, PipeSide::kB).value();
+    std::vector<std::string> texts;
+    for (int i = 0; i < 3000; ++i) texts.push_back(std::to_string(i) + std::string(i % 1000, 'x'));
+    std::thread sender([&] {
+      const std::vector<Body> bodies(texts.begin(), texts.end());
+      const PutManyResult sent = a.send_many(bodies);
+      EXPECT_EQ(sent.done, texts.size()) << sent.status.to_string();
+      a.close();
+    });
+    size_t in_order = 0;
+    for (const std::string& text : texts) {
+      auto got = b.receive();
+      if (!got || got->text() != text) break;
+      ++in_order;
+    }
+    EXPECT_EQ(in_order, texts.size());
+    b.close();
+    sender.join();
+  }
+}
+
 TYPED_TEST(PipeTest, InPlace) {
   PipeEnd a = this->end(PipeSide::kA), b = this->end(PipeSide::kB);
   {
