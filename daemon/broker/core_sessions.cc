@@ -75,6 +75,15 @@ class LineNumber {
 }  // namespace
 
 struct Core::SessionPlan {
+  SessionPlan() = default;
+  SessionPlan(SessionKind of, const Caller& caller, std::string_view called)
+      : kind(of),
+        pid(caller.pid),
+        uid(caller.uid),
+        gid(caller.gid),
+        name(called),
+        command(command_of(caller.pid)) {}
+
   SessionKind kind = SessionKind::kLocal;
   pid_t pid = 0;
   uid_t uid = 0;
@@ -181,13 +190,7 @@ void Core::watch_session(const SessionRef& session) {
 
 Result<SessionRef> Core::open_local(const Caller& caller, local::Fd pidfd, std::string_view name) {
   if (draining()) return Status(Reason::kBrokerAway, "the daemon is about to stop");
-  SessionPlan plan;
-  plan.kind = SessionKind::kLocal;
-  plan.pid = caller.pid;
-  plan.uid = caller.uid;
-  plan.gid = caller.gid;
-  plan.name = name;
-  plan.command = command_of(caller.pid);
+  SessionPlan plan(SessionKind::kLocal, caller, name);
   plan.pidfd = std::move(pidfd);
   plan.page = true;
   Result<SessionRef> session = issue(std::move(plan));
@@ -225,13 +228,7 @@ Result<RemoteSession> Core::open_session(const Caller& caller, int64_t lease_ns,
         .with_limit(static_cast<uint64_t>(lease_ns < kLeaseMinNs ? kLeaseMinNs : kLeaseMaxNs),
                     static_cast<uint64_t>(std::max<int64_t>(0, lease_ns)));
   }
-  SessionPlan plan;
-  plan.kind = SessionKind::kRemote;
-  plan.pid = caller.pid;
-  plan.uid = caller.uid;
-  plan.gid = caller.gid;
-  plan.name = client_name;
-  plan.command = command_of(caller.pid);
+  SessionPlan plan(SessionKind::kRemote, caller, client_name);
   plan.lease_ns = lease_ns;
   Result<SessionRef> session = issue(std::move(plan));
   if (!session.ok()) return session.status();
@@ -241,13 +238,7 @@ Result<RemoteSession> Core::open_session(const Caller& caller, int64_t lease_ns,
 
 Result<RemoteSession> Core::open_call_session(const Caller& caller, std::string_view client_name) {
   if (draining()) return Status(Reason::kBrokerAway, "the daemon is about to stop");
-  SessionPlan plan;
-  plan.kind = SessionKind::kRemote;
-  plan.pid = caller.pid;
-  plan.uid = caller.uid;
-  plan.gid = caller.gid;
-  plan.name = client_name;
-  plan.command = command_of(caller.pid);
+  SessionPlan plan(SessionKind::kRemote, caller, client_name);
   plan.of_call = true;
   Result<SessionRef> session = issue(std::move(plan));
   if (!session.ok()) return session.status();

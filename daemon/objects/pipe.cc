@@ -20,6 +20,11 @@ constexpr int kServeRoundsMax = 16;
 
 }  // namespace
 
+const char* end_state_name(shm::EndState state) {
+  static constexpr const char* kNames[] = {"vacant", "open", "closed", "died"};
+  return kNames[static_cast<size_t>(state) & 3];
+}
+
 int64_t blocked_for_ms(uint32_t since_ms) {
   // The lowest bit of a stamp is always set.
   return std::max(static_cast<int32_t>(shm::coarse_ms() - since_ms), 0);

@@ -53,6 +53,8 @@ struct PipeGot {
   std::unique_ptr<std::byte[]> large;
 };
 
+// "vacant", "open", "closed", "died".
+const char* end_state_name(shm::EndState state);
 // Milliseconds since a stamp of PipeEndInfo that is not 0.
 int64_t blocked_for_ms(uint32_t since_ms);
 

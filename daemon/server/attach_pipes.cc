@@ -14,11 +14,6 @@ using nlohmann::json;
 
 constexpr size_t kPageFrameBytes = 512;  // what stands around the rows, a name among it
 
-const char* state_name(shm::EndState state) {
-  static constexpr const char* kNames[] = {"vacant", "open", "closed", "died"};
-  return kNames[static_cast<size_t>(state) & 3];
-}
-
 // Nothing for 0.
 json blocked_for(uint32_t since_ms) {
   return since_ms == 0 ? json() : json(objects::blocked_for_ms(since_ms));
@@ -39,7 +34,7 @@ json users_json(broker::Core& core, const shm::PipeEndInfo& end) {
 }
 
 json end_json(broker::Core& core, const shm::PipeEndInfo& end) {
-  json out = {{"state", state_name(end.state)},
+  json out = {{"state", objects::end_state_name(end.state)},
               {"users", users_json(core, end)},
               {"bytes_sent", end.bytes_sent},
               {"bytes_queued", end.bytes_queued},

@@ -11,11 +11,6 @@ namespace {
 
 constexpr size_t kConnectionsShownMax = 100;
 
-const char* state_name(shm::EndState state) {
-  static constexpr const char* kNames[] = {"vacant", "open", "closed", "died"};
-  return kNames[static_cast<size_t>(state) & 3];
-}
-
 std::string text_of(objects::PipeGot& got, size_t* at, const objects::PipeGot::Part& part) {
   if (got.large) return {reinterpret_cast<const char*>(got.large.get()), part.length};
   *at += part.length;
@@ -55,7 +50,7 @@ void pipe_options_to(const broker::PipeOptions& options, v1::PipeOptions* wire) 
 }
 
 void pipe_end_to(broker::Broker& broker, const shm::PipeEndInfo& end, v1::PipeEnd* wire) {
-  wire->set_state(state_name(end.state));
+  wire->set_state(objects::end_state_name(end.state));
   for (uint32_t i = 0; i < end.user_count; ++i) {
     auto* user = wire->add_users();
     peer_to(broker.describe_owner(end.users[i]), user->mutable_peer());

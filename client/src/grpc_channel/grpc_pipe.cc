@@ -19,19 +19,6 @@ PipeSide GrpcPipe::side() const {
   return link_->opened().side() == v1::PIPE_SIDE_B ? PipeSide::kB : PipeSide::kA;
 }
 
-PipeOptions GrpcPipe::options() const {
-  const v1::PipeOptions& wire = link_->opened().options();
-  PipeOptions options;
-  options.mode = link_->stream_mode() ? PipeMode::kBytes : PipeMode::kMessage;
-  options.duplex = wire.duplex();
-  options.capacity = wire.capacity();
-  options.max_msg_bytes = wire.max_msg_bytes();
-  options.resumable = wire.resumable();
-  options.lifetime = Lifetime::kKept;
-  options.access = wire.access();
-  return options;
-}
-
 // Several requests are on their way at once: what comes behind one that failed is not carried out.
 Status GrpcPipe::send_run(std::span<const Body> bodies, std::int64_t deadline_ns,
                           std::size_t* messages, std::size_t* bytes) {

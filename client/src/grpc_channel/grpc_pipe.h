@@ -10,6 +10,8 @@
 
 namespace heddle::detail {
 
+PipeOptions pipe_options_from(const v1::PipeOptions& wire);
+
 class GrpcPipe final : public PipeChannel {
  public:
   // Closes the link with the last handle.
@@ -19,7 +21,7 @@ class GrpcPipe final : public PipeChannel {
 
   const std::string& name() const override { return link_->opened().name(); }
   PipeSide side() const override;
-  PipeOptions options() const override;
+  PipeOptions options() const override { return pipe_options_from(link_->opened().options()); }
   Status send(const Body& body, std::int64_t deadline_ns, std::size_t* sent) override;
   Status send_many(std::span<const Body> bodies, std::int64_t deadline_ns,
                    std::size_t* done) override;

@@ -29,7 +29,9 @@ Status check_lifetime(const PipeOptions& options) {
       .with_limit(0, static_cast<std::uint64_t>(*options.lifetime));
 }
 
-PipeOptions options_of(const v1::PipeOptions& wire) {
+}  // namespace
+
+PipeOptions pipe_options_from(const v1::PipeOptions& wire) {
   PipeOptions options;
   options.mode = wire.mode() == v1::PipeOptions::MODE_BYTES ? PipeMode::kBytes : PipeMode::kMessage;
   options.duplex = wire.duplex();
@@ -40,6 +42,8 @@ PipeOptions options_of(const v1::PipeOptions& wire) {
   options.access = wire.access();
   return options;
 }
+
+namespace {
 
 PipeEndInfo end_from(const v1::PipeEnd& wire) {
   using std::chrono::milliseconds;
@@ -60,7 +64,7 @@ PipeInfo info_of(const v1::PipeInfo& wire) {
   info.name = wire.name();
   info.uid = wire.uid();
   info.gid = wire.gid();
-  info.options = options_of(wire.options());
+  info.options = pipe_options_from(wire.options());
   info.listeners = wire.listeners();
   info.connection_count = wire.connection_count();
   for (const auto& one : wire.connections()) {

@@ -22,6 +22,7 @@ Status status_from_detail(const v1::OutcomeDetail& why) {
   return status_from(static_cast<v1::Outcome>(v1::Outcome_MAX + 1), why);
 }
 
+// Said before any lock is taken: in the child it may be held for ever.
 Status forked() {
   return {Reason::kUnsupported,
           "gRPC does not survive fork: connect in the child, or use shared memory"};
@@ -153,7 +154,6 @@ bool PipeLink::wait(Lock& lock, std::int64_t deadline_ns) {
 
 // Why the stream is no more.
 Status PipeLink::over() const {
-  if (remote_->forked()) return forked();
   if (!done_ && !reads_over_) return {};
   if (done_ && !final_.ok() && !broker_is_away(final_)) return status_from(final_);
   return Status(Reason::kBrokerAway,
@@ -168,6 +168,7 @@ Status PipeLink::act(PipeRequest request, PipeResponse::Sent* sent) {
 }
 
 Status PipeLink::begin(PipeRequest request, std::uint64_t* ticket) {
+  if (remote_->forked()) return forked();
   Lock lock(mutex_);
   if (Status status = over(); !status.ok()) return status;
   *ticket = ++begun_;
@@ -176,6 +177,7 @@ Status PipeLink::begin(PipeRequest request, std::uint64_t* ticket) {
 }
 
 Status PipeLink::answer(std::uint64_t ticket, PipeResponse::Sent* sent) {
+  if (remote_->forked()) return forked();
   Lock lock(mutex_);
   while (answered_ < ticket) {
     if (Status status = over(); !status.ok()) return status;
@@ -190,6 +192,7 @@ Status PipeLink::answer(std::uint64_t ticket, PipeResponse::Sent* sent) {
 }
 
 Status PipeLink::turn(const void* who, std::int64_t deadline_ns, bool holds) {
+  if (remote_->forked()) return forked();
   Lock lock(mutex_);
   while (holder_ != nullptr && holder_ != who) {
     if (Status status = over(); !status.ok()) return status;
@@ -203,6 +206,7 @@ Status PipeLink::turn(const void* who, std::int64_t deadline_ns, bool holds) {
 }
 
 bool PipeLink::let_go(const void* who) {
+  if (remote_->forked()) return false;
   std::lock_guard lock(mutex_);
   if (holder_ != who) return false;
   holder_ = nullptr;
@@ -211,6 +215,7 @@ bool PipeLink::let_go(const void* who) {
 }
 
 Status PipeLink::room(std::size_t unanswered_max, std::int64_t deadline_ns) {
+  if (remote_->forked()) return forked();
   Lock lock(mutex_);
   while (begun_ - answered_ > unanswered_max) {
     if (Status status = over(); !status.ok()) return status;
@@ -254,6 +259,7 @@ Status PipeLink::take_back(Lock& lock, std::int64_t deadline_ns) {
 }
 
 Status PipeLink::peek(std::int64_t deadline_ns, std::span<const std::byte>* bytes, BodyKind* kind) {
+  if (remote_->forked()) return forked();
   Lock lock(mutex_);
   while (viewed_ || !has_message()) {
     if (!viewed_ && !ended_.ok()) return ended_;
@@ -305,6 +311,7 @@ void PipeLink::take(std::size_t length) {
 }
 
 Result<v1::PipeEnd> PipeLink::peer() {
+  if (remote_->forked()) return forked();
   Lock lock(mutex_);
   PipeRequest request;
   request.set_ask_peer(true);
@@ -319,6 +326,7 @@ Result<v1::PipeEnd> PipeLink::peer() {
 }
 
 Result<int> PipeLink::ready_fd() {
+  if (remote_->forked()) return forked();
   std::lock_guard lock(mutex_);
   if (ready_fd_ < 0) ready_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (ready_fd_ < 0) return Status::from_errno(errno, "making an eventfd");
