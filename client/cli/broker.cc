@@ -24,6 +24,12 @@ std::string bytes_text(std::uint64_t bytes) {
   return text;
 }
 
+// The first incarnation came with heddled itself.
+std::string restarts_text(std::uint32_t incarnation) {
+  if (incarnation <= 1) return "not restarted since heddled started";
+  return "restarted " + counted(incarnation - 1, "time") + " since heddled started";
+}
+
 int ping(const Invocation& run) {
   auto client = run.connect();
   if (!client) return run.fail(client.status());
@@ -65,7 +71,7 @@ int status(const Invocation& run) {
   }
   line("version", status->version);
   line("broker", "pid " + std::to_string(status->pid) + ", up " + age_text(status->uptime) +
-                     ", start " + std::to_string(status->incarnation));
+                     ", " + restarts_text(status->incarnation));
   line("supervisor", "pid " + std::to_string(status->supervisor_pid));
   line("queues", std::to_string(status->queues));
   line("sessions", std::to_string(status->sessions));

@@ -47,7 +47,10 @@ Outcome Queue::bury(Actor& a, const Ticket& t) {
     uint64_t raw;
     const Outcome held = check_lease(a, t, &p, &raw);
     if (held != Outcome::kOk) return held;
-    if (!ring().move(p, raw, SlotState::kBuried, 0, SlotWord::decode(raw).count)) continue;
+    // This delivery has failed as well.
+    const unsigned count = SlotWord::decode(raw).count;
+    const auto failed = static_cast<uint8_t>(count < kCountMax ? count + 1 : count);
+    if (!ring().move(p, raw, SlotState::kBuried, 0, failed)) continue;
     after_removal(a);
     return Outcome::kOk;
   }

@@ -67,12 +67,16 @@ TYPED_TEST(LeaseTest, ExhaustedDeliveriesAreBuriedAndKicked) {
   auto rows = queue.browse({.states = kBuried, .max_body = 100}).value();
   ASSERT_EQ(rows.size(), 1u);
   EXPECT_EQ(rows[0].body, "poison");
+  EXPECT_EQ(rows[0].delivery_count, 2u);
   EXPECT_EQ(queue.kick().value(), 1u);
   Message message = queue.get(kManual).value();
   EXPECT_EQ(message.text(), "poison");
   EXPECT_EQ(message.delivery_count(), 1u);
   EXPECT_TRUE(message.bury().ok());
   EXPECT_EQ(queue.counts()->buried, 1u);
+  rows = queue.browse({.states = kBuried}).value();
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_EQ(rows[0].delivery_count, 1u) << "however it came to be buried, the delivery counts";
   EXPECT_EQ(queue.purge(kBuried).value(), 1u);
 }
 

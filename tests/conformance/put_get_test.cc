@@ -200,6 +200,18 @@ TYPED_TEST(PutGetTest, LoanIsFilledInPlace) {
   EXPECT_EQ(queue.counts()->bytes, 0u);
 }
 
+TYPED_TEST(PutGetTest, ALoanThatIsTooLargeNamesBothValues) {
+  Queue queue = this->create({.max_msg_bytes = 1000});
+  const Status status = queue.loan(1001).status();
+  EXPECT_TRUE(status.is(Reason::kTooLarge)) << status.to_string();
+  EXPECT_EQ(status.object(), "queue " + queue.name());
+  EXPECT_NE(status.message().find("max_msg_bytes"), std::string::npos);
+  EXPECT_EQ(status.limit(), 1000u);
+  EXPECT_EQ(status.actual(), 1001u);
+  Loan largest = queue.loan(1000).value();
+  EXPECT_TRUE(largest.commit(1000).ok());
+}
+
 TYPED_TEST(PutGetTest, ABatchKeepsKindsAndBorders) {
   Queue queue = this->create();
   const std::string large(20'000, 'l');

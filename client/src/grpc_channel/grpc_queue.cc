@@ -122,6 +122,11 @@ grpc::Status GrpcQueue::produce(v1::QueueServiceProduceRequest& request,
 }
 
 Status GrpcQueue::loan(std::size_t bytes, LoanRoom* room) {
+  if (bytes > max_msg_bytes_) {
+    return Status(Reason::kTooLarge, "the message is larger than max_msg_bytes")
+        .with_object("queue " + name_)
+        .with_limit(max_msg_bytes_, bytes);
+  }
   room->data = static_cast<std::byte*>(std::malloc(std::max<std::size_t>(bytes, 1)));
   if (room->data == nullptr) return Status(Reason::kMemoryExhausted, "no memory for the loan");
   room->capacity = bytes;

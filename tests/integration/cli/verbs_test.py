@@ -335,7 +335,13 @@ class Verbs(OnPlane):
         self.assertEqual(status["supervisor_pid"], int(os.environ["HEDDLE_DAEMON_PID"]))
         self.assertRegex(status["version"], r"^\d+\.\d+\.\d+$")
         self.assertEqual(status["version"], ping["version"])
-        self.assertIn(f"pid {status['broker_pid']}", self.heddle("status").out)
+        broker = next(line for line in self.heddle("status").out.splitlines()
+                      if line.startswith("broker "))
+        self.assertIn(f"pid {status['broker_pid']}", broker)
+        # The suite of the other plane, which kills one, may have run before.
+        times = status["incarnation"] - 1
+        self.assertIn("not restarted since heddled started" if times == 0 else
+                      f"restarted {times} time", broker)
         sessions = self.heddle("session", "ls", "--json").json["sessions"]
         self.assertIn(self.plane, {session["plane"] for session in sessions})
         self.assertIn("SESSION", self.heddle("session", "ls").out)
@@ -354,6 +360,8 @@ class Verbs(OnPlane):
         status = self.heddle("status", "--json").json
         self.assertNotEqual(status["broker_pid"], broker)
         self.assertGreaterEqual(status["incarnation"], 2)
+        self.assertIn("since heddled started", self.heddle("status").out)
+        self.assertNotIn("not restarted", self.heddle("status").out)
         self.assertEqual(json.loads(self.ok("info", "--json"))["counts"]["unfinished"], 0)
 
 

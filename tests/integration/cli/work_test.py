@@ -91,6 +91,8 @@ class Work(OnPlane):
         self.assertIn("exit 9; delivery 2 of 3, again in 200ms", ended.err)
         self.assertIn("buried after 3 deliveries", ended.err)
         self.assertEqual(self.counts()["buried"], 1)
+        rows = json.loads(self.ok("browse", "--state", "buried", "--json"))["messages"]
+        self.assertEqual([row["delivery_count"] for row in rows], [3])
 
     def test_the_queue_s_own_limit_is_met_too(self):
         for limit in (["--max-deliveries", "2"], ["--max-deliveries", "5"]):
