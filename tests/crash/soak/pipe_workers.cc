@@ -1,5 +1,6 @@
 #include "tests/crash/soak/pipe_workers.h"
 
+#include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
