@@ -111,14 +111,35 @@ void Catalog::reserve_object_id(uint64_t id) {
   if (header_->next_object_id.load() <= id) header_->next_object_id.store(id + 1);
 }
 
-void Catalog::fill_object(uint32_t slot, const ObjectEntry& entry, uint64_t version) {
+void Catalog::store_grant(uint32_t slot, const ObjectGrant& grant) {
+  ObjectRecord& record = objects_[slot];
+  record.extents.store(grant.extents | uint64_t{grant.extents_ever} << 32,
+                       std::memory_order_release);
+  record.segments.store(grant.segments, std::memory_order_release);
+}
+
+void Catalog::set_grant(uint32_t slot, const ObjectGrant& grant) {
+  std::lock_guard lock(mutex_);
+  store_grant(slot, grant);
+}
+
+ObjectGrant Catalog::grant_of(uint32_t slot) const {
+  std::lock_guard lock(mutex_);
+  const uint64_t extents = objects_[slot].extents.load(std::memory_order_acquire);
+  return {static_cast<uint32_t>(extents), static_cast<uint32_t>(extents >> 32),
+          objects_[slot].segments.load(std::memory_order_acquire)};
+}
+
+void Catalog::fill_object(uint32_t slot, const ObjectEntry& entry, const ObjectGrant& grant,
+                          uint64_t version) {
   ObjectRecord& record = objects_[slot];
   std::memcpy(&record.entry, &entry, sizeof entry);
+  store_grant(slot, grant);
   record.commit.store(commit_word(version, static_cast<uint8_t>(ObjectState::kLive)),
                       std::memory_order_release);
 }
 
-Result<uint32_t> Catalog::add_object(const ObjectEntry& entry) {
+Result<uint32_t> Catalog::add_object(const ObjectEntry& entry, const ObjectGrant& grant) {
   std::lock_guard lock(mutex_);
   if (free_objects_.empty()) {
     return Status(Reason::kQuota, "the daemon has no room for more objects; delete some")
@@ -126,11 +147,12 @@ Result<uint32_t> Catalog::add_object(const ObjectEntry& entry) {
   }
   const uint32_t slot = free_objects_.back();
   free_objects_.pop_back();
-  fill_object(slot, entry, 1);
+  fill_object(slot, entry, grant, 1);
   return slot;
 }
 
 Result<uint32_t> Catalog::update_object(uint32_t slot, const ObjectEntry& entry) {
+  const ObjectGrant grant = grant_of(slot);
   std::lock_guard lock(mutex_);
   if (free_objects_.empty()) {
     return Status(Reason::kQuota, "the catalog is full; delete an object first")
@@ -138,7 +160,7 @@ Result<uint32_t> Catalog::update_object(uint32_t slot, const ObjectEntry& entry)
   }
   const uint32_t fresh = free_objects_.back();
   free_objects_.pop_back();
-  fill_object(fresh, entry, commit_number(objects_[slot].commit.load()) + 1);
+  fill_object(fresh, entry, grant, commit_number(objects_[slot].commit.load()) + 1);
   objects_[slot].commit.store(0, std::memory_order_release);
   free_objects_.push_back(slot);
   return fresh;

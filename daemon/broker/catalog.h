@@ -41,10 +41,12 @@ class Catalog {
   void reserve_object_id(uint64_t id);
 
   // Slots name records until the next update of that object. QUOTA when the catalog is full.
-  Result<uint32_t> add_object(const ObjectEntry& entry);
+  Result<uint32_t> add_object(const ObjectEntry& entry, const ObjectGrant& grant = {});
   Result<uint32_t> update_object(uint32_t slot, const ObjectEntry& entry);
   void set_object_state(uint32_t slot, ObjectState state);
   void remove_object(uint32_t slot);
+  ObjectGrant grant_of(uint32_t slot) const;
+  void set_grant(uint32_t slot, const ObjectGrant& grant);
   using EachObject = std::function<void(uint32_t slot, ObjectState, const ObjectEntry&)>;
   void each_object(const EachObject& each) const;
 
@@ -112,7 +114,9 @@ class Catalog {
   void index_locks();
   void index_fences();
   void forget_fence(uint32_t slot);
-  void fill_object(uint32_t slot, const ObjectEntry& entry, uint64_t version);
+  void fill_object(uint32_t slot, const ObjectEntry& entry, const ObjectGrant& grant,
+                   uint64_t version);
+  void store_grant(uint32_t slot, const ObjectGrant& grant);
   static std::string request_key(const RequestEntry& entry);
   void forget_request(uint32_t slot);
   // A record of its own for a key that has none.

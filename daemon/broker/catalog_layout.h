@@ -30,7 +30,7 @@
 namespace heddle::broker {
 
 inline constexpr uint64_t kCatalogMagic = 0x31544143444c4448;  // "HDLDCAT1"
-inline constexpr uint32_t kCatalogVersion = 4;
+inline constexpr uint32_t kCatalogVersion = 5;
 
 struct CatalogHeader {
   uint64_t magic;
@@ -75,9 +75,19 @@ struct ObjectEntry {
 };
 static_assert(sizeof(ObjectEntry) == 344);
 
+// How much of its memory a queue was granted, see memory_grants.h.
+struct ObjectGrant {
+  uint32_t extents = 0;
+  uint32_t extents_ever = 0;  // the most at any time
+  uint32_t segments = 0;      // of slots; never less again
+  friend bool operator==(const ObjectGrant&, const ObjectGrant&) = default;
+};
+
 struct alignas(64) ObjectRecord {
   std::atomic<uint64_t> commit;
   ObjectEntry entry;
+  std::atomic<uint64_t> extents;   // granted | ever << 32
+  std::atomic<uint32_t> segments;  // granted; killed between the two, each counts as it is
 };
 static_assert(sizeof(ObjectRecord) == 384);
 

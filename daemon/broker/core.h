@@ -18,6 +18,7 @@
 #include "daemon/broker/deadlock.h"
 #include "daemon/broker/lock_table.h"
 #include "daemon/broker/loop.h"
+#include "daemon/broker/memory_grants.h"
 #include "daemon/broker/pipe_table.h"
 #include "daemon/broker/segment.h"
 #include "daemon/broker/sessions.h"
@@ -35,8 +36,8 @@ struct Object {
   std::string name;
   std::shared_ptr<Segment> segment;       // empty when the memory did not come back
   std::shared_ptr<objects::Queue> queue;  // empty when quarantined at start
+  MemoryCharge charge;                    // of one that was; else MemoryGrants has it
   uint32_t attached = 0;                  // opens by sessions
-  uint64_t bytes_sampled = 0;             // real memory, when last looked at
   int64_t held_until_ns = 0;              // counts as attached until then
 
   bool damaged() const { return !queue || queue->quarantined(); }
@@ -156,6 +157,9 @@ class Core final : public Broker, public objects::Host {
   }
   objects::OwnerInfo describe_owner(uint16_t owner) const override;
   bool session_ended(uint64_t session_id) const override;
+  Status grant_memory(uint64_t object_id, const shm::QueueGrant& at_least, bool anyway) override {
+    return memory_.grow(object_id, at_least, anyway).status();
+  }
   void set_waiting(uint64_t object_id, bool waiting) override;
   void set_lock_waiting(uint64_t object_id, bool waiting) override {
     locks_.set_waiting(object_id, waiting);
@@ -179,6 +183,8 @@ class Core final : public Broker, public objects::Host {
                                   std::string_view name, const QueueOptions& options,
                                   std::string_view group, OpenFlags flags);
   Status detach(const SessionRef& session, uint64_t object_id);
+  // More memory for a queue that the caller may put into; see local::Grow.
+  Result<shm::QueueGrant> grow_queue(const Caller& caller, const local::Grow& ask);
   void end_local(const SessionRef& session);  // an orderly end
   // The connection is gone: the session ends when its bells or its pidfd say so.
   void hung_up(const SessionRef& session);
@@ -232,9 +238,8 @@ class Core final : public Broker, public objects::Host {
   Result<ObjectRef> create_locked(const Caller& caller, const std::string& name,
                                   const QueueOptions& options, std::string_view group);
   // `owned`: how many objects of other kinds the caller has; absent: nothing with a name is made.
-  Status may_create_locked(const Caller& caller, uint64_t bytes,
-                           std::optional<uint32_t> owned) const;
-  Status may_create(const Caller& caller, uint64_t bytes, std::optional<uint32_t> owned) const;
+  Status may_create_locked(const Caller& caller, std::optional<uint32_t> owned) const;
+  Status may_create(const Caller& caller, std::optional<uint32_t> owned) const;
   Result<QueueRef> ref_to(const Caller& caller, const ObjectRef& object, bool created) const;
   ObjectInfo info_of(const Caller& caller, const Object& object) const;
   void erase_locked(const ObjectRef& object);
@@ -266,7 +271,7 @@ class Core final : public Broker, public objects::Host {
   void tick();
   void slow_tick();
   void sweep_abandoned();
-  void measure(const std::vector<ObjectRef>& objects);
+  bool at_work_on(uint64_t object_id) const;
   void serve_waiting();
   void detect_if_told();
   void detect_soon();
@@ -289,6 +294,7 @@ class Core final : public Broker, public objects::Host {
   uint64_t incarnation_ = 0;
   std::shared_ptr<Segment> catalog_memory_;
   std::unique_ptr<Catalog> catalog_;
+  MemoryGrants memory_;
   SessionTable sessions_;
   LockTable locks_;
   PipeTable pipes_;
@@ -307,7 +313,6 @@ class Core final : public Broker, public objects::Host {
   SessionRef sessionless_;
   local::Fd doorbell_read_, doorbell_write_;
   std::atomic<bool> draining_{false};
-  std::atomic<uint64_t> memory_used_{0};
   std::atomic<uint64_t> memory_max_{0};
   std::atomic<uint64_t> reaped_{0};
   std::atomic<uint64_t> inherited_{0};  // live sessions from before
@@ -321,7 +326,6 @@ class Core final : public Broker, public objects::Host {
   std::map<std::string, ObjectRef, std::less<>> names_;
   std::unordered_map<uint64_t, ObjectRef> objects_;
   std::unordered_map<uid_t, uint32_t> objects_per_uid_;
-  std::unordered_map<uid_t, uint64_t> bytes_per_uid_;  // as sampled
 
   std::mutex lost_mutex_;                                              // a leaf
   std::deque<std::pair<ResumeToken, std::vector<std::string>>> lost_;  // the latest last

@@ -109,7 +109,7 @@ Stats Core::stats() {
   Stats stats;
   stats.sessions_local = sessions_.count(SessionKind::kLocal);
   stats.sessions_remote = sessions_.count(SessionKind::kRemote);
-  stats.memory_bytes = memory_used_.load();
+  stats.memory_bytes = memory_.used();
   stats.memory_bytes_max = memory_max_.load();
   stats.sessions_reaped = reaped_.load();
   stats.incarnation = incarnation_;

@@ -163,8 +163,7 @@ Result<ObjectRef> Core::open_locked(const Caller& caller, std::string_view name,
   return object;
 }
 
-Status Core::may_create_locked(const Caller& caller, uint64_t bytes,
-                               std::optional<uint32_t> owned) const {
+Status Core::may_create_locked(const Caller& caller, std::optional<uint32_t> owned) const {
   if (draining()) {
     return Status(Reason::kBrokerAway, "the daemon is about to stop; nothing new is made");
   }
@@ -174,28 +173,12 @@ Status Core::may_create_locked(const Caller& caller, uint64_t bytes,
     return Status(Reason::kQuota, "you own as many objects as one user may; delete some")
         .with_limit(options_.objects_per_uid_max, count);
   }
-  const auto mine_bytes = bytes_per_uid_.find(caller.uid);
-  const uint64_t uid_used = bytes + (mine_bytes == bytes_per_uid_.end() ? 0 : mine_bytes->second);
-  const uint64_t uid_max = options_.memory_per_uid_max;
-  if (caller.uid != 0 && uid_max != 0 && uid_used > uid_max) {
-    return Status(Reason::kQuota,
-                  "your objects use all memory that those of one user may; take messages out, "
-                  "delete objects, or have memory_per_uid_max raised")
-        .with_limit(uid_max, uid_used);
-  }
-  const uint64_t used = memory_used_.load() + bytes;
-  if (memory_max_.load() != 0 && used > memory_max_.load()) {
-    return Status(Reason::kMemoryExhausted,
-                  "the objects of this daemon use all memory they may; take messages out, "
-                  "delete objects, or raise memory_max")
-        .with_limit(memory_max_.load(), used);
-  }
   return Status();
 }
 
-Status Core::may_create(const Caller& caller, uint64_t bytes, std::optional<uint32_t> owned) const {
+Status Core::may_create(const Caller& caller, std::optional<uint32_t> owned) const {
   std::lock_guard lock(registry_);
-  return may_create_locked(caller, bytes, owned);
+  return may_create_locked(caller, owned);
 }
 
 Result<PipeRef> Core::open_pipe(const Caller& caller, std::string_view name,
@@ -255,17 +238,22 @@ Result<ObjectRef> Core::create_locked(const Caller& caller, const std::string& n
     gid = *named;
   }
   const shm::QueueLimits limits = limits_of(*options);
-  const uint64_t control_bytes = shm::queue_control_bytes(limits);
-  Status allowed = may_create_locked(caller, control_bytes, pipes_.owned_by(caller.uid));
+  Status allowed = may_create_locked(caller, pipes_.owned_by(caller.uid));
   if (!allowed.ok()) return std::move(allowed).with_object(queue_label(name));
+  const shm::QueueGrant first = shm::queue_first_grant(limits);
+  const ObjectGrant grant{first.extents, first.extents, first.segments};
+  auto charge =
+      memory_.take(caller.uid, shm::queue_granted_bytes(limits, first, grant.extents_ever));
+  if (!charge.ok()) return Status(charge.status()).with_object(queue_label(name));
 
   auto object = std::make_shared<Object>();
   object->id = catalog_->new_object_id();
   object->name = name;
-  auto segment = Segment::create(name, shm::queue_segment_bytes(limits), control_bytes);
+  auto segment =
+      Segment::create(name, shm::queue_segment_bytes(limits), shm::queue_control_bytes(limits));
   if (!segment.ok()) return segment.status();
   object->segment = *segment;
-  shm::queue_format(object->segment->base(), limits, object->id);
+  shm::queue_format(object->segment->base(), limits, object->id, first);
   auto queue =
       objects::Queue::adopt(*this, name, object->id, object->segment->base(),
                             object->segment->bytes(), object->segment->fd(), object->segment);
@@ -283,7 +271,7 @@ Result<ObjectRef> Core::create_locked(const Caller& caller, const std::string& n
   // The order matters: kept by the supervisor, then in the catalog, then answered.
   const auto kept = keeper_.keep(local::KeptKind::kMemory, object->id, object->segment->fd(), name);
   if (!kept.ok()) return kept_status(kept).with_object(queue_label(name));
-  const Result<uint32_t> slot = catalog_->add_object(entry);
+  const Result<uint32_t> slot = catalog_->add_object(entry, grant);
   if (!slot.ok()) {
     (void)keeper_.drop(local::KeptKind::kMemory, object->id);
     return slot.status();
@@ -292,9 +280,7 @@ Result<ObjectRef> Core::create_locked(const Caller& caller, const std::string& n
   names_[name] = object;
   objects_[object->id] = object;
   ++objects_per_uid_[caller.uid];
-  object->bytes_sampled = control_bytes;
-  bytes_per_uid_[caller.uid] += control_bytes;
-  memory_used_.fetch_add(control_bytes);
+  memory_.add_queue(object->id, *slot, object->segment, limits, *std::move(charge));
   return object;
 }
 
@@ -304,9 +290,7 @@ void Core::erase_locked(const ObjectRef& object) {
   names_.erase(object->name);
   const auto mine = objects_per_uid_.find(object->entry.uid);
   if (mine != objects_per_uid_.end() && --mine->second == 0) objects_per_uid_.erase(mine);
-  memory_used_.fetch_sub(std::min(memory_used_.load(), object->bytes_sampled));
-  uint64_t& uid_used = bytes_per_uid_[object->entry.uid];
-  uid_used -= std::min(uid_used, object->bytes_sampled);
+  memory_.remove_queue(object->id);
 }
 
 // Outside the registry: ending the queue runs the callbacks of those who wait for it.
@@ -398,6 +382,24 @@ void Core::detach_locked(const SessionRef& session, uint64_t object_id, bool all
     erase_locked(object);
     doomed->push_back(object);
   }
+}
+
+Result<shm::QueueGrant> Core::grow_queue(const Caller& caller, const local::Grow& ask) {
+  std::string label;
+  {
+    std::lock_guard lock(registry_);
+    const auto at = objects_.find(ask.object_id);
+    const uint8_t rights =
+        at == objects_.end() ? 0 : rights_of(caller, protection_of(at->second->entry));
+    if ((rights & local::kRightWrite) == 0) {
+      return Status(Reason::kNotFound,
+                    "there is no such queue any more, or not for you to put into");
+    }
+    label = queue_label(at->second->name);
+  }
+  auto granted = memory_.grow(ask.object_id, {ask.extents, ask.segments});
+  if (!granted.ok()) return Status(granted.status()).with_object(label);
+  return granted;
 }
 
 Status Core::detach(const SessionRef& session, uint64_t object_id) {

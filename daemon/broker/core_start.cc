@@ -43,10 +43,10 @@ struct Core::Kept {
 Core::Core(Loop& loop, local::Keeper& keeper, const config::Options& options)
     : loop_(loop),
       keeper_(keeper),
-      locks_(*this, keeper, sessions_),
-      pipes_(*this, keeper,
-             [this](const Caller& caller, uint64_t bytes, std::optional<uint32_t> owned) {
-               return may_create(caller, bytes, owned);
+      locks_(*this, keeper, sessions_, memory_),
+      pipes_(*this, keeper, memory_,
+             [this](const Caller& caller, std::optional<uint32_t> owned) {
+               return may_create(caller, owned);
              }),
       tokens_(options.state_dir) {
   set_options(options);
@@ -56,6 +56,7 @@ void Core::set_options(const config::Options& options) {
   std::lock_guard lock(registry_);
   options_ = options;
   memory_max_.store(options.memory_max);
+  memory_.set_limits(options.memory_max, options.memory_per_uid_max);
   message_lease_ns_.store(static_cast<int64_t>(options.message_lease_ms) * 1'000'000);
   handle_hold_ns_.store(static_cast<int64_t>(options.handle_hold_ms) * 1'000'000);
   session_lease_ns_.store(static_cast<int64_t>(options.session_lease_ms) * 1'000'000);
@@ -96,6 +97,7 @@ Status Core::take_over() {
   if (!returned.ok()) return keeper_failed("return of what it kept");
   if (Status status = take_catalog(kept); !status.ok()) return status;
   incarnation_ = catalog_->begin_incarnation();
+  memory_.use(*catalog_);
   if (Status status = take_doorbell(kept); !status.ok()) return status;
   if (Status status = take_sessions(kept); !status.ok()) return status;
   if (Status status = make_own_sessions(); !status.ok()) return status;
@@ -242,17 +244,22 @@ void Core::take_object(Kept& kept, uint32_t slot, const ObjectEntry& entry) {
   if (!memory.ok()) return quarantine(object, memory.status().to_string());
   object->segment = *memory;
   const shm::QueueLimits limits = limits_of(entry.options);
+  const auto put_aside = [&](const std::string& why) {
+    object->charge = memory_.found(entry.uid, object->segment->real_bytes());
+    quarantine(object, why);
+  };
   if (shm::queue_segment_bytes(limits) != entry.bytes) {
-    return quarantine(object, "its size does not follow from its limits");
+    return put_aside("its size does not follow from its limits");
   }
   auto queue =
       objects::Queue::adopt(*this, object->name, object->id, object->segment->base(),
                             object->segment->bytes(), object->segment->fd(), object->segment);
-  if (!queue.ok()) return quarantine(object, queue.status().to_string());
+  if (!queue.ok()) return put_aside(queue.status().to_string());
   if (!(*queue)->matches(object->id, limits)) {
-    return quarantine(object, "its first lines contradict the catalog");
+    return put_aside("its first lines contradict the catalog");
   }
   object->queue = *queue;
+  memory_.adopt_queue(object->id, slot, entry.uid, object->segment, limits);
 }
 
 void Core::take_objects(Kept& kept) {

@@ -43,6 +43,7 @@ void LockTable::restore(Catalog& catalog,
           shm::LockSegment::attach((*segment)->base(), (*segment)->bytes(), (*segment)->fd(),
                                    &memory->locks) == shm::LockOutcome::kOk) {
         memory->segment = *segment;
+        memory->charge = memory_.found(entry.uid, (*segment)->bytes());
       }
     }
     const uint32_t line = entry.options.line;

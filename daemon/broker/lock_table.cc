@@ -146,6 +146,9 @@ Result<std::shared_ptr<LockTable::Memory>> LockTable::make_memory(const Protecti
   memory->id = catalog_->new_object_id();
   memory->protection = protection;
   const uint64_t bytes = shm::lock_segment_bytes(kLinesPerSegment, kBlocksPerSegment);
+  auto charge = memory_.take(protection.uid, bytes);
+  if (!charge.ok()) return charge.status();
+  memory->charge = *std::move(charge);
   auto segment = Segment::create("locks", bytes, sizeof(shm::LockSegmentHeader));
   if (!segment.ok()) return segment.status();
   memory->segment = *segment;

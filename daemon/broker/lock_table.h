@@ -27,6 +27,7 @@
 #include "daemon/broker/broker.h"
 #include "daemon/broker/catalog.h"
 #include "daemon/broker/rights.h"
+#include "daemon/broker/memory_grants.h"
 #include "daemon/broker/segment.h"
 #include "daemon/broker/sessions.h"
 #include "daemon/objects/lock.h"
@@ -36,8 +37,9 @@ namespace heddle::broker {
 
 class LockTable {
  public:
-  LockTable(objects::Host& host, local::Keeper& keeper, SessionTable& sessions)
-      : host_(host), keeper_(keeper), sessions_(sessions) {}
+  LockTable(objects::Host& host, local::Keeper& keeper, SessionTable& sessions,
+            MemoryGrants& memory)
+      : host_(host), keeper_(keeper), sessions_(sessions), memory_(memory) {}
 
   // At start. `take` gives the kept descriptor of a segment, or none.
   void restore(Catalog& catalog, const std::function<local::Fd(uint64_t segment_id)>& take);
@@ -78,6 +80,7 @@ class LockTable {
     uint64_t id = 0;
     Protection protection;
     std::shared_ptr<Segment> segment;
+    MemoryCharge charge;
     shm::LockSegment locks;
     uint32_t used = 0;
   };
@@ -114,6 +117,7 @@ class LockTable {
   objects::Host& host_;
   local::Keeper& keeper_;
   SessionTable& sessions_;
+  MemoryGrants& memory_;
   Catalog* catalog_ = nullptr;
 
   mutable std::mutex mutex_;

@@ -9,11 +9,12 @@
 //   3  objects::Queue::mutex_, objects::Lock::mutex_, objects::Pipe::mutex_
 //                            one object: its waiting callers and leases
 //   4  SessionTable::mutex_  owner numbers, sessions
+//      MemoryGrants::mutex_  what each queue was granted
 //   5  Catalog::mutex_       the catalog's records
 //   6  Keeper::mutex_        one request to the supervisor at a time
 //   7  Loop::mutex_          timers and posted work
 //   Leaves beside it: Core::waiting_mutex_, LockTable::waiting_mutex_, PipeTable::leaf_mutex_,
-//   DeadlockDetector::mutex_.
+//   DeadlockDetector::mutex_, MemoryLedger::mutex_.
 //
 // Threads
 //   broker thread  Loop::run: attach socket, pidfds, doorbell, timers, reaper. Owns the attach

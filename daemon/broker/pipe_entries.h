@@ -19,6 +19,7 @@ struct PipeTable::Connection {
   uint32_t slot = 0;
   ObjectEntry entry{};
   std::shared_ptr<Segment> segment;
+  MemoryCharge charge;
   shm::PipeOptions options;
   void* base = nullptr;
   shm::Pipe ends[2];
@@ -48,6 +49,7 @@ struct PipeTable::Pipe {
   ObjectEntry entry{};
   std::string name;
   std::shared_ptr<Segment> segment;
+  MemoryCharge charge;
   std::vector<ConnectionRef> connections;            // oldest first
   std::unordered_map<uint64_t, uint32_t> listeners;  // by session
   std::vector<Watch> watches;

@@ -46,6 +46,7 @@ void PipeTable::adopt(Catalog& catalog, uint32_t slot, ObjectState state, const 
     pipe->entry = entry;
     pipe->name = entry.name;
     pipe->segment = *memory;
+    pipe->charge = memory_.found(entry.uid, entry.bytes);
     names_[pipe->name] = pipe;
     pipes_[pipe->id] = pipe;
     count_owned(entry.uid, 1);
@@ -63,6 +64,7 @@ void PipeTable::adopt(Catalog& catalog, uint32_t slot, ObjectState state, const 
     usable = connection->map();
   }
   if (usable) {
+    connection->charge = memory_.found(entry.uid, entry.bytes);
     connections_[connection->id] = connection;
   } else {
     if (state == ObjectState::kLive) {
@@ -111,14 +113,16 @@ Result<PipeTable::PipeEntry> PipeTable::create(Catalog& catalog, const Caller& c
     if (!named.ok()) return named.status();
     gid = *named;
   }
-  if (Status bad = allowed_(caller, shm::kPipeHallBytes, owned_by(caller.uid)); !bad.ok())
-    return bad;
+  if (Status bad = allowed_(caller, owned_by(caller.uid)); !bad.ok()) return bad;
+  auto charge = memory_.take(caller.uid, shm::kPipeHallBytes);
+  if (!charge.ok()) return charge.status();
   auto pipe = std::make_shared<Pipe>();
   pipe->id = catalog.new_object_id();
   pipe->name = name;
   auto memory = Segment::create(name, shm::kPipeHallBytes, shm::kPipeHallBytes);
   if (!memory.ok()) return memory.status();
   pipe->segment = *memory;
+  pipe->charge = *std::move(charge);
   shm::pipe_hall_format(pipe->segment->base(), pipe->id);
   pipe->entry.object_id = pipe->id;
   pipe->entry.bytes = shm::kPipeHallBytes;
@@ -178,11 +182,14 @@ Result<PipeTable::ConnectionRef> PipeTable::connect(Catalog& catalog, const Call
   auto connection = std::make_shared<Connection>();
   connection->options = pipe_options_of(pipe->entry.pipe);
   const uint64_t bytes = shm::pipe_segment_bytes(connection->options);
-  if (Status bad = allowed_(caller, bytes, {}); !bad.ok()) return bad;
+  if (Status bad = allowed_(caller, {}); !bad.ok()) return bad;
+  auto charge = memory_.take(pipe->entry.uid, bytes);
+  if (!charge.ok()) return charge.status();
   connection->id = catalog.new_object_id();
   auto memory = Segment::create(pipe->name, bytes, bytes);
   if (!memory.ok()) return memory.status();
   connection->segment = *memory;
+  connection->charge = *std::move(charge);
   if (!connection->format()) {
     return Status(Reason::kMemoryExhausted, "the rings of the connection could not be mapped");
   }
@@ -484,23 +491,6 @@ Result<PipeInfo> PipeTable::describe(const Caller& caller, std::string_view name
   PipeInfo info = info_of(caller, *at->second);
   if ((info.rights & local::kRightRead) == 0) return no_pipe(*full);
   return info;
-}
-
-std::unordered_map<uid_t, uint64_t> PipeTable::bytes_by_uid() const {
-  std::unordered_map<uid_t, uint64_t> bytes;
-  std::lock_guard lock(mutex_);
-  for (const auto& [id, pipe] : pipes_) bytes[pipe->entry.uid] += shm::kPipeHallBytes;
-  for (const auto& [id, connection] : connections_) {
-    bytes[connection->entry.uid] += connection->entry.bytes;
-  }
-  return bytes;
-}
-
-uint64_t PipeTable::bytes() const {
-  std::lock_guard lock(mutex_);
-  uint64_t bytes = pipes_.size() * shm::kPipeHallBytes;
-  for (const auto& [id, connection] : connections_) bytes += connection->entry.bytes;
-  return bytes;
 }
 
 }  // namespace heddle::broker

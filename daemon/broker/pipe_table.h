@@ -33,6 +33,7 @@
 #include "daemon/broker/pipe_lent.h"
 #include "daemon/broker/rights.h"
 #include "daemon/broker/segment.h"
+#include "daemon/broker/memory_grants.h"
 #include "daemon/broker/sessions.h"
 #include "daemon/objects/host.h"
 #include "proto/local/attach.h"
@@ -44,12 +45,15 @@ namespace heddle::broker {
 
 class PipeTable {
  public:
-  // `allowed` says whether the caller may have so many bytes more; with `owned`, the number of its
+  // `allowed` says whether anything new may be made; with `owned`, the number of the caller's
   // pipes, also whether it may have one more.
-  using Allowed =
-      std::function<Status(const Caller&, uint64_t bytes, std::optional<uint32_t> owned)>;
-  PipeTable(objects::Host& host, local::Keeper& keeper, Allowed allowed)
-      : host_(host), keeper_(keeper), allowed_(std::move(allowed)), lent_(keeper) {}
+  using Allowed = std::function<Status(const Caller&, std::optional<uint32_t> owned)>;
+  PipeTable(objects::Host& host, local::Keeper& keeper, MemoryGrants& memory, Allowed allowed)
+      : host_(host),
+        keeper_(keeper),
+        memory_(memory),
+        allowed_(std::move(allowed)),
+        lent_(keeper) {}
 
   // At start, a record of kind pipe.
   void adopt(Catalog& catalog, uint32_t slot, ObjectState state, const ObjectEntry& entry,
@@ -87,8 +91,6 @@ class PipeTable {
   void watch(std::string_view full_name, bool arrivals, std::weak_ptr<void> who,
              std::function<void()> changed);
   void serve();
-  uint64_t bytes() const;
-  std::unordered_map<uid_t, uint64_t> bytes_by_uid() const;
   uint32_t owned_by(uid_t uid) const;  // pipes; takes a leaf only
 
  private:
@@ -127,6 +129,7 @@ class PipeTable {
 
   objects::Host& host_;
   local::Keeper& keeper_;
+  MemoryGrants& memory_;
   const Allowed allowed_;
   mutable std::mutex mutex_;
   std::map<std::string, PipeEntry, std::less<>> names_;

@@ -13,7 +13,6 @@
 #include <cstring>
 
 #include "daemon/broker/core.h"
-#include "daemon/broker/queue_options.h"
 #include "daemon/os/log.h"
 
 namespace heddle::broker {
@@ -25,16 +24,6 @@ constexpr int64_t kTokenLookNs = 30'000'000'000;
 constexpr int64_t kDetectAfterNs = 2'000'000;
 constexpr int64_t kDetectAllShortNs = 500'000;
 constexpr int64_t kDetectAllRest = 9;  // so many times as long as the last look at all took
-
-// The brake of the memory budget: beyond it a queue may use the memory it has, but take no more,
-// so puts that would need more end with MEMORY_EXHAUSTED.
-void allow_growth(const Object& object, bool allowed) {
-  if (object.damaged()) return;
-  auto& header = *static_cast<shm::QueueHeader*>(object.segment->base());
-  const uint32_t all = shm::QueueGeometry::of(limits_of(object.entry.options)).extents;
-  const uint32_t grant = allowed ? all : std::min(all, header.extents_used.load());
-  if (header.extents_granted.load() != grant) header.extents_granted.store(grant);
-}
 
 }  // namespace
 
@@ -289,6 +278,18 @@ void Core::tick() {
   at(now_ns() + tick_ns_.load(), [this] { tick(); });
 }
 
+// A living thread is in the middle of an operation on that queue, or says so.
+bool Core::at_work_on(uint64_t object_id) const {
+  for (const SessionRef& session : sessions_.all()) {
+    for (uint32_t i = 0; session->page && i < session->lines_used(); ++i) {
+      const shm::JournalLine& line = *session->journal(i);
+      if (line.op.load(std::memory_order_acquire) == 0) continue;
+      if (line.object.load() == static_cast<uint32_t>(object_id)) return true;
+    }
+  }
+  return false;
+}
+
 void Core::slow_tick() {
   const int64_t now = now_ns();
   for (const SessionRef& session : sessions_.all()) {
@@ -311,34 +312,11 @@ void Core::slow_tick() {
     if (object->queue && object->queue->quarantined()) {
       quarantine(object, "its memory failed a check while in use");
     }
-    if (object->queue && !object->damaged()) object->queue->trim();
+    if (!object->queue || object->damaged()) continue;
+    object->queue->trim();
+    if (object->queue->unsettled() && !at_work_on(object->id)) object->queue->settle_totals();
   }
-  measure(objects);
-}
-
-// Who uses how much, and whose queues may therefore take no more.
-void Core::measure(const std::vector<ObjectRef>& objects) {
-  std::vector<uint64_t> bytes;
-  for (const ObjectRef& object : objects) {
-    bytes.push_back(object->segment ? object->segment->real_bytes() : 0);
-  }
-  uint64_t used = pipes_.bytes();
-  auto pipes_by_uid = pipes_.bytes_by_uid();
-  std::lock_guard lock(registry_);
-  bytes_per_uid_ = std::move(pipes_by_uid);
-  for (size_t i = 0; i < objects.size(); ++i) {
-    if (!objects_.contains(objects[i]->id)) continue;  // deleted meanwhile
-    objects[i]->bytes_sampled = bytes[i];
-    bytes_per_uid_[objects[i]->entry.uid] += bytes[i];
-    used += bytes[i];
-  }
-  memory_used_.store(used);
-  const bool within = memory_max_.load() == 0 || used < memory_max_.load();
-  for (const ObjectRef& object : objects) {
-    const uid_t uid = object->entry.uid;
-    const uint64_t uid_max = uid == 0 ? 0 : options_.memory_per_uid_max;
-    allow_growth(*object, within && (uid_max == 0 || bytes_per_uid_[uid] < uid_max));
-  }
+  memory_.measure();
 }
 
 }  // namespace heddle::broker

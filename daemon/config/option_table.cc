@@ -59,8 +59,8 @@ const std::array kTable = std::to_array<OptionRow>({
      "circle is logged and listed by heddle lock deadlocks, and stands."},
     {"memory_max", &O::memory_max, kBytes, 0, std::uint64_t{1} << 50, "", true,
      "half of what the machine and the cgroup have left at start",
-     "Byte budget of all objects together. Beyond it calls answer MEMORY_EXHAUSTED. 0 is the "
-     "default."},
+     "Byte budget of all objects together, exact: memory is granted before it is used. Beyond it "
+     "calls answer MEMORY_EXHAUSTED. 0 is the default."},
     {"memory_per_uid_max", &O::memory_per_uid_max, kBytes, 0, std::uint64_t{1} << 50, "", true, "",
      "Byte budget of all objects of one user; root is exempt. Beyond it creating answers QUOTA and "
      "putting MEMORY_EXHAUSTED. 0 is no limit but memory_max."},

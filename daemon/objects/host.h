@@ -73,6 +73,11 @@ class Host {
   virtual OwnerInfo describe_owner(uint16_t owner) const = 0;
   // It has begun to end, or is gone: what it held is being given back, or was.
   virtual bool session_ended(uint64_t) const { return false; }
+  // Lets a queue back so much of its memory in all (0: as it is). MEMORY_EXHAUSTED with the limit
+  // that is reached. `anyway`: must not fail, for the end of a stream.
+  virtual Status grant_memory(uint64_t, const shm::QueueGrant&, bool) {
+    return Status(Reason::kMemoryExhausted, "nobody grants memory here");
+  }
   // Whether remote callers wait for this object: then its doorbell is listened to.
   virtual void set_waiting(uint64_t object_id, bool waiting) = 0;
   // The same for locks.

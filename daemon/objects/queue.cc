@@ -76,11 +76,23 @@ Status Queue::shutdown(bool immediate) {
   {
     std::lock_guard lock(mutex_);
     if (dead_to(&status)) return status;
+    if (ring_.reserve_used()) {
+      status = host_.grant_memory(object_id_, {0, ring_.granted().segments + 1}, false);
+      if (!status.ok()) return std::move(status).with_object("queue " + name_);
+    }
     status = status_of(ring_.shutdown(actor(host_.own_owner()), immediate));
     settle(&finished);
   }
   run(finished);
   return status;
+}
+
+// An END has a segment of its own in reserve. Where that is in use, because the queue was ended and
+// opened again, a death gets another one, whatever the budget says: there is nobody who could be
+// told, and a stream that does not end is worse than 16 KiB.
+void Queue::keep_room_for_end() {
+  if (!ring_.reserve_used()) return;
+  (void)host_.grant_memory(object_id_, {0, ring_.granted().segments + 1}, true);
 }
 
 Status Queue::reopen() {
@@ -131,6 +143,10 @@ Status Queue::unregister_producer(const Caller& caller, uint64_t key) {
     if (dead_to(&status)) return status;
     const auto it = producers_.find({caller.owner, key});
     if (it == producers_.end()) return Status();  // asked again, after a lost answer
+    if (ring_.reserve_used()) {
+      status = host_.grant_memory(object_id_, {0, ring_.granted().segments + 1}, false);
+      if (!status.ok()) return std::move(status).with_object("queue " + name_);
+    }
     ring_.unregister_producer(actor(caller.owner), it->second);
     producers_.erase(it);
     settle(&finished);
@@ -189,6 +205,11 @@ uint64_t Queue::trim() {
   return quarantined() ? 0 : ring_.trim(actor(host_.own_owner()));
 }
 
+void Queue::settle_totals() {
+  std::lock_guard lock(mutex_);
+  if (!quarantined() && ring_.settle(actor(host_.own_owner()))) unsettled_.store(false);
+}
+
 uint64_t Queue::decide_put(shm::JournalLine& line) {
   std::lock_guard lock(mutex_);
   return quarantined() ? 0 : ring_.decide_put(line);
@@ -220,6 +241,8 @@ void Queue::reap(uint16_t dead_owner, shm::JournalLine* lines, size_t n,
       it = theirs ? leases_.erase(it) : std::next(it);
     }
     if (quarantined()) return;
+    unsettled_.store(true);
+    keep_room_for_end();
     ring_.reap(actor(host_.own_owner()), dead_owner, lines, n, info, origins);
     settle(&finished);
   }

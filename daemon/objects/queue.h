@@ -212,6 +212,10 @@ class Queue : public std::enable_shared_from_this<Queue> {
   void restore(const std::unordered_map<uint16_t, int64_t>& term_ns_by_owner);
   // Gives memory of free bodies back to the machine; bytes.
   uint64_t trim();
+  // A death may have left the totals too high, see shm::Queue::settle(): when no living session is
+  // at work here, settle() sets them right if the queue is empty.
+  bool unsettled() const { return unsettled_.load(std::memory_order_relaxed); }
+  void settle_totals();
   // The session is gone: its calls that wait to hold something, or are waited for, end with
   // SESSION_LOST.
   void drop_waits_of(uint16_t owner);
@@ -254,6 +258,9 @@ class Queue : public std::enable_shared_from_this<Queue> {
   shm::Outcome put_bodies(Waiter& wait);
   shm::Outcome put_recorded(Waiter& wait);
   bool others_hold(const Caller& caller) const;
+  // After kMemoryExhausted. True: try again; else *why, or nothing if it was not the grant.
+  bool more_memory(uint32_t* asked, Status* why);
+  void keep_room_for_end();
   void end_due(std::list<Wait>& list, int64_t now_ns, Finished* finished);
   void expire_leases(int64_t now_ns);
   void settle(Finished* finished);
@@ -278,6 +285,7 @@ class Queue : public std::enable_shared_from_this<Queue> {
   std::shared_ptr<void> mapping_;
   shm::Queue ring_;
   std::atomic<bool> quarantined_{false};
+  std::atomic<bool> unsettled_{true};  // also by deaths before this broker
   std::atomic<uint32_t> waiting_{0};
 
   mutable std::mutex mutex_;

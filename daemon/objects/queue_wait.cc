@@ -321,8 +321,22 @@ shm::Outcome Queue::put_recorded(Waiter& wait) {
   return outcome;
 }
 
+bool Queue::more_memory(uint32_t* asked, Status* why) {
+  constexpr uint32_t kAskedMax = 64;  // without a message put; each time there is more of it
+  if (++*asked > kAskedMax) return false;
+  const shm::QueueGrant lacking = ring_.lacking(actor_);
+  if (lacking == shm::QueueGrant{}) {
+    *asked += kAskedMax / 3;
+    return true;
+  }
+  *why = host_.grant_memory(object_id_, lacking, false);
+  if (!why->ok()) *why = std::move(*why).with_object("queue " + name_);
+  return why->ok();
+}
+
 bool Queue::serve_putters(Finished* finished) {
   bool progress = false;
+  uint32_t asked = 0;
   while (!putters_.empty()) {
     const Wait wait = putters_.front();
     const size_t before = wait->next_body;
@@ -332,11 +346,15 @@ bool Queue::serve_putters(Finished* finished) {
     }
     const shm::Outcome outcome = wait->record != 0 ? put_recorded(*wait) : put_bodies(*wait);
     progress |= wait->next_body != before;
+    if (wait->next_body != before) asked = 0;
+    Status refused;
+    if (outcome == shm::Outcome::kMemoryExhausted && more_memory(&asked, &refused)) continue;
+    asked = 0;
     const uint64_t body_bytes =
         wait->next_body < wait->bodies.size() ? wait->bodies[wait->next_body].bytes.size() : 0;
     const bool may_wait = ring_.limits().overflow == shm::Overflow::kBlock && wait->deadline_ns > 0;
     if (outcome == shm::Outcome::kFull && may_wait) return progress;
-    finish(wait, status_of(outcome, body_bytes), finished);
+    finish(wait, refused.ok() ? status_of(outcome, body_bytes) : std::move(refused), finished);
   }
   return progress;
 }

@@ -113,6 +113,9 @@ void AttachConnection::answer(local::Packet& packet) {
       case AttachType::kPutFenced:
         status = put_fenced(packet, sequence);
         break;
+      case AttachType::kGrow:
+        status = grow(packet, sequence);
+        break;
       case AttachType::kLend:
         status = lend(packet, sequence);
         break;
@@ -298,6 +301,16 @@ Status AttachConnection::put_fenced(const local::Packet& packet, uint32_t sequen
                 if (!done.ok()) return self->send_failed(done.status(), sequence);
                 self->send(AttachType::kPutDone, sequence, local::bytes_of(*done));
               });
+  return Status();
+}
+
+Status AttachConnection::grow(const local::Packet& packet, uint32_t sequence) {
+  local::Grow request;
+  if (!whole(packet, &request)) return malformed("GROW");
+  const auto granted = server_.core_.grow_queue(caller_, request);
+  if (!granted.ok()) return granted.status();
+  const local::Grow reply{request.object_id, granted->extents, granted->segments};
+  send(AttachType::kGrown, sequence, local::bytes_of(reply));
   return Status();
 }
 

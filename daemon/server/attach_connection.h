@@ -54,6 +54,7 @@ class AttachConnection : public std::enable_shared_from_this<AttachConnection> {
   Status delete_object(const local::Packet& packet, uint32_t sequence);
   Status call(const local::Packet& packet, uint32_t sequence);
   Status put_fenced(const local::Packet& packet, uint32_t sequence);
+  Status grow(const local::Packet& packet, uint32_t sequence);
   Status lend(local::Packet& packet, uint32_t sequence);
   Status take_lent(const local::Packet& packet, uint32_t sequence);
   Status bye(uint32_t sequence);

@@ -14,6 +14,7 @@
 //   PUT_FENCED PutFenced + bytes      PUT_DONE PutDone   the only answer that may be overtaken
 //   LEND     Lend     fd: a bundle    LENT     Lent
 //   TAKE_LENT TakeLent                GIVEN    Lent      fd: the bundle
+//   GROW     Grow                     GROWN    Grow
 //   any request                       FAILED   Failed + message text
 //   (not asked for)                   EVENT    Event
 //
@@ -71,6 +72,8 @@ enum class AttachType : uint16_t {
   kLent = 16,
   kTakeLent = 17,
   kGiven = 18,
+  kGrow = 19,
+  kGrown = 20,
 };
 
 // 3 to 6 belong to kinds that are not there yet.
@@ -369,6 +372,17 @@ struct TakeLent {
   uint8_t reserved[6];
 };
 static_assert(sizeof(TakeLent) == 24);
+
+// A queue may back more of its memory (proto/shm/queue_grant.h): asked for when a put finds what
+// was granted in use. `extents` and `segments` are how many at least in all, 0: as many as there
+// are; the answer says how many there are now. So asked again it is the same grant. FAILED with
+// MEMORY_EXHAUSTED names the limit that is reached and what is in use.
+struct Grow {
+  uint64_t object_id;
+  uint32_t extents;
+  uint32_t segments;
+};
+static_assert(sizeof(Grow) == 16);
 
 enum class EventType : uint32_t {
   kDeleted = 1,      // the object was deleted: operations on it give CLOSED

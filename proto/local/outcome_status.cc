@@ -35,8 +35,8 @@ Status described(shm::Outcome outcome, const OutcomeFacts& facts) {
       return too_large(facts);
     case shm::Outcome::kMemoryExhausted:
       return Status(Reason::kMemoryExhausted,
-                    "no memory for the message; take messages out, delete queues, or raise "
-                    "memory_max or memory_per_uid_max")
+                    "the machine has no memory left for it, or bodies of unlike sizes fill all "
+                    "that the queue can ever have; take messages out, or give it more max_bytes")
           .with_limit(limits.max_bytes, facts.counts ? facts.counts->bytes : facts.body_bytes);
     case shm::Outcome::kTooManyLeases:
       return Status(Reason::kTooManyLeases,

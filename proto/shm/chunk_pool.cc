@@ -75,14 +75,22 @@ uint32_t ChunkPool::take(uint16_t owner, uint64_t bytes, ChunkCursors* cursors) 
     cursors->scans_owed = 0;
     chunk = take_carved(owner, size_class, cursors);
     if (chunk == kChunkNone && reclaim(owner)) chunk = carve(owner, size_class, cursors);
-    return chunk;
+    return chunk != kChunkNone ? chunk : lack(1, cursors);
   }
   const uint32_t run = static_cast<uint32_t>((bytes + kExtentBytes - 1) / kExtentBytes);
   uint32_t chunk = take_hinted(owner, kClassRun, run);
   if (chunk == kChunkNone) chunk = take_free_run(owner, run);
-  if (chunk == kChunkNone) chunk = make_run(owner, run, 0);
-  if (chunk == kChunkNone && reclaim(owner)) chunk = make_run(owner, run, 0);
-  return chunk;
+  if (chunk == kChunkNone) chunk = make_run(owner, run, cursors);
+  if (chunk == kChunkNone && reclaim(owner)) chunk = make_run(owner, run, cursors);
+  return chunk != kChunkNone ? chunk : lack(run, cursors);
+}
+
+/// What the failed one would have needed, for Queue::lacking().
+uint32_t ChunkPool::lack(uint32_t run, ChunkCursors* cursors) const {
+  const uint32_t granted = this->granted();
+  const uint32_t left = geometry_.extents - granted;
+  cursors->extents_lacking = left == 0 ? 0 : granted + (run < left ? run : left);
+  return kChunkNone;
 }
 
 /// The chunk that the last claimed slot held one lap ago: long free again, and no other thread
@@ -173,6 +181,7 @@ uint32_t ChunkPool::carve(uint16_t owner, uint32_t size_class, ChunkCursors* cur
     note_used(e + 1);
     if (!cas_word(extent(e), kExtentEmpty, claimed)) continue;
     if (!back(e, 1)) {
+      cursors->machine_lacking = true;
       cas_word(extent(e), claimed, kExtentEmpty);
       return kChunkNone;
     }
@@ -225,15 +234,16 @@ uint32_t ChunkPool::claim_run(uint16_t owner, uint32_t e, uint32_t run) {
   return 0;
 }
 
-uint32_t ChunkPool::make_run(uint16_t owner, uint32_t run, uint32_t from) {
+uint32_t ChunkPool::make_run(uint16_t owner, uint32_t run, ChunkCursors* cursors) {
   const uint32_t n = granted();
-  for (uint32_t e = from; e < n && run <= n - e;) {
+  for (uint32_t e = 0; e < n && run <= n - e;) {
     const uint32_t further = claim_run(owner, e, run);
     if (further != 0) {
       e += further;
       continue;
     }
     if (!back(e, run)) {
+      cursors->machine_lacking = true;
       abandon_run(owner, e, run - 1);
       return kChunkNone;
     }

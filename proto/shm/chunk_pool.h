@@ -4,7 +4,7 @@
 // Truth
 //   chunk word   FREE | OWNED(owner) private to a session | QUEUED(id) body of that message
 //   extent word  EMPTY | CLAIMED(owner, run) | CARVED(class) | RUN_HEAD(run) | RUN_PART |
-//                PUNCHING(owner)
+//                PUNCHING(owner) | WITHHELD (queue_grant.h)
 // Hint cells and cursors may be lost. extents_used only grows and is raised before a claim, so it
 // bounds every walk, also the reaper's.
 //
@@ -44,6 +44,10 @@ struct ChunkCursors {
   uint32_t offered = kChunkNone;  // to be tried first
   uint32_t empty = 0;
   uint32_t scans_owed = 0;  // extents to carve before all carved ones are searched again
+  // Of the last take() that failed: the extents that would have had to be granted; or the machine
+  // had no memory.
+  uint32_t extents_lacking = 0;
+  bool machine_lacking = false;
 };
 
 /// A view over the chunk areas of one segment. Thread-safe; the cursors belong to the calling
@@ -88,6 +92,12 @@ class ChunkPool {
   /// Gives fully free extents back to the system. Returns the bytes given back.
   uint64_t trim(uint16_t owner);
 
+  /// Broker, see queue_grant.h.
+  void grant(uint32_t extents);
+  uint32_t withhold(uint32_t extents);
+  uint32_t in_use() const;
+  uint32_t extents() const { return geometry_.extents; }
+
   struct Usage {
     uint64_t backed_bytes;
     uint64_t queued_chunks;
@@ -101,13 +111,14 @@ class ChunkPool {
   std::atomic<uint64_t>& chunk_word(uint32_t e, uint32_t i) const;
   uint32_t granted() const;
   uint32_t used() const;
+  uint32_t lack(uint32_t run, ChunkCursors* cursors) const;
 
   uint32_t take_offered(uint16_t owner, uint32_t size_class, ChunkCursors* cursors);
   uint32_t take_hinted(uint16_t owner, uint32_t size_class, uint32_t run);
   uint32_t take_carved(uint16_t owner, uint32_t size_class, ChunkCursors* cursors);
   uint32_t search_extent(uint16_t owner, uint32_t e, uint32_t from, uint32_t size_class);
   uint32_t carve(uint16_t owner, uint32_t size_class, ChunkCursors* cursors);
-  uint32_t make_run(uint16_t owner, uint32_t run, uint32_t from);
+  uint32_t make_run(uint16_t owner, uint32_t run, ChunkCursors* cursors);
   uint32_t claim_run(uint16_t owner, uint32_t e, uint32_t run);
   void abandon_run(uint16_t owner, uint32_t e, uint32_t members);
   uint32_t take_free_run(uint16_t owner, uint32_t run);

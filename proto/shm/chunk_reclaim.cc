@@ -93,7 +93,7 @@ ChunkPool::Usage ChunkPool::usage() const {
   Usage usage{};
   for (uint32_t e = 0; e < used(); ++e) {
     const ExtentWord w = ExtentWord::decode(extent(e).load(std::memory_order_acquire));
-    if (w.state == ExtentState::kEmpty) continue;
+    if (w.state == ExtentState::kEmpty || w.state == ExtentState::kWithheld) continue;
     usage.backed_bytes += kExtentBytes;
     const uint32_t n = w.state == ExtentState::kCarved && w.size_class < kChunkClasses
                            ? chunks_in_extent(w.size_class)

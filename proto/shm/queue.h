@@ -38,6 +38,7 @@
 #include "proto/shm/death_info.h"
 #include "proto/shm/journal.h"
 #include "proto/shm/outcome.h"
+#include "proto/shm/queue_grant.h"
 #include "proto/shm/queue_layout.h"
 #include "proto/shm/queue_ring.h"
 
@@ -168,6 +169,11 @@ class QueueMemory {
   auto& skips_before(uint32_t segment) const { return control(segment).skips_before; }
   auto& segment_word(uint32_t segment) const { return control(segment).word; }
   auto& next(uint32_t segment) const { return control(segment).next; }
+  /// How many may be backed; with the one that is kept for an END.
+  uint32_t segments_granted(bool with_reserve) const {
+    const uint32_t granted = header().segments_granted.load(std::memory_order_relaxed);
+    return granted < segments() ? granted + (with_reserve ? 1 : 0) : segments();
+  }
   uint32_t segment_hint() const;
   void segment_became_free(uint32_t segment);
   void segment_was_claimed(uint32_t segment);
@@ -194,8 +200,9 @@ uint64_t queue_segment_bytes(const QueueLimits& limits);
 uint64_t queue_control_bytes(const QueueLimits& limits);
 /// Null if the limits are usable, else which one is not ("max_len", ...).
 const char* queue_limits_invalid(const QueueLimits& limits);
-/// Broker: lays out a queue in a fresh zeroed memfd.
-void queue_format(void* base, const QueueLimits& limits, uint64_t object_id);
+/// Broker: lays out a queue in a fresh zeroed memfd. Without a broker all is granted.
+void queue_format(void* base, const QueueLimits& limits, uint64_t object_id,
+                  const QueueGrant& grant = kGrantAll);
 
 class Queue {
  public:
@@ -229,6 +236,7 @@ class Queue {
   /// Back to its original position. A counted return that reaches max_deliveries buries the
   /// message.
   Outcome nack(Actor& a, const Ticket& t, bool counted);
+  /// Counts as a failed delivery, like the return that buries.
   Outcome bury(Actor& a, const Ticket& t);
 
   Outcome shutdown(Actor& a, bool immediate);
@@ -259,6 +267,10 @@ class Queue {
   /// Removes messages in these states; holders of leased ones get kLeaseLost.
   Outcome purge(Actor& a, unsigned states, uint64_t* purged);
   Outcome purge_one(Actor& a, uint64_t id);
+  /// After kMemoryExhausted, whoever called: how much must be granted in all (0: does not matter)
+  /// before it is worth trying again. Nothing of either: another grant would not help, or came just
+  /// now. Told once.
+  QueueGrant lacking(Actor& a) const;
 
   // ---- broker only ----
   /// Repairs every word that names `dead`. `lines` are its journal lines. Idempotent; a reaper that
@@ -272,9 +284,11 @@ class Queue {
   uint64_t decide_put(JournalLine& line) const;
   /// The net under lost wakes and late hints; call every 50 ms while somebody waits.
   void rescan(Actor& reaper);
-  /// When nothing is in the queue and nobody is at work, totals that a death left behind are set
-  /// right. Call it only after the queue has been idle for a while.
-  void settle(Actor& reaper);
+  /// A death may leave the totals too high: when others were at the dead one's slot before the
+  /// reaper, the word does not tell any more whether it was through. When nothing is in the queue
+  /// they are set right; the caller knows that no journal line of a living thread names this queue,
+  /// for such a thread may have done its deed and not counted it yet. True: they are right.
+  bool settle(Actor& reaper);
   /// Gives memory of free extents back; returns bytes.
   uint64_t trim(Actor& reaper) { return pool_.trim(reaper.owner); }
   /// Remote callers wait (bits of DirtyBits): clients then set dirty and ring the doorbell.
@@ -282,6 +296,19 @@ class Queue {
   uint32_t take_dirty() { return header().dirty.exchange(0); }
   bool has_sleepers() const;
   ChunkPool::Usage usage() const { return pool_.usage(); }
+  /// What may be backed; never more than the geometry has.
+  QueueGrant granted() const;
+  /// Grants more: `to` in all. Again, or less than there is, changes nothing but finishes what a
+  /// dead caller left. One caller at a time, who has written it down before.
+  void raise_grant(const QueueGrant& to);
+  /// Takes back extents from the top that nobody has claimed, down to `extents` at most, and their
+  /// memory. Gives how many are granted now. One caller at a time, as above, who writes it down
+  /// afterwards.
+  uint32_t lower_grant(uint32_t extents) { return pool_.withhold(extents); }
+  /// Of the extents that are in use the highest, plus one.
+  uint32_t extents_in_use() const { return pool_.in_use(); }
+  /// Whether the segment that is kept for an END is in the chain already.
+  bool reserve_used() const;
   /// Full check of the invariants while nobody else is active; null, or what is wrong.
   const char* audit() const;
 

@@ -10,7 +10,7 @@ namespace heddle::shm {
 
 Outcome Queue::place_end(Actor& a, EndCause cause) {
   for (uint32_t tries = 0; tries < kTriesMax; ++tries) {
-    const Found at = ring().find_tail(a.owner);
+    const Found at = ring().for_end().find_tail(a.owner);
     if (at.walk == Walk::kEnd) return Outcome::kOk;
     if (at.walk == Walk::kNoMemory) return Outcome::kMemoryExhausted;
     if (at.walk != Walk::kFound) return Outcome::kCorrupt;

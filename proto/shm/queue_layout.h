@@ -29,7 +29,7 @@
 
 namespace heddle::shm {
 
-inline constexpr uint32_t kQueueVersion = 1;
+inline constexpr uint32_t kQueueVersion = 2;
 inline constexpr uint32_t kSlotsPerSegment = 128;
 inline constexpr uint32_t kInlineBytes = 96;
 inline constexpr uint32_t kRowsMax = 1024;
@@ -172,9 +172,9 @@ struct alignas(64) QueueHeader {
   std::atomic<uint32_t> max_leases;
   std::atomic<uint64_t> max_bytes;
   std::atomic<uint32_t> max_deliveries;
-  std::atomic<uint32_t> extents_granted;  // extents [0, granted) may be backed
+  std::atomic<uint32_t> extents_granted;  // extents [0, granted) may be backed; queue_grant.h
   std::atomic<uint32_t> rows_used;        // hint: rows [0, used) have ever been claimed
-  std::atomic<uint32_t> segments_used;    // hint: segments [0, used) have ever been claimed
+  std::atomic<uint32_t> segments_granted;  // segments [0, granted) may be backed
   std::atomic<uint32_t> extents_used;     // hint, likewise
   std::atomic<uint32_t> segment_hint;     // hint: lowest segment that may be claimable
   std::atomic<uint32_t> reserved1;
@@ -232,6 +232,7 @@ enum class ExtentState : uint8_t {
   kRunHead = 3,  // first of `run` extents that make one chunk
   kRunPart = 4,  // follower in a run; belongs to the nearest head before it
   kPunching = 5,  // the broker gives the memory back
+  kWithheld = 6,  // was granted and is no more: nobody claims it
 };
 struct ExtentWord {
   ExtentState state;

@@ -164,10 +164,15 @@ HEDDLE_FLATTEN Outcome Queue::claim_publish(Actor& a, const MessageIn& m, uint32
   for (uint32_t tries = 0;; ++tries) {
     uint64_t raw;
     const Walk walk = tries < kTriesMax ? r.find_tail(a.owner, &p, &raw) : Walk::kCorrupt;
+    if (walk == Walk::kNoMemory) {
+      // No slot is left in the chain, and no segment for more of it. Where the queue is full
+      // anyway, room is what is missing.
+      const bool full = size() >= header().max_len.load(std::memory_order_relaxed);
+      failure = full ? Outcome::kFull : Outcome::kMemoryExhausted;
+      break;
+    }
     if (walk != Walk::kFound) {
-      failure = walk == Walk::kEnd        ? Outcome::kClosed
-                : walk == Walk::kNoMemory ? Outcome::kMemoryExhausted
-                                          : Outcome::kCorrupt;
+      failure = walk == Walk::kEnd ? Outcome::kClosed : Outcome::kCorrupt;
       break;
     }
     if (!room_at(a, p)) {

@@ -272,19 +272,21 @@ void Queue::rescan(Actor& reaper) {
     wake_all(reaper, header().idle, kDirtyIdle);
 }
 
-void Queue::settle(Actor& reaper) {
+bool Queue::settle(Actor& reaper) {
   const Sums before = sums(false);
+  if (before.bytes_in == before.bytes_out && before.begun == before.ended) return true;
   bool empty = true;
   each_slot([&](Place, uint64_t raw) { empty &= SlotWord::decode(raw).state == SlotState::kEnd; });
   const Sums after = sums(false);
-  if (!empty || before.bytes != after.bytes || before.puts != after.puts ||
-      before.leases != after.leases)
-    return;
+  if (!empty || before.bytes_in != after.bytes_in || before.bytes_out != after.bytes_out ||
+      before.begun != after.begun || before.ended != after.ended)
+    return false;
   Row& row = memory_.row(reaper.row);
   const auto level = [](std::atomic<uint64_t>& in, std::atomic<uint64_t>& out, uint64_t i,
                         uint64_t o) { i > o ? count_up(out, i - o) : count_up(in, o - i); };
   level(row.bytes_in, row.bytes_out, after.bytes_in, after.bytes_out);
   level(row.leases, row.ends, after.begun, after.ended);
+  return true;
 }
 
 }  // namespace heddle::shm

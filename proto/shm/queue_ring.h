@@ -69,6 +69,12 @@ class Ring {
   static constexpr uint32_t kSearchesMax = 1000;
 
   explicit Ring(Memory* memory) : m_(*memory) {}
+  /// May use the segment that is kept for an END.
+  Ring for_end() const {
+    Ring ring(*this);
+    ring.for_end_ = true;
+    return ring;
+  }
 
   static constexpr uint64_t sequence_of(Place p) { return p.position / kSlots; }
   static constexpr uint32_t index_of(Place p) { return static_cast<uint32_t>(p.position % kSlots); }
@@ -496,7 +502,7 @@ class Ring {
   }
 
   uint32_t claim_segment(uint16_t owner, uint64_t seq) {
-    const uint32_t n = m_.segments();
+    const uint32_t n = m_.segments_granted(for_end_);
     for (int pass = 0; pass < 3; ++pass) {  // from the hint; from 0; crowded ones as well
       for (uint32_t i = pass == 0 ? m_.segment_hint() : 0; i < n; ++i) {
         const uint64_t raw = m_.segment_word(i).load(std::memory_order_acquire);
@@ -531,6 +537,7 @@ class Ring {
   }
 
   Memory& m_;
+  bool for_end_ = false;
 };
 
 }  // namespace heddle::shm

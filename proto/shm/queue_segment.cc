@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <time.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <new>
@@ -55,7 +56,8 @@ uint64_t queue_control_bytes(const QueueLimits& limits) {
   return QueueGeometry::of(limits).rows_at + kPage;
 }
 
-void queue_format(void* base, const QueueLimits& limits, uint64_t object_id) {
+void queue_format(void* base, const QueueLimits& limits, uint64_t object_id,
+                  const QueueGrant& grant) {
   auto& h = *new (base) QueueHeader{};
   h.segment = {kSegmentMagic, kQueueVersion, SegmentKind::kQueue, object_id, 0, {}};
   h.created = limits;
@@ -65,12 +67,12 @@ void queue_format(void* base, const QueueLimits& limits, uint64_t object_id) {
   h.max_leases = limits.max_leases;
   h.max_bytes = limits.max_bytes;
   h.max_deliveries = limits.max_deliveries;
-  h.extents_granted = h.geometry.extents;
+  h.extents_granted = std::min(grant.extents, h.geometry.extents);
+  h.segments_granted = std::min(grant.segments, h.geometry.segments);
   QueueMemory memory(static_cast<std::byte*>(base), h.geometry, -1);
   const Place first{kSlotsPerSegment, 0};
   memory.next(0).store(next_word(1, kSegmentNone));
   memory.segment_word(0).store(SegmentWord{1, 0, SegmentState::kLinked}.encode());
-  h.segments_used = 1;
   h.tail.place.store(first.encode());
   h.head.place.store(first.encode());
 }

@@ -97,6 +97,37 @@ TEST_F(AttachTest, MissingQueueAndUnknownVersion) {
   EXPECT_EQ(other.failed().actual, 9);
 }
 
+TEST_F(AttachTest, MoreMemoryIsGrantedOnceHoweverOftenItIsAskedFor) {
+  auto one = client();
+  ASSERT_TRUE(one->open("q", local::kOpenCreate));
+  const uint64_t id = one->opened.object_id;
+  const auto ask = [&](uint32_t extents, uint32_t segments) {
+    local::Grow got{};
+    EXPECT_TRUE(one->send(AttachType::kGrow, local::Grow{id, extents, segments}));
+    EXPECT_TRUE(one->receive(AttachType::kGrown)) << one->failure();
+    EXPECT_TRUE(one->packet().read(&got));
+    EXPECT_EQ(got.object_id, id);
+    const shm::QueueGrant granted = one->queue.granted();
+    EXPECT_EQ(granted, (shm::QueueGrant{got.extents, got.segments}));
+    return granted;
+  };
+  const shm::QueueGrant first = ask(0, 0);
+  EXPECT_EQ(first.extents, 2u);
+  const shm::QueueGrant second = ask(3, 0);
+  EXPECT_EQ(second, (shm::QueueGrant{4, first.segments}));
+  EXPECT_EQ(ask(3, 0), second) << "the answer was lost, and it is asked again";
+  EXPECT_EQ(ask(0, first.segments + 1), (shm::QueueGrant{4, 2 * first.segments}));
+  const shm::QueueGrant all = ask(UINT32_MAX, UINT32_MAX);
+  EXPECT_LT(all.extents, 20'000u);
+  EXPECT_EQ(ask(UINT32_MAX, UINT32_MAX), all);
+  ASSERT_TRUE(one->send(AttachType::kGrow, local::Grow{id + 100, 9, 9}));
+  EXPECT_FALSE(one->receive(AttachType::kGrown));
+  EXPECT_EQ(one->failed().reason, static_cast<uint16_t>(Reason::kNotFound));
+  ASSERT_TRUE(one->send(AttachType::kGrow, local::Grow{id, 9, 9}, "and more"));
+  EXPECT_FALSE(one->receive(AttachType::kGrown));
+  EXPECT_EQ(one->failed().reason, static_cast<uint16_t>(Reason::kInvalidArgument));
+}
+
 TEST_F(AttachTest, KilledClientsLeasesComeBackCounted) {
   auto parent = client();
   ASSERT_TRUE(parent->open("q", local::kOpenCreate));

@@ -60,6 +60,9 @@ void keep(LoanRoom& room, const LoanState& state) {
       .with_object("queue " + queue);
 }
 
+// For a broker that is away, when memory is needed by a call that has no timeout.
+constexpr std::int64_t kGrantWaitNs = 5'000'000'000;
+
 // Producer cells carry the attachment they belong to.
 constexpr std::uint64_t kCellBits = 24;
 
@@ -150,10 +153,14 @@ Status ShmQueue::look(Attachment& attachment) {
 
 template <class Attempt>
 Outcome ShmQueue::wait(Hands& hands, std::int64_t deadline_ns, Status* status, Attempt attempt) {
+  Asking asking;
   for (;;) {
     const Outcome outcome = attempt(deadline_ns);
-    if (outcome != Outcome::kTimedOut) [[likely]]
+    if (outcome == Outcome::kOk) [[likely]]
       return outcome;
+    if (outcome == Outcome::kMemoryExhausted && more_memory(hands, deadline_ns, &asking, status))
+      continue;
+    if (outcome != Outcome::kTimedOut) return outcome;
     if (deadline_ns != kNever && monotonic_ns() >= deadline_ns) return outcome;
     *status = look(*hands.at);
     if (!status->ok()) return outcome;
@@ -212,7 +219,10 @@ Status ShmQueue::loan(std::size_t bytes, LoanRoom* room) {
   Hands* hands = this->hands(&status);
   if (hands == nullptr) return status;
   LoanState state{.key = hands->key, .loan = {}};
-  const Outcome outcome = hands->at->queue.loan(*hands->actor, bytes, &state.loan);
+  const Outcome outcome = wait(*hands, monotonic_ns() + kGrantWaitNs, &status, [&](std::int64_t) {
+    return hands->at->queue.loan(*hands->actor, bytes, &state.loan);
+  });
+  if (!status.ok()) return status;
   if (outcome != Outcome::kOk) return explain(outcome, *hands->at, bytes);
   room->data = state.loan.data;
   room->capacity = state.loan.capacity;
@@ -411,7 +421,10 @@ Status ShmQueue::shutdown(bool immediate) {
   Status status;
   Hands* hands = this->hands(&status);
   if (hands == nullptr) return status;
-  const Outcome outcome = hands->at->queue.shutdown(*hands->actor, immediate);
+  const Outcome outcome = wait(*hands, monotonic_ns() + kGrantWaitNs, &status, [&](std::int64_t) {
+    return hands->at->queue.shutdown(*hands->actor, immediate);
+  });
+  if (!status.ok()) return status;
   if (outcome == Outcome::kOk || outcome == Outcome::kClosed) return status;
   return explain(outcome, *hands->at);
 }
@@ -440,7 +453,13 @@ Status ShmQueue::close_producer(std::uint64_t cell) {
   Hands* hands = hands_of_key(cell >> kCellBits, &status);
   if (hands == nullptr) return status;
   const auto row = static_cast<std::uint32_t>(cell & ((std::uint64_t{1} << kCellBits) - 1));
-  hands->at->queue.unregister_producer(*hands->actor, row);
+  shm::Queue& queue = hands->at->queue;
+  // The last one may end the stream, and what was in reserve for that may be in use.
+  if (queue.reserve_used() && queue.limits().eos == shm::Eos::kLastProducer) {
+    status = ask_memory(*hands, {0, queue.granted().segments + 1}, monotonic_ns() + kGrantWaitNs);
+    if (!status.ok()) return status;
+  }
+  queue.unregister_producer(*hands->actor, row);
   return status;
 }
 

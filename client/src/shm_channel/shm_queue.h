@@ -75,6 +75,13 @@ class ShmQueue final : public QueueChannel {
   template <class Attempt>
   shm::Outcome wait(Hands& hands, std::int64_t deadline_ns, Status* status, Attempt attempt);
   Status look(Attachment& attachment);
+  // After MEMORY_EXHAUSTED: asks the broker for more of the queue's memory. True: try again; else
+  // *status says why not, or nothing if that was not what is lacking. In shm_queue_grow.cc.
+  struct Asking {
+    std::uint32_t fruitless = 0, asked = 0;
+  };
+  Status ask_memory(Hands& hands, const shm::QueueGrant& at_least, std::int64_t until_ns);
+  bool more_memory(Hands& hands, std::int64_t deadline_ns, Asking* asking, Status* status);
   shm::Outcome join_told(Hands& hands, std::int64_t deadline_ns, Status* status);
 
   Status deliver(Hands& hands, const TakeOptions& options, const shm::Taken& taken, Message* out);

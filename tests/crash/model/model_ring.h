@@ -83,6 +83,7 @@ class ModelMemory {
 
   Slot& slot(uint32_t segment, uint32_t index) { return slots_[segment][index]; }
   uint32_t segments() const { return kSegments; }
+  uint32_t segments_granted(bool) const { return kSegments; }
   uint32_t steps_max() const { return 500; }
   auto& tail_hint() { return tail_; }
   auto& head_hint() { return head_; }
