@@ -8,6 +8,7 @@
 
 #include "tests/crash/pipes/pipe_stage.h"
 #include "tests/support/stepper.h"
+#include "tests/support/watchdog.h"
 
 namespace heddle::shm {
 namespace {
@@ -95,6 +96,8 @@ TEST(PipeBrokerKill, AnInterruptedEntryIsFinishedOrTakenBack) {
     if (std::getenv("CI") != nullptr) FAIL() << why;
     GTEST_SKIP() << why;
   }
+  // Each kill steps there anew: half a million steps, at the pace of the machine.
+  const test::Watchdog watchdog("an entry killed at any step", 300);
   for (const bool asked_again : {true, false}) {
     PipeActor sender = pipe_actor(kSharer), receiver = pipe_actor(kVictim);
     uint64_t points = 0;
