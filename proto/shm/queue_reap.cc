@@ -125,8 +125,10 @@ void Queue::reap_delivery(uint16_t dead, JournalOp op, JournalLine& line) {
     if (w.state == SlotState::kFree && w.owner == holder && w.lap > QRing::sequence_of(p)) {
       row.bytes_out.store(bytes + length);
       row.takes.store(count + 1);
-      free_orphan_chunk(line.chunk.load(std::memory_order_relaxed), id, p);
     }
+    // Also when others have used the slot since, and nothing tells who took the message: no slot
+    // holds its id, so nobody else will ever ask for the chunk.
+    free_orphan_chunk(line.chunk.load(std::memory_order_relaxed), id, p);
     return;
   }
   if (op == JournalOp::kLease) {
