@@ -106,7 +106,8 @@ PipeSide PipeEnd::side() const { return pipe_ ? pipe_->side() : PipeSide::kA; }
 PipeOptions PipeEnd::options() const { return pipe_ ? pipe_->options() : PipeOptions(); }
 
 Result<std::size_t> PipeEnd::send(const Body& body, std::chrono::nanoseconds timeout) {
-  if (Status status = may_send(pipe_); !status.ok()) return status;
+  if (!pipe_ || pipe_->room_open) [[unlikely]]
+    return may_send(pipe_);
   std::size_t sent = 0;
   Status status = pipe_->send(body, detail::deadline_after(timeout), &sent);
   if (!status.ok() && sent == 0) return status;
@@ -178,7 +179,8 @@ Result<PipeParcel> PipeEnd::receive_with(std::chrono::nanoseconds timeout) {
 
 Result<std::size_t> PipeEnd::receive_into(std::span<std::byte> to, std::chrono::nanoseconds timeout,
                                           BodyKind* kind) {
-  if (Status status = may_receive(pipe_); !status.ok()) return status;
+  if (!pipe_ || pipe_->view_open) [[unlikely]]
+    return may_receive(pipe_);
   std::size_t length = 0;
   BodyKind unused;
   Status status = pipe_->receive(to, detail::deadline_after(timeout), &length,

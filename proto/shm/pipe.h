@@ -134,6 +134,9 @@ class Pipe {
   /// The largest body that reserve() can give.
   uint64_t reserve_bytes_max() const;
 
+  /// send() for what is no trouble: a message of one frame, with room that is known of, while
+  /// nobody else sends. False: nothing was done; send() says why, and waits.
+  bool send_now(PipeActor& a, const PipePart& part);
   /// Message mode: all of it or nothing; a try of one that needs several frames may take a second.
   /// Bytes: *sent tells how much, also when it times out; a try sends what there is room for.
   Outcome send(PipeActor& a, const PipePart& part, int64_t deadline_ns, uint64_t* sent);
@@ -154,6 +157,9 @@ class Pipe {
   void commit(PipeActor& a, const PipeSpan& span, uint64_t length);
   void abandon(PipeActor& a);
 
+  /// receive() for what is no trouble: a message of one frame that is there and fits. False:
+  /// nothing was taken; receive() says why, and waits.
+  bool receive_now(PipeActor& a, Inbox* in);
   /// Message mode: a whole message; kTooLarge keeps it. Bytes: what is there, up to in->capacity.
   Outcome receive(PipeActor& a, Inbox* in, int64_t deadline_ns);
   /// The part of a large message that has come is given up, with the rest of it.
@@ -232,6 +238,10 @@ class Pipe {
   // pipe_send.cc
   Outcome claim_room(PipeActor& a, Room room, int64_t deadline_ns, TurnWord* turn);
   Outcome try_claim_room(PipeActor& a, Room room, TurnWord* turn, WakeWord** wait_at);
+  bool goes_now(const PipePart& part) const {
+    return message_mode() && can_send() && part.flags == 0 && goes_whole(part.length) &&
+           part.length <= options_.max_msg_bytes;
+  }
   void put_frame(uint64_t position, const PipePart& part, uint8_t flags, uint64_t total);
   void sent_up_to(PipeActor& a, uint64_t position, bool keep);
   Outcome send_frame(PipeActor& a, const PipePart& part, Outbox* out, int64_t deadline_ns);
@@ -258,11 +268,17 @@ class Pipe {
   Outcome try_view(PipeActor& a, PipeSpan* out, WakeWord** wait_at);
   bool received_up_to(PipeActor& a, uint64_t raw, uint64_t bytes, bool keep);
   bool more_behind(TurnWord w) const;
+  void pass_ready_on(TurnWord next);
   template <class Attempt>
   Outcome until(PipeActor& a, std::atomic<uint32_t>& blocked_ms, int64_t deadline_ns,
                 Outcome not_now, Attempt attempt);
   // pipe_end.cc
-  void wake(PipeActor& a, WakeWord& line);
+  void wake(PipeActor& a, WakeWord& line) {
+    const uint32_t seen = line.word.load(std::memory_order_seq_cst);
+    if (seen & (kWakeSleepers | kWakeArmed)) [[unlikely]]
+      wake_somebody(a, line, seen);
+  }
+  void wake_somebody(PipeActor& a, WakeWord& line, uint32_t seen);
   void wake_everyone(int doorbell_fd);
   void end_side(PipeSide side, bool died, const DeathInfo& info);
   bool only_leavers(PipeSide side) const;

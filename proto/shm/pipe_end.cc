@@ -47,10 +47,7 @@ Outcome Pipe::attach(void* base, const PipeOptions& options, PipeSide side, Pipe
   return Outcome::kOk;
 }
 
-void Pipe::wake(PipeActor& a, WakeWord& line) {
-  const uint32_t seen = line.word.load(std::memory_order_seq_cst);
-  if ((seen & (kWakeSleepers | kWakeArmed)) == 0) [[likely]]
-    return;
+void Pipe::wake_somebody(PipeActor& a, WakeWord& line, uint32_t seen) {
   if (seen & kWakeSleepers) wake_one(line);
   if ((seen & kWakeArmed) && header().dirty.exchange(1) == 0) ring_doorbell(a.doorbell_fd);
 }

@@ -90,10 +90,15 @@ bool Pipe::received_up_to(PipeActor& a, uint64_t raw, uint64_t bytes, bool keep)
   a.holds_receive = keep;
   if (bytes != 0) wake(a, d.room);
   if (had && !keep) wake(a, d.receive_turn);
-  // The one woken for what comes next may be stopped: whoever is awake wakes the next.
-  if (!keep && (d.ready.word.load(std::memory_order_relaxed) & kWakeSleepers) && more_behind(next))
-    wake_one(d.ready);
+  if (!keep) pass_ready_on(next);
   return true;
+}
+
+/// The one woken for what comes next may be stopped: whoever is awake wakes the next.
+[[gnu::always_inline]] inline void Pipe::pass_ready_on(TurnWord next) {
+  WakeWord& ready = in().ready;
+  if ((ready.word.load(std::memory_order_relaxed) & kWakeSleepers) && more_behind(next))
+    wake_one(ready);
 }
 
 bool Pipe::more_behind(TurnWord w) const {
@@ -101,7 +106,34 @@ bool Pipe::more_behind(TurnWord w) const {
   return TurnWord::decode(in().send.load()).position != w.position;
 }
 
+// Straight through, as send_now().
+bool Pipe::receive_now(PipeActor& a, Inbox* in) {
+  if (!message_mode() || !can_receive() || in->filled != 0) return false;
+  PipeDirection& d = this->in();
+  const PipeSide from = other_side(side_);
+  uint64_t raw = d.receive.load(std::memory_order_acquire);
+  const TurnWord w = TurnWord::decode(raw);
+  if (w.flags & (kTurnShut | kTurnBusy)) return false;
+  const FrameHeader f = FrameHeader::decode(unproved(frame(from, w.position)));
+  const uint64_t length = f.length, bytes = frame_bytes(length);
+  if (f.flags != (kFrameThere | kFrameFirst | kFrameLast) || length > in->capacity ||
+      bytes + kFrameHeaderBytes > options_.capacity)
+    return false;
+  copy_unproved(in->to, at(from, w.position) + kFrameHeaderBytes, length);
+  const TurnWord next{advanced(w.position, bytes), a.owner, w.flags};
+  if (!d.receive.compare_exchange_strong(raw, next.encode())) return false;
+  in->length = length;
+  in->kind = f.kind;
+  in->ticket = 0;
+  ++a.burst;
+  wake(a, d.room);
+  pass_ready_on(next);
+  return true;
+}
+
 Outcome Pipe::receive(PipeActor& a, Inbox* in, int64_t deadline_ns) {
+  if (receive_now(a, in)) [[likely]]
+    return Outcome::kOk;
   if (!can_receive()) return Outcome::kClosed;
   return until(a, this->in().receive_blocked_ms, deadline_ns, Outcome::kEmpty,
                [&](WakeWord** wait_at) { return try_receive(a, in, wait_at); });

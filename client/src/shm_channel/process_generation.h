@@ -13,9 +13,10 @@ extern constinit std::atomic<std::atomic<std::uint64_t>*> g_generation_page;
 std::uint64_t start_generation();
 
 // Never 0. About 1 ns.
-inline std::uint64_t process_generation() {
+[[gnu::always_inline]] inline std::uint64_t process_generation() {
   if (auto* word = g_generation_page.load(std::memory_order_acquire)) [[likely]] {
-    if (const auto generation = word->load(std::memory_order_relaxed)) [[likely]] return generation;
+    if (const auto generation = word->load(std::memory_order_relaxed)) [[likely]]
+      return generation;
   }
   return start_generation();
 }

@@ -103,8 +103,6 @@ Session::~Session() {
   }
 }
 
-bool Session::ended() const { return lost_.load() || process_ != process_generation(); }
-
 Status Session::away() const {
   const std::string within = " within " + std::to_string(asked_ms_) + " ms";
   const std::string what = hang_ups_ == 0 ? "the broker did not answer" + within

@@ -18,6 +18,7 @@
 #include <string>
 
 #include "client/src/shm_channel/mapping.h"
+#include "client/src/shm_channel/process_generation.h"
 #include "proto/local/attach.h"
 #include "proto/local/fd.h"
 #include "proto/local/packet.h"
@@ -69,7 +70,7 @@ class Session {
   std::uint32_t next_lend_number() { return lend_numbers_.fetch_add(1) % UINT32_MAX + 1; }
 
   // True once the broker no longer knows this session, or in a forked child: open another.
-  bool ended() const;
+  bool ended() const { return lost_.load() || process_ != process_generation(); }
 
   // One request and its answer, within the timeout (the session's, or a given one); connects
   // again if need be. `answer` is left with

@@ -68,6 +68,9 @@ class ShmPipe final : public PipeChannel {
                       BodyKind* kind, Carried* carried) override;
 
  private:
+  bool usable() const {
+    return attachment_->generation == process_generation() && !attachment_->session->ended();
+  }
   // The attachment of this process; null, with why: in a child that could not attach.
   PipeAttachment* here(Status* status);
   template <class Attempt>
