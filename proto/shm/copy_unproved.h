@@ -10,6 +10,12 @@
 
 namespace heddle::shm {
 
+#if defined(__SANITIZE_THREAD__)
+inline constexpr bool kThreadSanitizer = true;
+#else
+inline constexpr bool kThreadSanitizer = false;
+#endif
+
 [[gnu::no_sanitize("thread")]] inline void copy_unproved(void* to, const std::byte* from,
                                                          uint64_t bytes) {
 #if defined(__SANITIZE_THREAD__)

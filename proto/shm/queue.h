@@ -94,8 +94,8 @@ struct Taken {
   const std::byte* data;  // in `room`, or in shared memory until ack/nack
   uint64_t length;
   uint8_t kind;
-  uint8_t count;   // failed deliveries before this one
-  bool leased;     // ack() or nack() must follow
+  uint8_t count;                  // failed deliveries before this one
+  bool leased;                    // ack() or nack() must follow
   std::byte* room = inline_copy;  // kInlineBytes for a body that lies in its slot; 8-aligned
   // Where an auto take copies a body that has a chunk, if it fits: then nothing is leased.
   std::byte* large_room = nullptr;
@@ -155,9 +155,7 @@ class QueueMemory {
   SegmentControl& control(uint32_t segment) const {
     return reinterpret_cast<SegmentControl*>(base_ + geometry_.segments_at)[segment];
   }
-  Row& row(uint32_t i) const {
-    return reinterpret_cast<Row*>(base_ + geometry_.rows_at)[i];
-  }
+  Row& row(uint32_t i) const { return reinterpret_cast<Row*>(base_ + geometry_.rows_at)[i]; }
   uint32_t segments() const { return geometry_.segments; }
   uint32_t steps_max() const { return 4 * kSlots * segments(); }
   auto& tail_hint() const { return header().tail.place; }
@@ -317,6 +315,9 @@ class Queue {
   QueueHeader& header() const { return memory_.header(); }
   QRing ring() const { return QRing(const_cast<QueueMemory*>(&memory_)); }
 
+  // queue_now.cc. put_now() wakes nobody.
+  bool put_now(Actor& a, const MessageIn& m, uint64_t* id);
+  bool take_now(Actor& a, Taken* out);
   // queue_put.cc
   Outcome put_body(Actor& a, const MessageIn& m, uint32_t chunk, int64_t deadline_ns, uint64_t* id);
   Outcome try_put(Actor& a, const MessageIn& m, uint32_t chunk, uint64_t* id);
@@ -379,7 +380,12 @@ class Queue {
   void expect_body(const Slot& slot, uint64_t length) const;
   bool find_returned(Found* at) const;
   void forget_returned(Place p, uint64_t mine) const;
-  void wake_next(Actor& a);
+  /// The one woken for another message may be stopped: whoever is awake wakes the next.
+  void wake_next(Actor& a) {
+    if (header().ready.word.load(std::memory_order_relaxed) & kWakeSleepers) [[unlikely]]
+      wake_if_more(a);
+  }
+  void wake_if_more(Actor& a);
   bool others_hold(uint16_t owner) const;
   // queue_lease.cc
   Outcome check_lease(Actor& a, const Ticket& t, Place* p, uint64_t* raw);
@@ -392,7 +398,13 @@ class Queue {
   bool remove_ready(Actor& a, Place p, uint64_t raw);
   bool remove(Actor& a, Place p, uint64_t raw, unsigned wanted_states);
   void journal_delivery(Actor& a, Place p, uint64_t id, uint64_t row_count);
-  void after_removal(Actor& a);
+  void after_removal(Actor& a) {
+    const uint32_t seen = header().idle.word.load(std::memory_order_relaxed) |
+                          header().ready.word.load(std::memory_order_relaxed);
+    if (seen & (kWakeSleepers | kWakeArmed)) [[unlikely]]
+      tell_removal(a);
+  }
+  void tell_removal(Actor& a);
   // queue_wait.cc
   /// The caller's seq_cst CAS on a slot comes first; see wake.h.
   void wake(Actor& a, WakeWord& line, uint32_t dirty_bit) {

@@ -170,7 +170,7 @@ bool Queue::give_back(Actor& a, Place p, uint64_t raw, uint64_t id, bool counted
 
 /// Something left the queue or came to rest: joiners, and consumers that wait before an END, may go
 /// on.
-void Queue::after_removal(Actor& a) {
+void Queue::tell_removal(Actor& a) {
   constexpr uint32_t kSomebody = kWakeSleepers | kWakeArmed;
   if ((header().idle.word.load(std::memory_order_relaxed) & kSomebody) && unfinished() == 0)
     wake_all(a, header().idle, kDirtyIdle);

@@ -21,6 +21,11 @@ void journal_end(JournalLine& j) {
 }  // namespace
 
 Outcome Queue::put(Actor& a, const MessageIn& m, int64_t deadline_ns, uint64_t* id) {
+  if (put_now(a, m, id)) [[likely]] {
+    ++a.burst;
+    wake(a, header().ready, kDirtyReady);
+    return Outcome::kOk;
+  }
   uint32_t chunk = kChunkNone;
   Outcome outcome = with_chunk(a, m, &chunk);
   if (outcome == Outcome::kOk) outcome = put_body(a, m, chunk, deadline_ns, id);
@@ -36,6 +41,10 @@ Outcome Queue::put_many(Actor& a, const MessageIn* m, size_t n, int64_t deadline
   for (; i < n && outcome == Outcome::kOk; ++i) {
     uint32_t chunk = kChunkNone;
     uint64_t id = 0;
+    if (put_now(a, m[i], &id)) [[likely]] {
+      if (ids != nullptr) ids[i] = id;
+      continue;
+    }
     outcome = with_chunk(a, m[i], &chunk);
     if (outcome == Outcome::kOk) outcome = put_body(a, m[i], chunk, kTry, &id);
     if (outcome == Outcome::kFull && deadline_ns != kTry &&

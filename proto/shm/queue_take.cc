@@ -10,6 +10,8 @@
 namespace heddle::shm {
 
 Outcome Queue::take(Actor& a, TakeMode mode, Taken* out, int64_t deadline_ns) {
+  if (mode == TakeMode::kAuto && take_now(a, out)) [[likely]]
+    return Outcome::kOk;
   return wait_on(a, header().ready, deadline_ns, [&](bool* done) {
     const Outcome outcome = try_take(a, mode, out);
     *done = outcome != Outcome::kEmpty;
@@ -47,10 +49,7 @@ Outcome Queue::try_take(Actor& a, TakeMode mode, Taken* out) {
   return Outcome::kCorrupt;
 }
 
-/// The one woken for another message may be stopped: whoever is awake wakes the next if there is
-/// more.
-void Queue::wake_next(Actor& a) {
-  if ((header().ready.word.load(std::memory_order_relaxed) & kWakeSleepers) == 0) return;
+void Queue::wake_if_more(Actor& a) {
   if (memory_.returned_summary().load() != 0 || ring().find_head().walk != Walk::kEmpty)
     wake(a, header().ready, kDirtyReady);
 }

@@ -9,12 +9,22 @@ namespace {
 
 const std::string kLarge(200, 'x');
 const std::string kNew = "new";
+const std::string kWhole(kInlineBytes, 'w');
 
 using Prepare = std::function<void(Queue&, Actor&, Actor&)>;
 
 Prepare filled(int n) {
   return [n](Queue& q, Actor& other, Actor&) {
     for (int i = 0; i < n; ++i) put(q, other, "m" + std::to_string(i));
+  };
+}
+
+/// The victim has put before, so its next put finds bytes that it may use, and goes straight
+/// through.
+Prepare warm(int n) {
+  return [n](Queue& q, Actor& other, Actor& victim) {
+    put(q, victim, "first");
+    filled(n)(q, other, victim);
   };
 }
 
@@ -93,6 +103,10 @@ std::function<bool(const Bodies&, const Bodies&)> with(const std::string& body) 
 void add_puts(std::vector<Scenario>& all, const QueueLimits& limits) {
   all.push_back({"put, empty", limits, filled(0), put_new, with_new, 1});
   all.push_back({"put, some there", limits, filled(3), put_new, with_new, 1});
+  all.push_back({"put, not the first", limits, warm(2), put_new, with_new, 1});
+  all.push_back({"put, not the first, a whole slot", limits, warm(1),
+                 [](Queue& q, Actor& a, VictimReport*) { return put(q, a, kWhole); }, with(kWhole),
+                 1});
   all.push_back({"put, links a segment", limits, near_the_end(0, 2), put_new, with_new, 1});
   all.push_back({"put, second lap", limits,
                  [](Queue& q, Actor& other, Actor& victim) {
@@ -121,7 +135,11 @@ void add_puts(std::vector<Scenario>& all, const QueueLimits& limits) {
                    return after == before || after == both || after == dropped;
                  },
                  1});
-  all.push_back({"put_many of 3", limits, near_the_end(1, 1),
+  all.push_back({"put_many of 3", limits,
+                 [](Queue& q, Actor& other, Actor& victim) {
+                   put(q, victim, "first"), get(q, other);
+                   near_the_end(2, 1)(q, other, victim);
+                 },
                  [](Queue& q, Actor& a, VictimReport*) {
                    const MessageIn m[3] = {{"n0", 2, 1}, {"n1", 2, 1}, {"n2", 2, 1}};
                    size_t done;
@@ -134,6 +152,9 @@ void add_puts(std::vector<Scenario>& all, const QueueLimits& limits) {
                           std::equal(after.begin(), after.end(), most.begin());
                  },
                  3});
+}
+
+void add_loans(std::vector<Scenario>& all, const QueueLimits& limits) {
   all.push_back({"loan and commit", limits, filled(1),
                  [](Queue& q, Actor& a, VictimReport*) {
                    Loan loan;
@@ -271,6 +292,7 @@ std::vector<Scenario> scenarios() {
   limits.max_len = 300;
   std::vector<Scenario> all;
   add_puts(all, limits);
+  add_loans(all, limits);
   add_takes(all, limits);
   add_others(all, limits);
   return all;

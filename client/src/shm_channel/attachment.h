@@ -62,9 +62,10 @@ extern thread_local constinit Hands t_hands[kHandsCached]
     __attribute__((tls_model("initial-exec")));
 
 // The hands of the calling thread on attachment `key`, or null: take the slow way.
-inline Hands* cached_hands(std::uint64_t key) {
+[[gnu::always_inline]] inline Hands* cached_hands(std::uint64_t key) {
   Hands& hands = t_hands[key % kHandsCached];
-  if (hands.key == key && hands.generation == process_generation()) [[likely]] return &hands;
+  if (hands.key == key && hands.generation == process_generation()) [[likely]]
+    return &hands;
   return nullptr;
 }
 

@@ -35,6 +35,12 @@ void make_room(Message& message, shm::Taken* taken) {
   taken->large_room_bytes = std::min(own.size(), kCopiedBytesMax);
 }
 
+// The body is in `message` already, or under a lease.
+void show(const shm::Taken& taken, Message* message) {
+  MessageAccess::describe(*message, taken.id, static_cast<BodyKind>(taken.kind), taken.count + 1u);
+  MessageAccess::view_bytes(*message, taken.data, taken.length);
+}
+
 // What a LoanRoom's state holds.
 struct LoanState {
   std::uint64_t key;
@@ -167,12 +173,22 @@ Outcome ShmQueue::wait(Hands& hands, std::int64_t deadline_ns, Status* status, A
   }
 }
 
+// What needs no waiting and no words is kept apart: a status that may have to be destroyed, and a
+// wait that may have to be repeated, cost a fifth of a put.
 Result<std::uint64_t> ShmQueue::put(const Body& body, std::int64_t deadline_ns) {
+  const shm::MessageIn in{body.data, body.length, static_cast<std::uint8_t>(body.kind)};
+  std::uint64_t id = 0;
+  Hands* hands = hands_now();
+  if (hands != nullptr && hands->at->queue.put(*hands->actor, in, kTry, &id) == Outcome::kOk)
+      [[likely]]
+    return id;
+  return put_waiting(in, deadline_ns);
+}
+
+Result<std::uint64_t> ShmQueue::put_waiting(const shm::MessageIn& in, std::int64_t deadline_ns) {
   Status status;
   Hands* hands = this->hands(&status);
-  if (hands == nullptr) [[unlikely]]
-    return status;
-  const shm::MessageIn in{body.data, body.length, static_cast<std::uint8_t>(body.kind)};
+  if (hands == nullptr) return status;
   std::uint64_t id = 0;
   const Outcome outcome = wait(*hands, deadline_ns, &status, [&](std::int64_t until) {
     return hands->at->queue.put(*hands->actor, in, until, &id);
@@ -180,7 +196,7 @@ Result<std::uint64_t> ShmQueue::put(const Body& body, std::int64_t deadline_ns) 
   if (outcome == Outcome::kOk) [[likely]]
     return id;
   if (!status.ok()) return status;
-  return explain(outcome, *hands->at, body.length);
+  return explain(outcome, *hands->at, in.length);
 }
 
 Status ShmQueue::put_many(std::span<const Body> bodies, std::int64_t deadline_ns, std::size_t* done,
@@ -255,6 +271,22 @@ void ShmQueue::discard(LoanRoom& room) noexcept {
 }
 
 Status ShmQueue::take(const TakeOptions& options, Message* out) {
+  Hands* hands = options.leased ? nullptr : hands_now();
+  if (hands == nullptr) [[unlikely]]
+    return take_waiting(options, out);
+  shm::Taken taken;
+  make_room(*out, &taken);
+  if (hands->at->queue.take(*hands->actor, shm::TakeMode::kAuto, &taken, kTry) != Outcome::kOk)
+      [[unlikely]]
+    return take_waiting(options, out);
+  if (taken.data == taken.room) [[likely]] {
+    show(taken, out);
+    return {};
+  }
+  return deliver(*hands, options, taken, out);
+}
+
+Status ShmQueue::take_waiting(const TakeOptions& options, Message* out) {
   Status status;
   if (options.lease_ms > 0 && options.leased) [[unlikely]]
     return no_timed_lease(name());
@@ -275,12 +307,9 @@ Status ShmQueue::take(const TakeOptions& options, Message* out) {
 
 Status ShmQueue::deliver(Hands& hands, const TakeOptions& options, const shm::Taken& taken,
                          Message* out) {
-  MessageAccess::describe(*out, taken.id, static_cast<BodyKind>(taken.kind), taken.count + 1u);
-  // Then it is in `out` already.
+  show(taken, out);
   const bool here = taken.data == taken.room || taken.data == taken.large_room;
-  if (here || options.leased) {
-    MessageAccess::view_bytes(*out, taken.data, taken.length);
-  } else {
+  if (!here && !options.leased) {
     std::byte* copy = MessageAccess::own_bytes(*out, taken.length);
     if (copy == nullptr) {
       if (taken.leased) hands.at->queue.nack(*hands.actor, taken.ticket, false);

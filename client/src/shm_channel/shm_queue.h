@@ -57,11 +57,13 @@ class ShmQueue final : public QueueChannel {
  private:
   // The calling thread's hands, or null and why. Attaches anew after a fork or a lost session.
   [[gnu::always_inline]] Hands* hands(Status* status) {
-    if (Hands* hands = cached_hands(key_.load(std::memory_order_relaxed))) [[likely]] {
-      if (++hands->uses % kUsesPerLook != 0) [[likely]]
-        return hands;
-    }
-    return hands_slow(status);
+    Hands* hands = hands_now();
+    return hands != nullptr ? hands : hands_slow(status);
+  }
+  // Null now and then: whoever goes the slow way looks whether the session still stands.
+  [[gnu::always_inline]] Hands* hands_now() {
+    Hands* hands = cached_hands(key_.load(std::memory_order_relaxed));
+    return hands != nullptr && ++hands->uses % kUsesPerLook != 0 ? hands : nullptr;
   }
   Hands* hands_slow(Status* status);
   // The hands that hold what `owner` (or attachment `key`) got; SESSION_LOST if that was another
@@ -84,6 +86,8 @@ class ShmQueue final : public QueueChannel {
   bool more_memory(Hands& hands, std::int64_t deadline_ns, Asking* asking, Status* status);
   shm::Outcome join_told(Hands& hands, std::int64_t deadline_ns, Status* status);
 
+  Result<std::uint64_t> put_waiting(const shm::MessageIn& in, std::int64_t deadline_ns);
+  Status take_waiting(const TakeOptions& options, Message* out);
   Status deliver(Hands& hands, const TakeOptions& options, const shm::Taken& taken, Message* out);
   Status explain(shm::Outcome outcome, Attachment& attachment, std::uint64_t length = 0);
   void name_holders(std::vector<BrowseRow>& rows);
