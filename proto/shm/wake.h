@@ -21,7 +21,7 @@ inline constexpr int64_t kSpinNs = 6'000;
 inline constexpr uint32_t kSpinsFailedMax = 8;
 inline constexpr uint32_t kBurst = 4;
 inline constexpr int kPausesStream = 128;
-inline constexpr int kPausesPingPong = 2;
+inline constexpr int kPausesPingPong = 1;
 inline constexpr int kLooksPerClock = 8;
 
 /// Spinning pays only when somebody else can run meanwhile.
