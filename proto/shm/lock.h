@@ -69,7 +69,7 @@ struct LockActor {
   // Asked about once a second while waiting; false ends the wait with kInterrupted.
   bool (*look)(void* context) = nullptr;
   void* look_context = nullptr;
-  int spins_max = 24;  // looks before it sleeps
+  int spins_max = 24;  // rounds of looks before it sleeps: about 40 us
   uint32_t waits = 0;  // private: numbers the waits
 
   uint32_t holder() const { return holder_of(owner, thread); }
