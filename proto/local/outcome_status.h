@@ -30,6 +30,11 @@ constexpr Reason reason_of(shm::Outcome outcome) {
     case shm::Outcome::kCorrupt: return Reason::kCorrupt;
     case shm::Outcome::kPeerDied: return Reason::kPeerDied;
     case shm::Outcome::kBrokenPipe: return Reason::kBrokenPipe;
+    case shm::Outcome::kNotFound: return Reason::kNotFound;
+    // Of dicts alone, whose callers get them as values.
+    case shm::Outcome::kExists:
+    case shm::Outcome::kMismatch:
+    case shm::Outcome::kOutOfRange: break;
   }
   return Reason::kInternal;
 }

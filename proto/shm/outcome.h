@@ -1,4 +1,4 @@
-// What an operation on a queue or a pipe can come to, and the deadlines it takes.
+// What an operation on a queue, a pipe or a dict can come to, and the deadlines it takes.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +22,10 @@ enum class Outcome : uint8_t {
   kCorrupt,          // the segment contradicts itself
   kPeerDied,         // drained after the last user of the other end was killed
   kBrokenPipe,       // nobody will receive what is sent
+  kNotFound,         // no such key
+  kExists,           // the key is there already
+  kMismatch,         // another version or kind than was asked for; a bound would be passed
+  kOutOfRange,       // a revision that the history no longer has
 };
 
 /// Deadlines are on CLOCK_MONOTONIC in nanoseconds.
