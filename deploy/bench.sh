@@ -41,7 +41,7 @@ log=build/bench/build.log
 mkdir -p build/bench
 echo "== building bench"
 programs=(heddled heddle-broker heddle_bench_pair heddle_bench_grpc heddle_bench_objects
-  heddle_bench_locks)
+  heddle_bench_locks heddle_bench_dict)
 if ! { cmake --preset bench && cmake --build --preset bench --parallel "$(nproc)" \
   --target "${programs[@]}"; } >"$log" 2>&1; then
   tail -n 60 "$log"

@@ -4,6 +4,7 @@
 // record's own revision (acquire loads stay in order); the three CAS are seq_cst. A word of the
 // history never occurs twice: it carries lap, generation and line, so a late CAS fails.
 #include "proto/shm/copy_unproved.h"
+#include "proto/shm/cpu_pause.h"
 #include "proto/shm/dict.h"
 #include "proto/shm/dict_mutant.h"
 #include "proto/shm/wake.h"
@@ -88,6 +89,7 @@ bool Dict::assign(DictActor& a, uint32_t line, uint64_t unassigned) {
     a.tail = t;
     DictHistory& at = memory_.history(t);
     const uint64_t w = at.word.load(kLook);
+    prefetch_for_write(&memory_.record(word_line(w)));  // it is settled when the place is taken
     if (at.done.load(kLook) + n != t) continue;
     if (w >> 60 == (laps(t) & 15)) {
       finish_place(t, w);
@@ -142,6 +144,7 @@ void Dict::settle_history(DictActor& a, DictJournal& j) {
     if (!in_history(s)) return;
     previous = memory_.record(line).previous.load(kLook);
     if (previous == 0) previous = kNoPrevious;
+    if (previous != kNoPrevious) prefetch_for_write(&memory_.stamp(ref_line(previous)));
     if (!in_history(stamp.load(kLook))) return;
     j.hprev.store(previous, std::memory_order_release);
   }

@@ -185,7 +185,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--only", default="", help="rows whose group or work matches; "
                         "groups: rate lease many batch size zerocopy rtt wake grpc locks "
-                        "pipes footprint")
+                        "pipes dicts footprint")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--smoke", action="store_true", help="tiny; shows only that it runs")
     options = parser.parse_args()

@@ -12,7 +12,7 @@ BRIDGE_BYTES = 3 << 30
 
 @dataclass(frozen=True)
 class Figure:
-    program: str       # pair, grpc, locks; shell: see shell_bench.sh
+    program: str       # pair, grpc, locks, dict; shell: see shell_bench.sh
     peer: str
     work: str
     metric: str = "per_s"
@@ -189,5 +189,33 @@ def pipe_rows():
                        {"iceoryx_zero_copy": (10, 20)}, "rate", bytes=65536)
 
 
+def dict_figure(peer, work, metric="ns", **keys):
+    keys.setdefault("seconds", SHORT_S)
+    return Figure("dict", peer, work, metric, tuple(sorted(keys.items())))
+
+
+def dict_rows():
+    """64-byte values, 12-byte keys, 10,000 of them; times."""
+    get, put = dict_figure("heddle", "get"), dict_figure("heddle", "put")
+    yield Row("dicts", "dict get / unordered_map", get, dict_figure("map", "get"), "<=", 1.5, 0.8)
+    yield Row("dicts", "dict put / unordered_map", put, dict_figure("map", "put"), "<=", 3, 1.5)
+    yield Row("dicts", "dict get over a read-only mapping / get",
+              dict_figure("heddle_read_only", "get"), get, "<=")
+    yield Row("dicts", "dict get, two processes at once / one",
+              dict_figure("heddle", "get", producers=2), get, "<=", 1.3, 1.05)
+    yield Row("dicts", "dict put, two processes on different keys / one",
+              dict_figure("heddle", "put", producers=2), put, "<=", 2.5, 1.5)
+    yield Row("dicts", "dict get of a key that another one hammers / quiet",
+              dict_figure("heddle", "hammered", consumers=2), dict_figure("heddle", "hammered"),
+              "<=", 8, 4)
+    many = {"slots": 1_000_000, "seconds": LONG_S}
+    yield Row("dicts", "dict get, 1 M keys / unordered_map", dict_figure("heddle", "get", **many),
+              dict_figure("map", "get", **many), "<=", 2, 1.2)
+    yield Row("dicts", "dict change until a sleeping watcher has it / eventfd",
+              dict_figure("heddle", "watch", "p50_us"), pair("eventfd", "wake", "p50_us"), "<=",
+              1.5, 1.1)
+
+
 def all_rows():
-    return [*queue_rows(), *latency_rows(), *grpc_rows(), *lock_rows(), *pipe_rows()]
+    return [*queue_rows(), *latency_rows(), *grpc_rows(), *lock_rows(), *pipe_rows(),
+            *dict_rows()]
