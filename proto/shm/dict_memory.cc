@@ -15,7 +15,7 @@ constexpr auto kRelease = std::memory_order_release;
 
 }  // namespace
 
-bool DictMemory::ensure(DictActor& a, uint32_t size_class, uint32_t n) {
+bool DictMemory::fetch(DictActor& a, uint32_t size_class, uint32_t n) {
   for (uint32_t tries = 0; a.count[size_class] < n; ++tries) {
     if (tries > 4 * dict_magazine(size_class) || !refill(a, size_class, n)) return false;
   }

@@ -102,7 +102,9 @@ class DictMemory {
 
   // ---- chunks ----
   /// At least n chunks of the class in the magazine. False: memory is exhausted.
-  bool ensure(DictActor& a, uint32_t size_class, uint32_t n);
+  bool ensure(DictActor& a, uint32_t size_class, uint32_t n) {
+    return a.count[size_class] >= n || fetch(a, size_class, n);
+  }
   /// One of them, CACHED(me); 0 if there is none.
   uint32_t pop(DictActor& a, uint32_t size_class);
   /// Back, if the stamp is still `expected`; the extents of a large value first.
@@ -134,6 +136,7 @@ class DictMemory {
 
  private:
   bool reserve(uint64_t at, uint64_t bytes);
+  bool fetch(DictActor& a, uint32_t size_class, uint32_t n);
   bool refill(DictActor& a, uint32_t size_class, uint32_t n);
   bool refill_from(DictActor& a, uint32_t size_class, uint32_t e, uint32_t n);
   uint32_t find(DictActor& a, uint32_t size_class, uint32_t from);

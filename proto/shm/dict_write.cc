@@ -97,6 +97,7 @@ Outcome Dict::fill_extents(DictActor& a, const DictWrite& w, uint64_t x) {
 /// The class of a chunk that is there, or kDictClasses. A larger one rather than none; when
 /// something is erased, however large.
 uint32_t Dict::make_record_room(DictActor& a, uint32_t size_class, bool erase) {
+  if (memory_.ensure(a, size_class, 1)) return size_class;
   const uint32_t last = erase ? kDictClasses : std::min(size_class + kClassesUp, kDictClasses);
   do {
     for (uint32_t c = size_class; c < last; ++c) {
@@ -144,6 +145,14 @@ bool Dict::build(const Attempt& t, const Pairs& pairs, const Found& old, bool er
   DictBlock& block = memory_.block(ref_line(t.b));
   uint32_t n = 0, drops = 0;
   dropped[0] = dropped[1] = 0;
+  uint64_t all = 0;
+  for (uint32_t i = 0; i < pairs.n; ++i) all |= pairs.word[i];
+  if (old.pair != 0 && (all & kPairDeleted) == 0) {  // nearly always: one pair changes
+    for (; n < pairs.n; ++n) block.pair[n].store(pairs.word[n], kPlain);
+    for (; n < kDictPairs; ++n) block.pair[n].store(0, kPlain);
+    block.pair[old.at].store(make_pair_word(t.h.tag(), erase, ref_line(t.x)), kPlain);
+    return true;
+  }
   for (uint32_t i = 0; i < pairs.n; ++i) {
     const uint64_t pair = pairs.word[i];
     if (old.pair != 0 && i == old.at) continue;
