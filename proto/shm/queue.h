@@ -317,7 +317,9 @@ class Queue {
 
   // queue_now.cc. put_now() wakes nobody.
   bool put_now(Actor& a, const MessageIn& m, uint64_t* id);
+  template <TakeMode mode>
   bool take_now(Actor& a, Taken* out);
+  bool ack_now(Actor& a, const Ticket& t);
   // queue_put.cc
   Outcome put_body(Actor& a, const MessageIn& m, uint32_t chunk, int64_t deadline_ns, uint64_t* id);
   Outcome try_put(Actor& a, const MessageIn& m, uint32_t chunk, uint64_t* id);
@@ -397,7 +399,14 @@ class Queue {
   bool revoke(Actor& a, Place p, uint64_t raw);
   bool remove_ready(Actor& a, Place p, uint64_t raw);
   bool remove(Actor& a, Place p, uint64_t raw, unsigned wanted_states);
-  void journal_delivery(Actor& a, Place p, uint64_t id, uint64_t row_count);
+  void journal_delivery(Actor& a, Place p, uint64_t id, uint64_t row_count) {
+    JournalLine& j = *a.journal;
+    j.object.store(static_cast<uint32_t>(object_id()), std::memory_order_relaxed);
+    j.row.store(a.row, std::memory_order_relaxed);
+    j.place.store(p.encode(), std::memory_order_relaxed);
+    j.id.store(id, std::memory_order_relaxed);
+    j.row_count.store(row_count, std::memory_order_relaxed);
+  }
   void after_removal(Actor& a) {
     const uint32_t seen = header().idle.word.load(std::memory_order_relaxed) |
                           header().ready.word.load(std::memory_order_relaxed);

@@ -3,14 +3,6 @@
 #include "proto/shm/wake.h"
 
 namespace heddle::shm {
-void Queue::journal_delivery(Actor& a, Place p, uint64_t id, uint64_t row_count) {
-  JournalLine& j = *a.journal;
-  j.object.store(static_cast<uint32_t>(object_id()), std::memory_order_relaxed);
-  j.row.store(a.row, std::memory_order_relaxed);
-  j.place.store(p.encode(), std::memory_order_relaxed);
-  j.id.store(id, std::memory_order_relaxed);
-  j.row_count.store(row_count, std::memory_order_relaxed);
-}
 
 /// kOk: *raw is a lease of t by its owner. A revoked one is freed here, because its holder is done
 /// with the body.
@@ -27,6 +19,8 @@ Outcome Queue::check_lease(Actor& a, const Ticket& t, Place* p, uint64_t* raw) {
 }
 
 Outcome Queue::ack(Actor& a, const Ticket& t) {
+  if (ack_now(a, t)) [[likely]]
+    return Outcome::kOk;
   Place p;
   uint64_t raw;
   const Outcome held = check_lease(a, t, &p, &raw);

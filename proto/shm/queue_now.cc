@@ -1,10 +1,10 @@
-// put and take when nothing is in the way: a body that fits its slot, a fresh hint, room that is
-// known of. Straight through, because what lies between two locked operations cannot hide behind
+// put, take and ack when nothing is in the way: a body that fits its slot, a fresh hint, room that
+// is known of. Straight through, because what lies between two locked operations cannot hide behind
 // them: a call costs as much as a tenth of a put.
 //
-// The steps are those of claim_publish() and take_found(), in the same order, so their crash story
-// (queue.h) holds here. At the first sign of anything else nothing has been done, the answer is
-// false, and the caller goes the long way.
+// The steps are those of claim_publish(), take_found() and finish(), in the same order, so their
+// crash story (queue.h) holds here. At the first sign of anything else nothing has been done, the
+// answer is false, and the caller goes the long way.
 #include "proto/shm/copy_unproved.h"
 #include "proto/shm/queue.h"
 #include "proto/shm/wake.h"
@@ -99,9 +99,13 @@ bool Queue::put_now(Actor& a, const MessageIn& m, uint64_t* id) {
   return true;
 }
 
+template <TakeMode mode>
 bool Queue::take_now(Actor& a, Taken* out) {
+  constexpr bool kLeases = mode == TakeMode::kLease;
   const QueueHeader& h = header();
-  if (h.returned_summary.load(std::memory_order_acquire) != 0) return false;
+  // The last of what is allowed is given back the long way.
+  if (h.returned_summary.load(std::memory_order_acquire) != 0 || (kLeases && a.leases_allowed < 2))
+    return false;
   const Place p = Place::decode(h.head.place.load(std::memory_order_acquire));
   if (p.segment >= memory_.segments() || p.position < kSlotsPerSegment) return false;
   Slot& slot = memory_.slot(p.segment, QRing::index_of(p));
@@ -114,42 +118,87 @@ bool Queue::take_now(Actor& a, Taken* out) {
     return false;
 
   Row& row = memory_.row(a.row);
-  JournalLine& j = *a.journal;
-  const uint64_t bytes = row.bytes_out.load(std::memory_order_relaxed);
+  const uint64_t before = (kLeases ? row.leases : row.bytes_out).load(std::memory_order_relaxed);
   const uint64_t takes = row.takes.load(std::memory_order_relaxed);
-  j.object.store(static_cast<uint32_t>(h.segment.object_id), std::memory_order_relaxed);
-  j.row.store(a.row, std::memory_order_relaxed);
-  j.place.store(p.encode(), std::memory_order_relaxed);
-  j.id.store(0, std::memory_order_relaxed);
-  j.row_count.store(takes, std::memory_order_relaxed);
+  JournalLine& j = *a.journal;
+  journal_delivery(a, p, 0, takes);
   j.phase.store(a.owner, std::memory_order_relaxed);
   j.length.store(length, std::memory_order_relaxed);
   j.chunk.store(kChunkNone, std::memory_order_relaxed);
-  j.row_bytes.store(bytes, std::memory_order_relaxed);
-  j.op.store(static_cast<uint32_t>(JournalOp::kTakeAuto), std::memory_order_release);
+  j.row_bytes.store(before, std::memory_order_relaxed);
+  j.op.store(static_cast<uint32_t>(kLeases ? JournalOp::kLease : JournalOp::kTakeAuto),
+             std::memory_order_release);
   // All of this counts only if the CAS succeeds.
   out->id = slot.id.load(std::memory_order_relaxed);
   out->length = length;
   out->kind = slot.kind.load(std::memory_order_relaxed);
   out->count = w.count;
-  out->leased = false;
+  out->leased = kLeases;
   out->data = out->room;
+  if (kLeases) out->ticket = {out->id, p.encode(), kChunkNone, a.owner, 0};
   copy_out(out->room, reinterpret_cast<const std::byte*>(slot.body), length);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  const uint64_t next = kLeases ? slot_word(w.lap, SlotState::kLeased, a.owner, w.count)
+                                : slot_word(w.lap + 1, SlotState::kFree, a.owner);
+  const bool mine = slot.word.compare_exchange_strong(raw, next);
+  if (mine && kLeases) {
+    row.leases.store(before + 1, std::memory_order_release);
+    slot.leased_ms.store(coarse_ms(), std::memory_order_relaxed);
+    --a.leases_allowed;
+  } else if (mine) {
+    row.bytes_out.store(before + length, std::memory_order_release);
+    row.takes.store(takes + 1, std::memory_order_release);
+  }
+  j.op.store(static_cast<uint32_t>(JournalOp::kIdle), std::memory_order_release);
+  if (!mine) return false;
+  if (!kLeases) after_removal(a);
+  ++a.burst;
+  if (a.burst >= kBurst) prefetch_ahead(p);
+  ring().store_head_hint(p);
+  wake_next(a);
+  wake(a, header().room, kDirtyRoom);
+  return true;
+}
+
+template bool Queue::take_now<TakeMode::kAuto>(Actor& a, Taken* out);
+template bool Queue::take_now<TakeMode::kLease>(Actor& a, Taken* out);
+
+bool Queue::ack_now(Actor& a, const Ticket& t) {
+  const Place p = Place::decode(t.place);
+  if (p.segment >= memory_.segments()) return false;
+  Slot& slot = memory_.slot(p.segment, QRing::index_of(p));
+  uint64_t raw = slot.word.load(std::memory_order_acquire);
+  const SlotWord w = SlotWord::decode(raw);
+  if (w.state != SlotState::kLeased || w.owner != t.owner ||
+      slot.id.load(std::memory_order_relaxed) != t.id ||
+      (slot.flags.load(std::memory_order_relaxed) & kSlotChunk))
+    return false;
+
+  const uint64_t length = slot.length.load(std::memory_order_relaxed);
+  Row& row = memory_.row(a.row);
+  const uint64_t bytes = row.bytes_out.load(std::memory_order_relaxed);
+  const uint64_t takes = row.takes.load(std::memory_order_relaxed);
+  const uint64_t ends = row.ends.load(std::memory_order_relaxed);
+  JournalLine& j = *a.journal;
+  journal_delivery(a, p, t.id, ends);
+  j.phase.store(w.owner, std::memory_order_relaxed);
+  j.length.store(length, std::memory_order_relaxed);
+  j.chunk.store(kChunkNone, std::memory_order_relaxed);
+  j.row_bytes.store(bytes, std::memory_order_relaxed);
+  j.row_third.store(takes, std::memory_order_relaxed);
+  j.op.store(static_cast<uint32_t>(JournalOp::kAck), std::memory_order_release);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   const bool mine =
       slot.word.compare_exchange_strong(raw, slot_word(w.lap + 1, SlotState::kFree, a.owner));
   if (mine) {
     row.bytes_out.store(bytes + length, std::memory_order_release);
     row.takes.store(takes + 1, std::memory_order_release);
+    row.ends.store(ends + 1, std::memory_order_release);
   }
   j.op.store(static_cast<uint32_t>(JournalOp::kIdle), std::memory_order_release);
   if (!mine) return false;
-  after_removal(a);
-  ++a.burst;
-  if (a.burst >= kBurst) prefetch_ahead(p);
-  ring().store_head_hint(p);
-  wake_next(a);
   wake(a, header().room, kDirtyRoom);
+  after_removal(a);
   return true;
 }
 

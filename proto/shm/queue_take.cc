@@ -10,7 +10,8 @@
 namespace heddle::shm {
 
 Outcome Queue::take(Actor& a, TakeMode mode, Taken* out, int64_t deadline_ns) {
-  if (mode == TakeMode::kAuto && take_now(a, out)) [[likely]]
+  if (mode == TakeMode::kAuto ? take_now<TakeMode::kAuto>(a, out)
+                              : take_now<TakeMode::kLease>(a, out)) [[likely]]
     return Outcome::kOk;
   return wait_on(a, header().ready, deadline_ns, [&](bool* done) {
     const Outcome outcome = try_take(a, mode, out);

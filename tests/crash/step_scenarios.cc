@@ -28,6 +28,14 @@ Prepare warm(int n) {
   };
 }
 
+/// The same of leases.
+void leased_before(Queue& q, Actor& other, Actor& victim) {
+  put(q, other, "first");
+  Taken t;
+  if (q.take(victim, TakeMode::kLease, &t, kTry) == Outcome::kOk) q.ack(victim, t.ticket);
+  filled(2)(q, other, victim);
+}
+
 /// Puts and takes until the next put stands `short_of` slots before the end of a segment.
 Prepare near_the_end(uint32_t short_of, int left) {
   return [=](Queue& q, Actor& other, Actor& victim) {
@@ -203,6 +211,9 @@ void add_takes(std::vector<Scenario>& all, const QueueLimits& limits) {
                  },
                  take_auto, without_first});
   all.push_back({"take, empty", limits, filled(0), take_auto, same});
+}
+
+void add_leases(std::vector<Scenario>& all, const QueueLimits& limits) {
   all.push_back({"lease", limits, filled(2),
                  [](Queue& q, Actor& a, VictimReport*) {
                    Taken t;
@@ -210,6 +221,11 @@ void add_takes(std::vector<Scenario>& all, const QueueLimits& limits) {
                  },
                  same});
   all.push_back({"lease and ack", limits, filled(2),
+                 [](Queue& q, Actor& a, VictimReport* r) {
+                   return lease_then(q, a, r, [&](const Taken& t) { return q.ack(a, t.ticket); });
+                 },
+                 without_first});
+  all.push_back({"lease and ack, not the first", limits, leased_before,
                  [](Queue& q, Actor& a, VictimReport* r) {
                    return lease_then(q, a, r, [&](const Taken& t) { return q.ack(a, t.ticket); });
                  },
@@ -294,6 +310,7 @@ std::vector<Scenario> scenarios() {
   add_puts(all, limits);
   add_loans(all, limits);
   add_takes(all, limits);
+  add_leases(all, limits);
   add_others(all, limits);
   return all;
 }

@@ -271,16 +271,17 @@ void ShmQueue::discard(LoanRoom& room) noexcept {
 }
 
 Status ShmQueue::take(const TakeOptions& options, Message* out) {
-  Hands* hands = options.leased ? nullptr : hands_now();
+  Hands* hands = options.lease_ms > 0 ? nullptr : hands_now();
   if (hands == nullptr) [[unlikely]]
     return take_waiting(options, out);
+  const auto mode = options.leased ? shm::TakeMode::kLease : shm::TakeMode::kAuto;
   shm::Taken taken;
   make_room(*out, &taken);
-  if (hands->at->queue.take(*hands->actor, shm::TakeMode::kAuto, &taken, kTry) != Outcome::kOk)
-      [[unlikely]]
+  if (hands->at->queue.take(*hands->actor, mode, &taken, kTry) != Outcome::kOk) [[unlikely]]
     return take_waiting(options, out);
   if (taken.data == taken.room) [[likely]] {
     show(taken, out);
+    if (options.leased) MessageAccess::lease(*out, lease_of(taken.ticket), shared_from_this());
     return {};
   }
   return deliver(*hands, options, taken, out);
@@ -368,6 +369,10 @@ Status ShmQueue::take_many(const TakeOptions& options, std::size_t max, std::uin
 
 Status ShmQueue::ack(const Lease& lease) {
   const shm::Ticket ticket = ticket_of(lease);
+  Hands* now = hands_now();
+  if (now != nullptr && now->actor->owner == ticket.owner &&
+      now->at->queue.ack(*now->actor, ticket) == Outcome::kOk) [[likely]]
+    return {};
   Status status;
   Hands* hands = hands_of_owner(ticket.owner, &status);
   if (hands == nullptr) return status;
