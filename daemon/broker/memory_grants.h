@@ -4,10 +4,9 @@
 // What counts
 //   pipe        its name's page and each connection: all of it is reserved when it is made
 //   locks       a segment of locks, in full, when it is made
-//   queue       what it may back at most under its grant (proto/shm/queue_grant.h): a small one
-//   when
+//   queue       what it may back at most under its grant (proto/shm/queue_grant.h): a small one when
 //               it is made, more when a put needs it, less when its memory stays free. Header, rows
-//               and control words are part of it, and of what was granted once they stay part of it
+//               and control words are part of it; once granted they stay part of it
 // Session pages and the catalog do not count. Of a deleted object nothing counts, although whoever
 // has it mapped still keeps what is in it.
 //
@@ -23,9 +22,8 @@
 //       measure().
 //
 // Crash story (queue_grant.h has that of the words)
-//   more   charge; catalog; header. Dead after the catalog: the next broker charges what the
-//   catalog
-//          says and raises the header to it. Dead before: nothing happened.
+//   more   charge; catalog; header. Dead after the catalog: the next broker charges what it says
+//          and raises the header to it. Dead before: nothing happened.
 //   less   header; catalog; charge. Dead after the header: the catalog still says more, which is
 //          charged and granted again, and given back later if nobody uses it.
 //
