@@ -30,9 +30,8 @@
 //   2  bucket found, unfinished splits on the way finished, pairs copied, old record read; the word
 //      unchanged, or again. Old record without revision: assigned, again. Conditions decided.
 //   3  block built, journal: what is replaced, the accounts                 reaper: not published
-//   4  CAS of the bucket word                                visible; the reaper finds the record
-//   in
-//                                                            the bucket, or with a revision
+//   4  CAS of the bucket word                       visible; the reaper finds the record in the
+//                                                   bucket, or with a revision
 //   5  assign: journal hw, place; CAS history; CAS rev; CAS done; the record that lost its place
 //      loses HISTORY, what that one had replaced loses PREVIOUS             anybody; reaper: hw
 //   6  accounts; the replaced record LIVE -> PREVIOUS, then a look whether the new one has left the
