@@ -4,8 +4,8 @@
 // What counts
 //   pipe        its name's page and each connection: all of it is reserved when it is made
 //   locks       a segment of locks, in full, when it is made
-//   queue       what it may back at most under its grant (proto/shm/queue_grant.h): a small one when
-//               it is made, more when a put needs it, less when its memory stays free. Header, rows
+//   queue       what it may back at most under its grant (proto/shm/queue_grant.h): a small one at
+//               first, more when a put needs it, less when its memory stays free. Header, rows
 //               and control words are part of it; once granted they stay part of it
 // Session pages and the catalog do not count. Of a deleted object nothing counts, although whoever
 // has it mapped still keeps what is in it.
