@@ -17,7 +17,8 @@
 //       w -> record. Had the record stood before t, it would have had its revision.
 //   D3  done[i] = t means: the record in place t has its revision. It grows by CAS, so a late one
 //       fails; a word of the history carries its lap, so done and the word tell free from taken.
-//       Whoever has seen a record's revision and reports it, makes its place done first.
+//       A writer makes the place of its record done before it returns, whoever filled it. A get
+//       may tell a revision whose place is not done yet.
 //   D4  Nobody replaces a record without a revision: he assigns it first. A thread that may write
 //       assigns what it reads, too; a reader that may not says "pending".
 //   D5  Pins of a record: LIVE (a bucket), HISTORY (a place), MINE (its writer is not done),
@@ -46,6 +47,8 @@
 // A frozen thread excludes nobody. It pins its record and block, what it replaces, a split's three
 // blocks, a record of the history, its magazines.
 //
+// Not here yet: limits of entries and bytes (only memory is limited), giving back the pages of old
+// levels of the directory and of extents that are carved, help for a stopped thread by the broker.
 // To be added without a new layout: a writer that meets an expired record publishes a kExpired
 // record first, by the same function, then its own; a transaction sets kNodePending and has one
 // place of the history hold a kList record.
@@ -198,7 +201,8 @@ class Dict {
   /// The change with this revision. kOk, kEmpty (not yet), kOutOfRange (no longer: start at
   /// oldest_revision() or from a scan), kTooLarge (a room does not suffice), kCorrupt.
   Outcome read_change(uint64_t revision, DictChange* out) const;
-  /// Waits until that revision is there. kOk, kTimedOut, kInterrupted.
+  /// Waits until that revision is there. kOk, kTimedOut, kInterrupted. Needs a writable mapping,
+  /// but no row; who has none looks at revision() from time to time.
   Outcome wait_change(DictActor& a, uint64_t revision, int64_t deadline_ns);
 
   // ---- broker only ----
