@@ -63,7 +63,9 @@ class ShmQueue final : public QueueChannel {
   // Null now and then: whoever goes the slow way looks whether the session still stands.
   [[gnu::always_inline]] Hands* hands_now() {
     Hands* hands = cached_hands(key_.load(std::memory_order_relaxed));
-    return hands != nullptr && ++hands->uses % kUsesPerLook != 0 ? hands : nullptr;
+    if (hands == nullptr || hands->uses == kUsesPerLook) return nullptr;
+    ++hands->uses;
+    return hands;
   }
   Hands* hands_slow(Status* status);
   // The hands that hold what `owner` (or attachment `key`) got; SESSION_LOST if that was another

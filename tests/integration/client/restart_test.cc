@@ -108,5 +108,28 @@ TEST(BrokerRestartTest, SilenceIsCalledSilenceAndSaysHowLong) {
       << status.to_string();
 }
 
+// Works on memory alone, so only its looks at the connection, every few thousand calls, can tell
+// it.
+TEST(BrokerRestartTest, WhoeverNeverWaitsLearnsThatTheDaemonIsGone) {
+  Daemon daemon;
+  ConnectOptions options;
+  options.runtime_dir = daemon.runtime_dir();
+  options.plane = Plane::kShm;
+  options.timeout = 200ms;
+  Client client = Client::connect(options).value();
+  Queue queue = client.create_queue("busy").value();
+  daemon.kill_all();
+  Message message;
+  Status status;
+  const auto give_up = std::chrono::steady_clock::now() + 20s;
+  while (status.ok() && std::chrono::steady_clock::now() < give_up) {
+    for (int i = 0; i < 1000 && status.ok(); ++i) {
+      status = queue.try_put(Body("x")).status();
+      if (status.ok()) status = queue.get_into(message, 0s);
+    }
+  }
+  EXPECT_TRUE(status.is(Reason::kDaemonUnreachable)) << status.to_string();
+}
+
 }  // namespace
 }  // namespace heddle::test
