@@ -140,7 +140,7 @@ class Pipe {
   /// Message mode: all of it or nothing; a try of one that needs several frames may take a second.
   /// Bytes: *sent tells how much, also when it times out; a try sends what there is room for.
   Outcome send(PipeActor& a, const PipePart& part, int64_t deadline_ns, uint64_t* sent);
-  /// Messages in order until one fails; *done tells how many are in. One wake at the end.
+  /// Message mode only. In order until one fails; *done tells how many are in. One wake at the end.
   Outcome send_many(PipeActor& a, const PipePart* parts, size_t n, int64_t deadline_ns,
                     size_t* done);
   /// Never waits. kFull with out->sent != 0: that much is in the ring, and the end stays taken

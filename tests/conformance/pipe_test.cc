@@ -236,6 +236,23 @@ TYPED_TEST(PipeTest, AStreamOfBytes) {
   EXPECT_EQ(got, all);
 }
 
+// The wait for room is longer than any one look around.
+TYPED_TEST(PipeTest, ARunOfStreamedBodiesIsSentOnceHoweverLongItWaits) {
+  PipeEnd a = this->end(PipeSide::kA, {.mode = PipeMode::kBytes, .capacity = 4096});
+  PipeEnd b = this->end(PipeSide::kB);
+  const std::vector<std::string> texts = {std::string(9000, 'a'), std::string(9000, 'b')};
+  std::thread sender([&] {
+    const std::vector<Body> bodies(texts.begin(), texts.end());
+    EXPECT_EQ(a.send_many(bodies).done, 2u);
+    a.close();
+  });
+  std::this_thread::sleep_for(1500ms);
+  std::string got;
+  for (auto some = b.receive(); some; some = b.receive()) got += some->text();
+  sender.join();
+  EXPECT_EQ(got, texts[0] + texts[1]);
+}
+
 // Over gRPC a run is many requests on their way at once.
 TYPED_TEST(PipeTest, LongRunsKeepTheirOrder) {
   for (int round = 0; round < 20; ++round) {

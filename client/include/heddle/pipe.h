@@ -178,7 +178,8 @@ class HEDDLE_API PipeEnd {
   // never received is closed when the connection goes.
   Result<std::size_t> send_with(const Body& body, std::span<const int> fds,
                                 std::chrono::nanoseconds timeout = kForever);
-  // In order until one fails; how many are in.
+  // In order until one fails; how many are in, whole. Of a stream of bytes the next one may be in
+  // in part when the time was up: send() says how far it came.
   PutManyResult send_many(std::span<const Body> bodies,
                           std::chrono::nanoseconds timeout = kForever);
   // Of this end only this handle sends until let_go().

@@ -160,6 +160,8 @@ Status ShmPipe::send_many(std::span<const Body> bodies, std::int64_t deadline_ns
   Status status;
   PipeAttachment* at = here(&status);
   if (at == nullptr) return status;
+  if (at->options.mode == shm::PipeMode::kBytes)
+    return send_streams(*at, bodies, deadline_ns, done);
   constexpr std::size_t kStep = 64;
   shm::PipePart parts[kStep];
   while (*done < bodies.size()) {
@@ -181,6 +183,20 @@ Status ShmPipe::send_many(std::span<const Body> bodies, std::int64_t deadline_ns
     }
   }
   return status;
+}
+
+// One by one: only send_part() knows how far into a body a wait has come.
+Status ShmPipe::send_streams(PipeAttachment& at, std::span<const Body> bodies,
+                             std::int64_t deadline_ns, std::size_t* done) {
+  for (const Body& body : bodies) {
+    std::size_t sent = 0;
+    Status status = send_part(at, {body.data, body.length, static_cast<std::uint8_t>(body.kind)},
+                              deadline_ns, &sent);
+    if (!status.ok()) return status;
+    if (sent < body.length) return explain(Outcome::kFull, at, body.length, true);
+    ++*done;
+  }
+  return {};
 }
 
 Status ShmPipe::hold(std::int64_t deadline_ns) {
