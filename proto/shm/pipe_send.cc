@@ -8,6 +8,8 @@
 namespace heddle::shm {
 namespace {
 
+constexpr uint64_t kAheadBytes = 256;
+
 /// How long the rest of a large message may take whose first frame was only tried.
 constexpr int64_t kRestNs = 1'000'000'000;
 
@@ -119,6 +121,10 @@ bool Pipe::send_now(PipeActor& a, const PipePart& part) {
   if (!d.send.compare_exchange_strong(raw, claimed)) return false;
   put_frame(w.position, part, kFrameFirst | kFrameLast, 0);
   const uint64_t position = advanced(w.position, bytes);
+  // In a stream the lines ahead are in the receiver's cache; each wait for one would stand before a
+  // locked instruction.
+  prefetch_for_write(at(side_, position) + kAheadBytes);
+  prefetch_for_write(at(side_, position) + kAheadBytes + 64);
   // A flag may have come meanwhile.
   if (!d.send.compare_exchange_strong(claimed, TurnWord{position, a.owner, 0}.encode()))
     sent_up_to(a, position, false);
