@@ -253,6 +253,16 @@ TYPED_TEST(PipeTest, ARunOfStreamedBodiesIsSentOnceHoweverLongItWaits) {
   EXPECT_EQ(got, texts[0] + texts[1]);
 }
 
+TYPED_TEST(PipeTest, ATryDoesNotCountABodyThatIsInInPart) {
+  PipeEnd a = this->end(PipeSide::kA, {.mode = PipeMode::kBytes, .capacity = 4096});
+  PipeEnd b = this->end(PipeSide::kB);
+  const std::string text(9000, 'a');
+  const Body body = text;
+  const PutManyResult sent = a.send_many({&body, 1}, 0ms);
+  EXPECT_EQ(sent.done, 0u);
+  EXPECT_TRUE(sent.status.is(Reason::kFull)) << sent.status.to_string();
+}
+
 // Over gRPC a run is many requests on their way at once.
 TYPED_TEST(PipeTest, LongRunsKeepTheirOrder) {
   for (int round = 0; round < 20; ++round) {
