@@ -85,6 +85,11 @@ Status GrpcPipe::send_many(std::span<const Body> bodies, std::int64_t deadline_n
     bytes = 0;
     Status status = send_run({&body, 1}, deadline_ns, &unused, &bytes);
     if (!status.ok()) return status;
+    if (bytes < body.length) {  // a try took what there was room for
+      return Status(Reason::kFull, "only a part of the body is in")
+          .with_limit(bytes, body.length)
+          .with_object("pipe " + name());
+    }
     ++*done;
   }
   return {};
