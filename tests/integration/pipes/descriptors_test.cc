@@ -375,9 +375,14 @@ TEST_F(PipeDescriptorsTest, UnaskedOnesThatLingerNeither) {
                                      9};
     const local::Close body{1};
     const int fd = socket.ours.get();
-    ASSERT_TRUE(
-        local::send_packet(stranger.fd(), header, local::bytes_of(body), {}, {&fd, 1}).ok());
+    // Whoever closes it last is the one who waits: not to be this test.
+    const pid_t broker = daemon().broker_pid();
+    kill(broker, SIGSTOP);
+    const bool sent =
+        local::send_packet(stranger.fd(), header, local::bytes_of(body), {}, {&fd, 1}).ok();
     socket.ours.reset();
+    kill(broker, SIGCONT);
+    ASSERT_TRUE(sent);
     all_is_well();
   }
 }
