@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures Heddle beside its peers. Usage: deploy/bench.sh [--only REGEX] [--rounds N] [--smoke]
 #   --only REGEX  rows whose group or work matches; groups: rate lease many batch size zerocopy
-#                 rtt wake grpc locks pipes footprint
+#                 rtt wake grpc locks pipes dicts footprint
 #   --rounds N    interleaved rounds, in shuffled order; 5 by default
 #   --smoke       tiny, installs nothing: shows that everything runs
 # Prints work | ours | peer | ratio [min-max] | must | aim | met/missed and writes
@@ -40,8 +40,8 @@ fi
 log=build/bench/build.log
 mkdir -p build/bench
 echo "== building bench"
-programs=(heddled heddle-broker heddle_bench_pair heddle_bench_grpc heddle_bench_objects
-  heddle_bench_locks heddle_bench_dict)
+programs=(heddled heddle-broker heddle heddle_grpc heddle_bench_pair heddle_bench_grpc
+  heddle_bench_objects heddle_bench_locks heddle_bench_dict)
 if ! { cmake --preset bench && cmake --build --preset bench --parallel "$(nproc)" \
   --target "${programs[@]}"; } >"$log" 2>&1; then
   tail -n 60 "$log"

@@ -1,21 +1,23 @@
 // heddle_bench_dict PEER WORK [key=value...]: one figure about dicts; 12-byte keys, 64-byte values.
-// slots: how many keys (10,000). producers: processes at once, on keys of their own.
+// slots: how many keys (10,000). producers: processes at once, on keys of their own. outstanding:
+// commands in flight, where a peer can.
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 #include <map>
 #include <random>
-#include <unordered_map>
 
 #include "proto/shm/dict.h"
+#include "tests/bench/dict_peers.h"
 #include "tests/bench/pair.h"
 
 namespace heddle::bench {
 namespace {
 
-constexpr size_t kKeyBytes = 12, kValueBytes = 64, kOrder = 1 << 16, kOpsPerLook = 256;
+constexpr size_t kOrder = 1 << 16, kOpsPerLook = 256;
 constexpr int64_t kAsleepNs = 200'000;
 
 struct Work {
@@ -39,7 +41,7 @@ struct Work {
 
 class SharedDict {
  public:
-  explicit SharedDict(const Work& work) {
+  explicit SharedDict(const Work& work, size_t filled = SIZE_MAX) {
     shm::DictLimits limits;
     limits.max_entries = 2 * work.n;
     bytes_ = shm::dict_segment_bytes(limits);
@@ -51,7 +53,7 @@ class SharedDict {
     if (shm::Dict::attach(base_, bytes_, fd_, &dict) != shm::Outcome::kOk) fail("attach");
     shm::DictActor a;
     dict.enter(a);
-    for (const std::string& key : work.keys) put(a, key);
+    for (size_t i = 0; i < std::min(filled, work.n); ++i) put(a, work.keys[i]);
     dict.leave(a);
   }
 
@@ -63,9 +65,8 @@ class SharedDict {
   }
 
   void put(shm::DictActor& a, const std::string& key) {
-    const char value[kValueBytes] = "value";
     const shm::DictKey k{key.data(), kKeyBytes};
-    if (dict.set(a, k, value, kValueBytes, shm::DictKind::kBytes) != shm::Outcome::kOk) {
+    if (dict.set(a, k, kValue, kValueBytes, shm::DictKind::kBytes) != shm::Outcome::kOk) {
       fail("a put is refused");
     }
   }
@@ -74,6 +75,11 @@ class SharedDict {
     e.room = room;
     e.room_bytes = kValueBytes;
     if (dict.get({key.data(), kKeyBytes}, &e) != shm::Outcome::kOk) fail("a key is not there");
+  }
+
+  uint64_t memory_bytes() const {
+    struct stat status {};
+    return fstat(fd_, &status) == 0 ? uint64_t(status.st_blocks) * 512 : 0;
   }
 
   shm::Dict dict;
@@ -141,29 +147,70 @@ void measure_dict(const Options& options) {
   report_ns(shared, options.producers);
 }
 
-void measure_map(const Options& options) {
+template <class Table>
+void measure_table(const Options& options) {
   const Work work(options);
+  Table table(options, work.keys);
   Shared& shared = *Shared::map();
-  std::vector<Side> sides;
-  sides.push_back({0, [&] {
-                     std::unordered_map<std::string, std::string> map;
-                     for (const std::string& key : work.keys)
-                       map[key] = std::string(kValueBytes, 'v');
-                     const std::vector<uint32_t> order = work.order(0, 1);
-                     char room[kValueBytes];
-                     const char value[kValueBytes] = "value";
-                     run(shared, 0, options, [&](size_t i) {
-                       const std::string& key = work.keys[order[i]];
-                       if (options.work == "put") {
-                         map[key].assign(value, kValueBytes);
-                       } else {
-                         std::memcpy(room, map.find(key)->second.data(), kValueBytes);
-                         asm volatile("" : : "r"(room) : "memory");
-                       }
-                     });
-                   }});
-  run_sides(sides);
+  run_sides({{0, [&] {
+                table.open();
+                const std::vector<uint32_t> order = work.order(0, 1);
+                char room[kValueBytes];
+                run(shared, 0, options, [&](size_t i) {
+                  const std::string& key = work.keys[order[i]];
+                  options.work == "put" ? table.put(key) : table.get(key, room);
+                });
+                table.flush();
+              }}});
   report_ns(shared, 1);
+}
+
+void run_python(const Options& options) {
+  const std::string script = std::string(HEDDLE_BENCH_FOLDER) + "/python_dict.py";
+  const std::string seconds = std::to_string(options.seconds);
+  execlp("python3", "python3", script.c_str(), options.work.c_str(), seconds.c_str(), nullptr);
+  skip("python3 is not installed");
+}
+
+/// What a key and its value take, of all the memory behind the dict.
+void measure_memory(const Options& options) {
+  const Work work(options);
+  const SharedDict d(work);
+  report({{"entry_bytes", double(d.memory_bytes()) / double(work.n)},
+          {"payload_bytes", double(kKeyBytes + kValueBytes)}});
+}
+
+/// A reader's slowest, while on the other core somebody inserts ("grow") or updates as many keys.
+void measure_beside(const Options& options) {
+  const Work work(options);
+  const bool grows = options.work == "grow";
+  const size_t known = work.n / 16;
+  SharedDict d(work, grows ? known : work.n);
+  Shared& shared = *Shared::map();
+  std::atomic<uint32_t>& done = shared.producers_done;
+  run_sides({{0,
+              [&] {
+                std::byte room[kValueBytes];
+                std::mt19937_64 random(1);
+                meet(shared, 2);
+                for (uint64_t i = 0; done.load() == 0; ++i) {
+                  const std::string& key = work.keys[random() % known];
+                  const int64_t before = now_ns();
+                  d.get(key, room);
+                  shared.sample_us[i % kSamplesMax] = float(now_ns() - before) / 1e3f;
+                  shared.samples = uint32_t(std::min<uint64_t>(i + 1, kSamplesMax));
+                }
+              }},
+             {1, [&] {
+                shm::DictActor a;
+                d.dict.enter(a);
+                meet(shared, 2);
+                for (size_t i = known; i < work.n; ++i) d.put(a, work.keys[i]);
+                done.store(1);
+              }}});
+  std::sort(shared.sample_us, shared.sample_us + shared.samples);
+  report({{"p999_us", shared.sample_us[shared.samples - 1 - shared.samples / 1000]},
+          {"samples", double(shared.samples)}});
 }
 
 /// From just before a change until another process, asleep, has read it.
@@ -210,11 +257,30 @@ int main(int argc, char** argv) {
   using namespace heddle::bench;
   const Options options = parse_options(argc, argv);
   push_neighbours_away();
-  if (options.peer == "map") {
-    measure_map(options);
-  } else if (options.work == "watch") {
-    measure_watch(options);
+  const std::map<std::string, void (*)(const Options&)> peers = {
+    {"map", measure_table<MapTable>},
+    {"memcached", measure_table<MemcachedTable>},
+#if defined(HEDDLE_BENCH_BOOST)
+    {"boost", measure_table<BoostTable>},
+#endif
+#if defined(HEDDLE_BENCH_LMDB)
+    {"lmdb", measure_table<LmdbTable>},
+#endif
+#if defined(HEDDLE_BENCH_REDIS)
+    {"redis", measure_table<RedisTable>},
+#endif
+    {"python", run_python}
+  };
+  const std::map<std::string, void (*)(const Options&)> works = {{"watch", measure_watch},
+                                                                 {"memory", measure_memory},
+                                                                 {"grow", measure_beside},
+                                                                 {"steady", measure_beside}};
+  if (options.peer.rfind("heddle", 0) == 0) {
+    const auto work = works.find(options.work);
+    work != works.end() ? work->second(options) : measure_dict(options);
+  } else if (const auto peer = peers.find(options.peer); peer != peers.end()) {
+    peer->second(options);
   } else {
-    measure_dict(options);
+    skip("built without " + options.peer);
   }
 }

@@ -1,6 +1,7 @@
 """Servers that figures need: heddled, the bare echo, and the peers' own, each on a socket in the
 directory of the run (RouDi, which has fixed places, apart)."""
 
+import getpass
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ SERVING = "heddled: notice: serving; broker "
 LEADS_ELSEWHERE = ("HEDDLE_ADDRESS", "HEDDLE_RUNTIME_DIR", "HEDDLE_STATE_DIR", "HEDDLE_PLANE",
                    "RUNTIME_DIRECTORY", "STATE_DIRECTORY", "NOTIFY_SOCKET")
 PEERS = {"redis": "redis-server", "nats": "nats-server", "beanstalkd": "beanstalkd",
-         "roudi": "iox-roudi"}
+         "memcached": "memcached", "roudi": "iox-roudi"}
 
 
 class Absent(Exception):
@@ -92,7 +93,8 @@ class Servers:
         arguments = {
             "redis": ["--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no",
                       "--dir", self.directory],
-            "beanstalkd": ["-l", "unix:" + path, "-z", str(4 << 20)]}[name]
+            "beanstalkd": ["-l", "unix:" + path, "-z", str(4 << 20)],
+            "memcached": ["-s", path, "-m", "256", "-u", getpass.getuser()]}[name]
         self._spawn(name, [program, *arguments])
         self._await(name, lambda: os.path.exists(path))
         return path
