@@ -47,7 +47,8 @@ def grpc(peer, work, server, metric="per_s", **keys):
 
 
 SERVERS = {"redis": "redis", "redis_pipelined": "redis", "nats": "nats",
-           "beanstalkd": "beanstalkd", "memcached": "memcached", "iceoryx": "roudi", "iceoryx_zero_copy": "roudi"}
+           "beanstalkd": "beanstalkd", "memcached": "memcached",
+           "iceoryx": "roudi", "iceoryx_zero_copy": "roudi"}
 
 
 def against(group, work, ours, targets, kind, metric="per_s", how=">=", **keys):
