@@ -169,20 +169,21 @@ struct HEDDLE_API MessageAccess {
   }
   // Gives a lease back and forgets the body; keeps the buffer.
   static void clear(Message& message) noexcept {
-    if (message.queue_) message.release();
+    if (message.leased_) message.give_back();
     message.data_ = nullptr;
     message.length_ = 0;
     message.id_ = 0;
     message.delivery_count_ = 0;
   }
   // From here on the message must be settled through `queue`.
-  static void lease(Message& message, const Lease& lease, std::shared_ptr<QueueChannel> queue) {
+  static void lease(Message& message, const Lease& lease, QueueChannel& queue) {
     message.lease_ = lease;
-    message.queue_ = std::move(queue);
+    if (message.queue_.get() != &queue) message.queue_ = queue.shared_from_this();
+    message.leased_ = true;
   }
   // Forgets the lease without settling it.
   static Lease unlease(Message& message) {
-    message.queue_.reset();
+    message.leased_ = false;
     return message.lease_;
   }
 };

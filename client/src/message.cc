@@ -65,6 +65,7 @@ void Message::take_from(Message& other) noexcept {
   delivery_count_ = other.delivery_count_;
   kind_ = other.kind_;
   lease_ = other.lease_;
+  leased_ = std::exchange(other.leased_, false);
   queue_ = std::move(other.queue_);
   if (other.data_ == other.inline_.data()) {
     std::memcpy(inline_.data(), other.inline_.data(), length_);
@@ -78,18 +79,16 @@ void Message::take_from(Message& other) noexcept {
   other.length_ = 0;
 }
 
-void Message::release() noexcept {
-  if (!queue_) return;
+void Message::give_back() noexcept {
   // Nobody is there to hear about a failure; a lease that was lost meanwhile needs nothing.
-  (void)queue_->nack(lease_, false);
-  queue_.reset();
+  if (std::exchange(leased_, false)) (void)queue_->nack(lease_, false);
 }
 
 Message::Message(Message&& other) noexcept { take_from(other); }
 
 Message& Message::operator=(Message&& other) noexcept {
   if (this != &other) {
-    release();
+    give_back();
     take_from(other);
   }
   return *this;
@@ -105,22 +104,22 @@ Status not_leased() {
 }  // namespace
 
 Status Message::ack() {
-  if (!queue_) return not_leased();
-  return std::exchange(queue_, nullptr)->ack(lease_);
+  if (!std::exchange(leased_, false)) return not_leased();
+  return queue_->ack(lease_);
 }
 
 Status Message::nack(bool counted) {
-  if (!queue_) return not_leased();
-  return std::exchange(queue_, nullptr)->nack(lease_, counted);
+  if (!std::exchange(leased_, false)) return not_leased();
+  return queue_->nack(lease_, counted);
 }
 
 Status Message::bury() {
-  if (!queue_) return not_leased();
-  return std::exchange(queue_, nullptr)->bury(lease_);
+  if (!std::exchange(leased_, false)) return not_leased();
+  return queue_->bury(lease_);
 }
 
 Status Message::extend(std::chrono::milliseconds lease) {
-  if (!queue_) return not_leased();
+  if (!leased_) return not_leased();
   return queue_->extend(lease_, lease.count());
 }
 

@@ -24,17 +24,16 @@ struct MessageAccess;
 }  // namespace detail
 
 // A view of bytes to put, with the kind they travel as. It copies nothing: the bytes must live
-// until
-// put returns. Strings travel as text; whether they are UTF-8 is not checked here, and a reader
-// in a language that insists on it gets bytes instead.
+// until put returns. Strings travel as text; whether they are UTF-8 is not checked here, and a
+// reader in a language that insists on it gets bytes instead.
 struct Body {
-  Body(const char* text) : Body(std::string_view(text)) {}                // NOLINT
-  Body(const std::string& text) : Body(std::string_view(text)) {}         // NOLINT
-  Body(std::string_view text)                                             // NOLINT
+  Body(const char* text) : Body(std::string_view(text)) {}         // NOLINT
+  Body(const std::string& text) : Body(std::string_view(text)) {}  // NOLINT
+  Body(std::string_view text)                                      // NOLINT
       : data(reinterpret_cast<const std::byte*>(text.data())),
         length(text.size()),
         kind(BodyKind::kText) {}
-  Body(std::span<const std::byte> bytes)                                  // NOLINT
+  Body(std::span<const std::byte> bytes)  // NOLINT
       : data(bytes.data()), length(bytes.size()), kind(BodyKind::kData) {}
   Body(const void* bytes, std::size_t size, BodyKind as = BodyKind::kData)
       : data(static_cast<const std::byte*>(bytes)), length(size), kind(as) {}
@@ -62,11 +61,12 @@ struct HEDDLE_API Lease {
 // memory from being reused until it is settled.
 //
 // With Ack::kManual it must be settled: ack() when the work is done, nack() when it failed. One
-// that
-// is destroyed unsettled goes back to its place in the queue *uncounted*, as if it had never been
-// delivered (a prefetched batch given up at shutdown must not bury anybody); whoever fails on a
-// message should say so with nack(), which counts towards max_deliveries. If the process dies the
+// that is destroyed unsettled goes back to its place in the queue *uncounted*, as if it had never
+// been delivered (a prefetched batch given up at shutdown must not bury anybody); whoever fails on
+// a message should say so with nack(), which counts towards max_deliveries. If the process dies the
 // message goes back counted.
+//
+// A message that was leased keeps the queue open until it is assigned or destroyed.
 //
 // Threads: one at a time; it may be moved to, and settled by, another thread of the process.
 // Fork: the parent's messages stay the parent's; a child that settles one gets SESSION_LOST and
@@ -79,14 +79,12 @@ class HEDDLE_API Message {
   Message(const Message&) = delete;
   Message& operator=(const Message&) = delete;
   ~Message() {
-    if (queue_) release();
+    if (leased_) give_back();
   }
 
   // The body. Lifetime: until this object is moved from, assigned, settled or destroyed.
   std::span<const std::byte> data() const noexcept { return {data_, length_}; }
-  std::string_view text() const noexcept {
-    return {reinterpret_cast<const char*>(data_), length_};
-  }
+  std::string_view text() const noexcept { return {reinterpret_cast<const char*>(data_), length_}; }
   std::size_t size() const noexcept { return length_; }
   BodyKind kind() const noexcept { return kind_; }
 
@@ -95,7 +93,7 @@ class HEDDLE_API Message {
   // 1 at the first delivery; more when an earlier one was nacked or died.
   std::uint32_t delivery_count() const noexcept { return delivery_count_; }
   // Whether this object still holds an unsettled delivery.
-  bool leased() const noexcept { return queue_ != nullptr; }
+  bool leased() const noexcept { return leased_; }
   const Lease& lease() const noexcept { return lease_; }
 
   // Done: the message leaves the queue. LEASE_LOST if the delivery had been taken away meanwhile
@@ -118,15 +116,16 @@ class HEDDLE_API Message {
   static constexpr std::size_t kInlineBytes = 96;
 
   void take_from(Message& other) noexcept;
-  void release() noexcept;
+  void give_back() noexcept;
 
   const std::byte* data_ = nullptr;
   std::size_t length_ = 0;
   std::uint64_t id_ = 0;
   std::uint32_t delivery_count_ = 0;
   BodyKind kind_ = BodyKind::kData;
+  bool leased_ = false;
   Lease lease_;
-  std::shared_ptr<detail::QueueChannel> queue_;  // Set while leased.
+  std::shared_ptr<detail::QueueChannel> queue_;  // Of the last lease: the next is likely its, too.
   std::unique_ptr<std::byte[]> buffer_;          // Bodies that are neither inline nor in place.
   std::size_t buffer_bytes_ = 0;
   alignas(16) std::array<std::byte, kInlineBytes> inline_;

@@ -132,10 +132,10 @@ Status fill(std::string_view bytes, Message* out) {
   return {};
 }
 
-Status take_lease(std::string_view wire, std::shared_ptr<QueueChannel> queue, Message* out) {
+Status take_lease(std::string_view wire, const std::shared_ptr<QueueChannel>& queue, Message* out) {
   Lease lease;
   if (!lease_from(wire, &lease)) return Status(Reason::kInternal, "unreadable lease");
-  MessageAccess::lease(*out, lease, std::move(queue));
+  MessageAccess::lease(*out, lease, *queue);
   return {};
 }
 

@@ -281,7 +281,7 @@ Status ShmQueue::take(const TakeOptions& options, Message* out) {
     return take_waiting(options, out);
   if (taken.data == taken.room) [[likely]] {
     show(taken, out);
-    if (options.leased) MessageAccess::lease(*out, lease_of(taken.ticket), shared_from_this());
+    if (options.leased) MessageAccess::lease(*out, lease_of(taken.ticket), *this);
     return {};
   }
   return deliver(*hands, options, taken, out);
@@ -320,7 +320,7 @@ Status ShmQueue::deliver(Hands& hands, const TakeOptions& options, const shm::Ta
     std::memcpy(copy, taken.data, taken.length);
   }
   if (options.leased) {
-    MessageAccess::lease(*out, lease_of(taken.ticket), shared_from_this());
+    MessageAccess::lease(*out, lease_of(taken.ticket), *this);
   } else if (taken.leased) {
     // Purged between taking and settling: the copy is whole, but it is nobody's any more.
     const Outcome settled = hands.at->queue.ack(*hands.actor, taken.ticket);
@@ -346,13 +346,18 @@ Status ShmQueue::take_many(const TakeOptions& options, std::size_t max, std::uin
   for (; count < max && (max_bytes == 0 || bytes < max_bytes); ++count) {
     Message& message = count < out->size() ? (*out)[count] : out->emplace_back();
     make_room(message, &taken);
-    const auto take_one = [&](std::int64_t until) {
-      return hands->at->queue.take(*hands->actor, mode, &taken, until);
-    };
-    const Outcome outcome =
-        count == 0 ? wait(*hands, options.deadline_ns, &status, take_one) : take_one(kTry);
-    if (outcome == Outcome::kOk) [[likely]]
-      status = deliver(*hands, options, taken, &message);
+    Outcome outcome = hands->at->queue.take(*hands->actor, mode, &taken, kTry);
+    if (outcome != Outcome::kOk && count == 0) {
+      outcome = wait(*hands, options.deadline_ns, &status, [&](std::int64_t until) {
+        return hands->at->queue.take(*hands->actor, mode, &taken, until);
+      });
+    }
+    if (outcome == Outcome::kOk && !options.leased && taken.data == taken.room) [[likely]] {
+      show(taken, &message);
+      bytes += taken.length;
+      continue;
+    }
+    if (outcome == Outcome::kOk) status = deliver(*hands, options, taken, &message);
     if (outcome != Outcome::kOk || !status.ok()) {
       // What was taken is the answer; the next call says what stopped this one.
       if (count != 0)
