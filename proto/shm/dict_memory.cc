@@ -15,6 +15,33 @@ constexpr auto kRelease = std::memory_order_release;
 
 }  // namespace
 
+Outcome DictMemory::claim_row(DictActor& a) {
+  auto& used = header().rows_used;
+  for (uint32_t i = 0; i < kDictRowsMax; ++i) {
+    if (i >= used.load(kAcquire)) {
+      if (!back_row(i)) return Outcome::kMemoryExhausted;
+      uint32_t before = i;
+      used.compare_exchange_strong(before, i + 1);
+    }
+    if (row(i).word.load(kRelaxed) != 0 ||
+        !dict_cas(row(i).word, 0, dict_row_word(a.owner, a.thread)))
+      continue;
+    a.row = i;
+    for (uint8_t& n : a.count) n = 0;
+    for (uint32_t& e : a.cursor) e = 0;
+    return Outcome::kOk;
+  }
+  return Outcome::kTooManyThreads;
+}
+
+void DictMemory::free_row(DictActor& a) {
+  if (a.row == kDictRowNone) return;
+  for (uint32_t c = 0; c < kDictClasses; ++c) spill(a, c, 0);
+  // Numbers that stay in the magazine are nobody's: the stamps decide.
+  row(a.row).word.store(0, kRelease);
+  a.row = kDictRowNone;
+}
+
 bool DictMemory::fetch(DictActor& a, uint32_t size_class, uint32_t n) {
   for (uint32_t tries = 0; a.count[size_class] < n; ++tries) {
     if (tries > 4 * dict_magazine(size_class) || !refill(a, size_class, n)) return false;

@@ -22,6 +22,7 @@
 #pragma once
 
 #include "proto/shm/dict_layout.h"
+#include "proto/shm/outcome.h"
 
 namespace heddle::shm {
 
@@ -128,6 +129,14 @@ class DictMemory {
   bool back_level(uint32_t level);
   bool is_backed(uint64_t heap) const;
   bool back_row(uint32_t row);
+  /// Memory behind a part of the segment. False: exhausted.
+  bool reserve(uint64_t at, uint64_t bytes);
+
+  // ---- rows ----
+  /// A row for the actor's thread, with empty magazines. kTooManyThreads when all are taken.
+  Outcome claim_row(DictActor& a);
+  /// Back, with all that its magazines hold.
+  void free_row(DictActor& a);
 
   struct Usage {
     uint64_t extents, lent;
@@ -135,7 +144,6 @@ class DictMemory {
   Usage usage() const;
 
  private:
-  bool reserve(uint64_t at, uint64_t bytes);
   bool fetch(DictActor& a, uint32_t size_class, uint32_t n);
   bool refill(DictActor& a, uint32_t size_class, uint32_t n);
   bool refill_from(DictActor& a, uint32_t size_class, uint32_t e, uint32_t n);

@@ -103,33 +103,14 @@ Outcome Dict::attach(void* base, uint64_t bytes, int fd, Dict* out) {
 }
 
 Outcome Dict::enter(DictActor& a) {
-  auto& used = memory_.header().rows_used;
-  for (uint32_t i = 0; i < kDictRowsMax; ++i) {
-    if (i >= used.load(std::memory_order_acquire)) {
-      if (!memory_.back_row(i)) return Outcome::kMemoryExhausted;
-      uint32_t before = i;
-      used.compare_exchange_strong(before, i + 1);
-    }
-    DictRow& row = memory_.row(i);
-    if (row.word.load(std::memory_order_relaxed) != 0 ||
-        !dict_cas(row.word, 0, dict_row_word(a.owner, a.thread)))
-      continue;
-    a.row = i;
-    for (uint8_t& n : a.count) n = 0;
-    for (uint32_t& e : a.cursor) e = 0;
+  const Outcome outcome = memory_.claim_row(a);
+  if (outcome == Outcome::kOk) {
     a.tail = find_tail(memory_.header().tail.load(std::memory_order_acquire));
-    return Outcome::kOk;
   }
-  return Outcome::kTooManyThreads;
+  return outcome;
 }
 
-void Dict::leave(DictActor& a) {
-  if (a.row == kDictRowNone) return;
-  for (uint32_t c = 0; c < kDictClasses; ++c) memory_.spill(a, c, 0);
-  // Numbers that stay in the magazine are nobody's: the stamps decide.
-  memory_.row(a.row).word.store(0, std::memory_order_release);
-  a.row = kDictRowNone;
-}
+void Dict::leave(DictActor& a) { memory_.free_row(a); }
 
 uint64_t Dict::len() const {
   uint64_t sum = 0;
