@@ -34,7 +34,8 @@ constexpr Reason reason_of(shm::Outcome outcome) {
     // Of dicts alone, whose callers get them as values.
     case shm::Outcome::kExists:
     case shm::Outcome::kMismatch:
-    case shm::Outcome::kOutOfRange: break;
+    case shm::Outcome::kOutOfRange:
+    case shm::Outcome::kTorn: break;
   }
   return Reason::kInternal;
 }

@@ -1,4 +1,5 @@
-// What an operation on a queue, a pipe or a dict can come to, and the deadlines it takes.
+// What an operation on a queue, a pipe, a dict, a list or a block can come to, and the deadlines it
+// takes.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,8 @@ enum class Outcome : uint8_t {
   kNotFound,         // no such key
   kExists,           // the key is there already
   kMismatch,         // another version or kind than was asked for; a bound would be passed
-  kOutOfRange,       // a revision that the history no longer has
+  kOutOfRange,       // a revision that the history no longer has; an index that is not there
+  kTorn,             // copied, but a writer died while he wrote part of it
 };
 
 /// Deadlines are on CLOCK_MONOTONIC in nanoseconds.
