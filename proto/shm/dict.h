@@ -21,8 +21,9 @@
 //       may tell a revision whose place is not done yet.
 //   D4  Nobody replaces a record without a revision: he assigns it first. A thread that may write
 //       assigns what it reads, too; a reader that may not says "pending".
-//   D5  Pins of a record: LIVE (a bucket), HISTORY (a place), MINE (its writer is not done),
-//       PREVIOUS (what replaced it is in the history). Whoever takes the last one away frees it.
+//   D5  Pins of a record: LIVE (a bucket), HISTORY (a place, or its transaction's), MINE (its
+//       writer is not done), PREVIOUS (what replaced it is in the history). Whoever takes the last
+//       one away frees it.
 //   D6  The journal names a chunk before its stamp says USED; a record's rev says UNASSIGNED before
 //       that. Every generation ends when the chunk goes back.
 //
@@ -44,14 +45,17 @@
 // The reaper records each decision in the dead thread's journal before it acts on it, and each act
 // is by generation, so another reaper may do it again.
 //
-// A frozen thread excludes nobody. It pins its record and block, what it replaces, a split's three
-// blocks, a record of the history, its magazines.
+// What has expired is not there: a reader says so and stores nothing; a writer publishes a kExpired
+// record first, a whole write of its own, then begins anew. Decided by the clock as it is read: who
+// read it just before the end may still change the entry just after. Evicting is the same with
+// kEvicted. Limits: dict_limits.cc. Transactions: dict_transaction.cc.
 //
-// Not here yet: limits of entries and bytes (only memory is limited), giving back the pages of old
-// levels of the directory and of extents that are carved, help for a stopped thread by the broker.
-// To be added without a new layout: a writer that meets an expired record publishes a kExpired
-// record first, by the same function, then its own; a transaction sets kNodePending and has one
-// place of the history hold a kList record.
+// A frozen thread excludes nobody. It pins its record and block, what it replaces, a split's three
+// blocks, a record of the history, its magazines, what is left of its grants. One that reaps keeps
+// the row it reaps.
+//
+// Not here yet: giving back the pages of old levels of the directory and of extents that are
+// carved, help for a stopped thread by the broker.
 #pragma once
 
 #include <cstddef>
@@ -60,85 +64,10 @@
 #include "proto/shm/dict_hash.h"
 #include "proto/shm/dict_layout.h"
 #include "proto/shm/dict_memory.h"
+#include "proto/shm/dict_types.h"
 #include "proto/shm/outcome.h"
 
 namespace heddle::shm {
-
-enum class DictKind : uint8_t {
-  kNull = 0,
-  kBool = 1,
-  kInt64 = 2,
-  kDouble = 3,
-  kString = 4,
-  kBytes = 5,
-  kJson = 6,
-  // Not values: why a key went.
-  kDeleted = 128,
-  kExpired = 129,
-  kEvicted = 130,
-  kCleared = 131,
-  kList = 160,  // reserved: the records of a transaction
-};
-constexpr bool is_value(uint8_t kind) { return kind < 128; }
-
-struct DictKey {
-  const void* data;
-  uint32_t bytes;
-};
-
-/// What is known of an entry; `room` is filled in by the caller.
-struct DictEntry {
-  std::byte* room = nullptr;  // where the value is copied
-  uint64_t room_bytes = 0;
-  uint64_t bytes = 0;         // of the value; over room_bytes: nothing was copied
-  uint64_t mod_revision = 0;  // 0: pending, the change is visible and not yet numbered
-  uint64_t create_revision = 0;
-  uint64_t version = 0;  // 1 = as created
-  uint8_t kind = 0;      // DictKind
-};
-
-inline constexpr uint64_t kDictAnyVersion = UINT64_MAX;
-
-struct DictWrite {
-  DictKey key{};
-  const void* value = nullptr;
-  uint64_t bytes = 0;
-  DictKind kind = DictKind::kBytes;  // kDeleted, kCleared ...: the key goes
-  bool if_absent = false;
-  bool if_present = false;
-  uint64_t if_version = kDictAnyVersion;  // mod_revision it must have; 0: must be absent
-  // Where what was there before is copied, if it fits; may be null. bytes and kind are set.
-  DictEntry* previous = nullptr;
-};
-
-struct DictWritten {
-  uint64_t revision = 0;  // of this change; refused: of the entry as it is, 0 = absent
-  uint64_t create_revision = 0;
-  uint64_t version = 0;
-  bool existed = false;
-};
-
-/// Where a scan goes on: the hash it has come to. Starts as {0, 0, false}.
-struct DictCursor {
-  uint64_t high = 0, low = 0;
-  bool done = false;
-};
-
-struct DictScanned {
-  DictEntry entry;  // room points into the page's room
-  const std::byte* key;
-  uint32_t key_bytes;
-};
-
-struct DictChange {
-  DictEntry entry;
-  std::byte* key_room = nullptr;  // kDictKeyBytesMax
-  uint32_t key_bytes = 0;
-  uint64_t revision = 0;
-  // What it replaced: previous.kind is a value's if there was one. Fill in its room to have it.
-  DictEntry previous;
-  bool had_previous = false;
-};
 
 /// Null if the limits are usable, else which one is not ("max_entries", ...).
 const char* dict_limits_invalid(const DictLimits& limits);
@@ -169,8 +98,12 @@ class Dict {
   /// needs), kCorrupt. Never blocks. With an actor a change without revision gets it.
   Outcome get(const DictKey& key, DictEntry* out, DictActor* helper = nullptr) const;
 
-  /// kOk, kNotFound (if_present, if_version, or erasing what is not there), kExists (if_absent),
-  /// kMismatch (if_version), kTooLarge (key or value over their limit), kMemoryExhausted, kCorrupt.
+  /// kOk, kNotFound (if_present, if_version, if_value, or erasing what is not there), kExists
+  /// (if_absent), kMismatch (if_version, if_value), kTooLarge (key or value over their limit, both
+  /// together over max_bytes), kFull (max_entries or max_bytes, and nothing could be evicted),
+  /// kMemoryExhausted, kCorrupt. Never blocks; who meets a transaction gives it some microseconds.
+  /// What has expired is not there: its EXPIRE gets a revision first, then the change its own. What
+  /// is evicted likewise.
   Outcome write(DictActor& a, const DictWrite& w, DictWritten* out);
 
   Outcome set(DictActor& a, const DictKey& key, const void* value, uint64_t bytes, DictKind kind,
@@ -178,13 +111,31 @@ class Dict {
   Outcome erase(DictActor& a, const DictKey& key, DictWritten* out = nullptr);
   /// Adds to an int64 (kInt64) or a double (kDouble); a missing entry begins as *result. Refuses
   /// with kMismatch to pass a bound, or when the value is of another kind; *result is the new or
-  /// the present value.
+  /// the present value. Keeps the owner. Otherwise as write().
   Outcome increment(DictActor& a, const DictKey& key, int64_t by, int64_t least, int64_t most,
-                    int64_t* result, DictWritten* out = nullptr);
+                    int64_t* result, DictWritten* out = nullptr,
+                    DictExpiry expiry = DictExpiry::kKeep, int64_t expires_ms = 0);
   Outcome increment(DictActor& a, const DictKey& key, double by, double least, double most,
-                    double* result, DictWritten* out = nullptr);
+                    double* result, DictWritten* out = nullptr,
+                    DictExpiry expiry = DictExpiry::kKeep, int64_t expires_ms = 0);
+  /// Adds bytes at the end of a kString or kBytes; a missing entry is created. kMismatch if the
+  /// value is of another kind than w.kind. w.if_version and w.if_present count; *total is how long
+  /// the value is now. Keeps the owner. With kPolicy the expiry is kept.
+  Outcome append(DictActor& a, const DictWrite& w, uint64_t* total, DictWritten* out);
+  /// Another expiry for the same value: a change with a revision. kKeep is refused (kMismatch).
+  /// kClear persists. kNotFound.
+  Outcome touch(DictActor& a, const DictKey& key, DictExpiry expiry, int64_t expires_ms,
+                DictWritten* out);
   /// Every key that is there now goes; each gets a revision of its own.
   Outcome clear(DictActor& a, uint64_t* cleared);
+
+  /// All changes of the branch, with one revision, or none, whoever is killed when. kOk: it is done
+  /// (also without any change); kExists, kNotFound, kMismatch, kTooLarge, kFull: operation
+  /// `refused` of the branch says so, and nothing was changed; kOutOfRange: too many operations, or
+  /// two writes of one key; kMemoryExhausted, kCorrupt. Others see the old entries until it is
+  /// decided. Whoever meets it undecided waits for some microseconds, longer each time it had to
+  /// begin again, and then undoes it; it begins again.
+  Outcome transact(DictActor& a, const DictTransaction& t, DictTransacted* out);
 
   /// The next entries in the order of the hash. Each key that is there during the whole scan is
   /// given once. kOk with *n = 0 and cursor->done at the end; kTooLarge: one entry does not fit
@@ -192,13 +143,15 @@ class Dict {
   Outcome scan(DictCursor* cursor, DictScanned* page, size_t page_max, std::byte* room,
                uint64_t room_bytes, bool with_values, size_t* n, uint64_t* needed) const;
 
-  uint64_t len() const;    // exact when nothing is in flight
+  uint64_t len() const;    // exact when nothing is in flight; counts what no sweep has met yet
   uint64_t bytes() const;  // of keys and values, likewise
+  uint64_t hash_of(const DictKey& key) const { return hash(key.data, key.bytes).high(); }
   /// The last revision that is done.
   uint64_t revision() const;
   uint64_t oldest_revision() const;
 
-  /// The change with this revision. kOk, kEmpty (not yet), kOutOfRange (no longer: start at
+  /// The change with this revision, or change `at` of a transaction (kNotFound: it has not so
+  /// many). kOk, kEmpty (not yet), kOutOfRange (no longer: start at
   /// oldest_revision() or from a scan), kTooLarge (a room does not suffice), kCorrupt.
   Outcome read_change(uint64_t revision, DictChange* out) const;
   /// Waits until that revision is there. kOk, kTimedOut, kInterrupted. Needs a writable mapping,
@@ -212,6 +165,17 @@ class Dict {
   void reap_thread(DictActor& reaper, uint16_t owner, uint16_t thread);
   /// Makes the oldest `places` of the history readable no longer. Returns how many there were.
   uint32_t release_history(DictActor& a, uint32_t places);
+  /// False: no entry ever had an expiry.
+  bool may_expire() const { return memory_.header().expiring.load() != 0; }
+  /// Publishes EXPIRE for what has expired in the next `buckets` buckets from *cursor on, which
+  /// moves on; cursor->done at the end. {hash_of(key), 0} as cursor and one bucket: that key's.
+  /// kOk, kMemoryExhausted (go on later from the same cursor), kCorrupt.
+  Outcome expire(DictActor& reaper, int64_t now_ms, DictCursor* cursor, uint32_t buckets,
+                 DictSwept* swept);
+  /// Likewise erases the entries of one owner, who is gone for good. From {0, 0} to the end, all of
+  /// it; without a walk if he never owned anything.
+  Outcome erase_owned(DictActor& reaper, uint64_t owner, DictCursor* cursor, uint32_t buckets,
+                      DictSwept* swept);
 
   DictMemory& memory() { return memory_; }
 
@@ -224,6 +188,7 @@ class Dict {
     uint32_t depth;                // bits of the hash used up
     uint32_t block;                // where the pairs are
     std::atomic<uint64_t>* child;  // read through MOVED: still EMPTY afterwards
+    bool pending = false;          // part of a transaction
   };
   struct Pairs {
     uint64_t word[kDictPairs];
@@ -244,15 +209,40 @@ class Dict {
     uint64_t ref = 0;  // with the generation
   };
   struct Attempt;
+  struct RecordPlan {
+    uint64_t value_bytes, list, words;
+    uint32_t size_class;
+    uint8_t flags;
+    bool large;
+  };
+  struct Victim;
+  struct Sought;
+  struct Item;
+  struct Deal;
+  struct Group;
+  static constexpr uint32_t kGroupPairs = 16;  // of a bucket, while its transaction adds to it
+  // Spare portions of its grants after which a row gives some back, and how many it keeps.
+  static constexpr int64_t kGiveBackOver = 3, kKeepPortions = 1;
 
   DictHash hash(const void* key, uint32_t bytes) const { return {key, bytes, seed_, mask_}; }
   bool find(const DictHash& h, Spot* spot) const;
   bool find_in_array(const DictHash& h, uint32_t depth, uint32_t line, Spot* spot) const;
+  // Not on the way of most: get() takes in all that it calls but these.
+  [[gnu::noinline]] void find_pending(Spot* spot) const;
   static bool unchanged(const Spot& spot);
   void load_pairs(uint32_t block, Pairs* pairs) const;
   bool view(uint32_t line, View* v) const;
   bool copy_value(const View& v, std::byte* to) const;
   void describe(const View& v, DictEntry* e) const;
+  int64_t expires_of(const View& v) const;
+  uint64_t owner_of(const View& v) const;
+  [[gnu::noinline]] bool has_expired(const View& v) const;
+  bool is_there(const View& v) const {
+    return is_value(v.kind) && ((v.flags & kRecordExpires) == 0 || !has_expired(v));
+  }
+  bool has_value(const View& v, const DictWrite& w) const;
+  bool copy_key(uint32_t line, std::byte* room, DictKey* key) const;
+  Outcome look(DictActor& a, const DictKey& key, View* v);
   bool find_key(const Pairs& pairs, uint64_t tag, const DictKey& key, Found* found) const;
   struct Page;
   bool scan_bucket(const Spot& spot, const DictCursor& from, Page* page) const;
@@ -269,19 +259,89 @@ class Dict {
   void settle_history(DictActor& a, DictJournal& j);
   void wake_watchers();
 
-  Outcome prepare(DictActor& a, const DictWrite& w, Attempt* t);
-  Outcome fill_extents(DictActor& a, const DictWrite& w, uint64_t x);
+  void settle_list(DictActor& a, uint64_t word, uint32_t line);
+
+  uint8_t words_for(const DictWrite& w) const;
+  void copy_part(const DictWrite& w, const View* base, uint64_t from, uint64_t bytes,
+                 std::byte* to) const;
+  bool plan_record(DictActor& a, const DictWrite& w, const View* base, RecordPlan* p);
+  void fill_record(const DictWrite& w, const View* base, const RecordPlan& p, uint32_t line,
+                   uint64_t generation);
+  Outcome fill_extents(DictActor& a, const DictWrite& w, const View* base, uint64_t x);
+  void settle_expiry(const DictWrite& w, uint32_t line, bool there, const View& old);
   uint32_t make_record_room(DictActor& a, uint32_t size_class, bool erase);
   bool make_room(DictActor& a, uint32_t size_class, uint32_t n);
+
+  Outcome prepare(DictActor& a, const DictWrite& w, Attempt* t);
   Outcome attempt(DictActor& a, const DictWrite& w, Attempt* t, DictWritten* out, bool* again);
-  Outcome refused(const DictWrite& w, const Found& old, DictWritten* out) const;
+  Outcome refused(const DictWrite& w, bool there, bool equal, uint64_t rev, DictWritten* out) const;
   bool build(const Attempt& t, const Pairs& pairs, const Found& old, bool erase, uint64_t* dropped);
+  uint64_t link_record(const DictWrite& w, uint32_t line, const Found& old, bool there);
+  void count(const DictWrite& w, bool there, const View& old, uint64_t bytes, uint64_t* entries,
+             uint64_t* more) const;
   void announce(DictActor& a, const DictWrite& w, const Attempt& t, const Spot& spot,
                 const Found& old, const uint64_t* dropped);
   void publish(DictActor& a, const DictWrite& w, const Attempt& t, const Found& old,
                DictWritten* out);
   void give_up(DictActor& a);
+  void keep_previous(DictActor& a, uint64_t x, uint64_t p);
   void finish_write(DictActor& a, DictJournal& j, DictRow& row);
+  Outcome write_once(DictActor& a, const DictWrite& w, Attempt* t, DictWritten* out);
+  Outcome write_onto(DictActor& a, const DictWrite& w, const View* base, DictWritten* out);
+  Outcome take_out(DictActor& a, const DictKey& key, DictKind why, uint64_t revision);
+
+  bool fits(DictActor& a, uint64_t entries_more, uint64_t bytes_more) {
+    return (static_cast<int64_t>(entries_more) <= 0 && static_cast<int64_t>(bytes_more) <= 0) ||
+           fits_within(a, entries_more, bytes_more);
+  }
+  bool fits_within(DictActor& a, uint64_t entries_more, uint64_t bytes_more);
+  uint64_t limit_of(uint32_t kind) const {
+    return kind == 0 ? limits_.max_entries : limits_.max_bytes;
+  }
+  int64_t headroom(uint32_t row, uint32_t kind) const;
+  void settle_transfer(uint32_t kind, uint64_t w);
+  bool transfer(uint32_t row, uint32_t kind, int64_t over, int64_t keep, uint64_t more);
+  void give_back(uint32_t row, int64_t over, int64_t keep);
+  [[gnu::noinline]] void note_age(uint64_t high) const;
+  void weigh(const View& v, uint64_t high, Victim* least) const;
+  void pick_victim(DictActor& a, uint64_t not_high, Victim* least) const;
+  Outcome evict(DictActor& a, uint64_t not_high, uint64_t entries_more, uint64_t bytes_more);
+  Outcome sweep_bucket(DictActor& a, const Sought& sought, DictCursor* cursor, DictSwept* swept);
+
+  DictListEntry* list_entry(uint32_t line, uint32_t i) const {
+    if (sizeof(DictRecord) + uint64_t{i + 1} * sizeof(DictListEntry) > memory_.room(line)) {
+      return nullptr;
+    }
+    return reinterpret_cast<DictListEntry*>(memory_.record(line).body()) + i;
+  }
+  std::atomic<uint64_t>* list_bucket(uint32_t line, uint32_t entries, uint32_t i) const {
+    const uint64_t at = sizeof(DictRecord) + uint64_t{entries} * sizeof(DictListEntry);
+    if (at + uint64_t{i + 1} * 8 > memory_.room(line)) return nullptr;
+    return reinterpret_cast<std::atomic<uint64_t>*>(memory_.chunk(line) + at) + i;
+  }
+  DictDecision decided(uint64_t list, const Spot& spot);
+  bool number_members(DictActor& a, const Spot& spot, uint64_t list, uint32_t block);
+  [[gnu::noinline]] void meet(DictActor& a, const Spot& spot);
+  void close_bucket(DictActor& a, uint64_t pending, bool made, uint32_t row);
+  void close_change(DictActor& a, uint64_t x, uint64_t replaced);
+  uint64_t finish_transaction(DictActor& a, uint32_t owner);
+  bool item_before(const Deal& d, const Item& x, const Item& y) const;
+  static const DictKey& item_key(const Deal& d, const Item& i);
+  int order_of(const View& v, const void* bytes, uint64_t n) const;
+  bool holds(const DictCompare& c, bool there, const View& v) const;
+  Outcome choose_branch(DictActor& a, Deal* d);
+  Outcome begin_list(DictActor& a, uint64_t tries, Deal* d);
+  Outcome make_changes(DictActor& a, Deal* d);
+  void weigh_item(const Deal& d, const Item& item, Group* g);
+  void weigh_write(const DictHash& h, uint32_t at, const Found& old, bool there, DictOperation* op,
+                   Group* g);
+  void drop_deleted(Group* g);
+  bool look_at_group(DictActor& a, const Deal& d, uint32_t from, Group* g);
+  bool make_pending(DictActor& a, const Deal& d, const Group& g);
+  Outcome lock_group(DictActor& a, Deal* d, uint32_t from, uint32_t* end);
+  uint32_t close_ranks(DictActor& a, Deal* d);
+  Outcome strike(DictActor& a, Deal* d);
+  void tell(const Deal& d, uint64_t revision, DictTransacted* out) const;
 
   bool grow(DictActor& a, const Spot& spot, const Pairs& pairs);
   bool split_node(DictActor& a, const Spot& spot, const Pairs& pairs);
@@ -294,6 +354,8 @@ class Dict {
   void give_up_split(DictActor& a, DictJournal& j, uint32_t row);
   void deepen(DictActor& a, uint32_t level);
 
+  template <class Dead>
+  void reap_rows(DictActor& reaper, Dead dead);
   void reap_row(DictActor& reaper, uint32_t row);
   void reap_split(DictActor& reaper, uint32_t row);
   void reap_finish(DictActor& reaper, uint32_t row);
@@ -308,6 +370,9 @@ class Dict {
   uint64_t seed_ = 0, mask_ = 0;
   uint64_t history_ = 0;  // places
   uint32_t history_bits_ = 0;
+  uint32_t portion_bits_[2] = {};
+  uint32_t ages_ = 0;            // bits of the hash that name an age; 0: none are kept
+  bool policy_expires_ = false;  // a write that does not say may have an expiry
 };
 
 }  // namespace heddle::shm

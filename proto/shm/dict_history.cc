@@ -21,6 +21,10 @@ constexpr uint32_t kTailLooksMax = 1000;
 constexpr uint32_t word_line(uint64_t w) { return static_cast<uint32_t>(w & kDictLineMask); }
 constexpr uint64_t word_generation(uint64_t w) { return w >> 28 & 0xffffffff; }
 
+DictKind kind_of(const DictRecord& r) {
+  return static_cast<DictKind>(r.meta.load(std::memory_order_relaxed) >> 48 & 0xff);
+}
+
 constexpr bool is_word_of(uint64_t stamp, uint64_t w) {
   return (stamp_generation(stamp) & 0xffffffff) == word_generation(w);
 }
@@ -128,6 +132,24 @@ bool Dict::ensure_done(uint32_t line, uint64_t unassigned) {
   return true;
 }
 
+/// The changes of a transaction leave the history with it, before it does: who goes on for a dead
+/// one finds the same list.
+void Dict::settle_list(DictActor& a, uint64_t w, uint32_t line) {
+  if (mutated(DictMutant::kListNotSettled)) return;
+  auto& stamp = memory_.stamp(line);
+  const DictRecord& list = memory_.record(line);
+  const uint32_t changes = shape_of(list.create_revision.load(kLook)).changes;
+  for (uint32_t i = 0; i < changes; ++i) {
+    const DictListEntry* entry = list_entry(line, i);
+    if (entry == nullptr) return;
+    const uint64_t change = entry->change.load(kLook), replaced = entry->replaced.load(kLook);
+    const uint64_t s = stamp.load(kLook);
+    if (!is_word_of(s, w) || (s & kStampHistory) == 0) return;
+    memory_.unpin(a, change, kStampHistory);
+    memory_.unpin(a, replaced, kStampPrevious);
+  }
+}
+
 /// What lost its place leaves the history, and what it had replaced is no longer needed. Whose CAS
 /// it was does not matter: each step is by generation, and `hprev` is known before it can be lost.
 void Dict::settle_history(DictActor& a, DictJournal& j) {
@@ -142,6 +164,7 @@ void Dict::settle_history(DictActor& a, DictJournal& j) {
   const uint64_t s = stamp.load(kLook);
   if (previous == 0) {
     if (!in_history(s)) return;
+    if (kind_of(memory_.record(line)) == DictKind::kList) settle_list(a, w, line);
     previous = memory_.record(line).previous.load(kLook);
     if (previous == 0) previous = kNoPrevious;
     if (previous != kNoPrevious) prefetch_for_write(&memory_.stamp(ref_line(previous)));
@@ -217,10 +240,20 @@ Outcome Dict::read_change(uint64_t revision, DictChange* out) const {
   if (done > p || w >> 60 != (laps(p) & 15) || word_line(w) == 0) return Outcome::kOutOfRange;
   View v;
   bool sane = view(word_line(w), &v), fits = true;
+  const bool numbered = sane && v.rev == revision;
   out->had_previous = false;
-  if (sane) {
+  out->of = 1;
+  if (sane && v.kind == static_cast<uint8_t>(DictKind::kList)) {
+    out->of = shape_of(memory_.record(v.line).create_revision.load(kLook)).changes;
+    const DictListEntry* entry = list_entry(v.line, out->at);
+    sane = entry != nullptr && view(ref_line(entry->change.load(kLook)), &v);
+  }
+  const bool beyond = out->at >= out->of;
+  if (sane && !beyond) {
     describe(v, &out->entry);
     out->revision = revision;
+    out->entry.mod_revision = revision;  // a transaction's changes get it after the transaction
+    if (out->entry.create_revision == 0) out->entry.create_revision = revision;
     out->key_bytes = v.key_bytes;
     copy_unproved(out->key_room, v.key, v.key_bytes);
     fits = is_value(v.kind) && v.value_bytes > out->entry.room_bytes ? false : true;
@@ -240,7 +273,8 @@ Outcome Dict::read_change(uint64_t revision, DictChange* out) const {
   }
   std::atomic_thread_fence(kLook);
   if (at.word.load(kLook) != w) return Outcome::kOutOfRange;
-  if (!sane || v.rev != revision) return Outcome::kCorrupt;
+  if (!sane || !numbered) return Outcome::kCorrupt;
+  if (beyond) return Outcome::kNotFound;
   return fits ? Outcome::kOk : Outcome::kTooLarge;
 }
 

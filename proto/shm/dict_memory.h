@@ -45,6 +45,8 @@ struct DictActor {
   uint64_t phases = 0;
   uint32_t cursor[kDictClasses + 1] = {};  // extent in which the last chunk of the class was found
   uint8_t count[kDictClasses + 1] = {};    // chunks in the magazine
+  uint32_t reads = 0;                      // one of some is noted for eviction by age
+  uint64_t picks = 0;                      // places at which a victim was looked for
   uint32_t spins_failed = 0;
   uint32_t burst = 0;
 };
@@ -65,6 +67,11 @@ class DictMemory {
   DictHistory& history(uint64_t place) const {
     return reinterpret_cast<DictHistory*>(base_ +
                                           geometry_.history_at)[place & (geometry_.history - 1)];
+  }
+  /// When keys whose hash begins with these bits were last met, on dict_now_ms().
+  std::atomic<uint32_t>& age(uint64_t i) const {
+    return reinterpret_cast<std::atomic<uint32_t>*>(
+        base_ + geometry_.ages_at)[i & ((uint64_t{1} << geometry_.age_bits) - 1)];
   }
   /// A bucket word of the directory.
   std::atomic<uint64_t>& node(uint64_t heap) const {

@@ -18,6 +18,10 @@ enum class DictMutant {
   kAccountsNotSettled,     // the reaper leaves the accounts as they are
   kExtentsNotReturned,     // a record dies without the extents of its value
   kReadWithoutSecondLook,  // a reader believes what it has copied
+  kListNotSettled,         // a transaction leaves the history without its changes
+  kTransferNotSettled,     // a transfer begins before the last one is finished
+  kPendingFreedFirst,      // a pending block goes before its bucket is put back
+  kOpenNotUndone,          // who meets an open transaction takes the old block and lets it go on
 };
 
 #ifdef HEDDLE_DICT_MUTANTS

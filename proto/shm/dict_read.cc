@@ -16,6 +16,8 @@ namespace heddle::shm {
 namespace {
 
 constexpr auto kPeek = std::memory_order_relaxed;
+// One read of 64 is noted, and not always the same one of a loop: the sequence is spread evenly.
+constexpr uint32_t kNoteStep = 0x9e3779b9, kNoteBelow = UINT32_MAX / 64;
 
 /// As memcmp == 0, over memory that may change meanwhile.
 [[gnu::no_sanitize("thread")]] inline bool equal_unproved(const std::byte* a, const void* b,
@@ -66,6 +68,10 @@ bool Dict::find(const DictHash& h, Spot* spot) const {
       case NodeFlag::kNormal:
         *spot = {&word, w, name, level, node_block(w), nullptr};
         return true;
+      case NodeFlag::kPending:
+        *spot = {&word, w, name, level, 0, nullptr, true};
+        find_pending(spot);
+        return true;
       case NodeFlag::kEmpty:
         if (level == base) return false;
         --level;
@@ -94,15 +100,27 @@ bool Dict::find(const DictHash& h, Spot* spot) const {
   return false;
 }
 
+/// A bucket of a transaction is as before until that is decided.
+void Dict::find_pending(Spot* spot) const {
+  const auto& words = memory_.block(node_block(spot->seen)).pair;
+  const uint64_t list = words[kPendingList].load(kPeek);
+  const uint64_t before = words[kPendingOld].load(kPeek), after = words[kPendingNew].load(kPeek);
+  const uint64_t decision = memory_.record(ref_line(list)).version.load(std::memory_order_acquire);
+  const bool made = decision_of(decision, ref_generation(list)) == DictDecision::kMade;
+  spot->block = ref_line(made && after != 0 ? after : before);
+}
+
 /// Arrays are never given back, and their buckets are never EMPTY, MOVED or DONE.
 bool Dict::find_in_array(const DictHash& h, uint32_t depth, uint32_t line, Spot* spot) const {
   for (; depth <= kDictDepthMax; depth += kDictSlotBits) {
     const unsigned slot = h.slot(depth);
     auto& word = memory_.array(line).word[slot];
     const uint64_t w = word.load(std::memory_order_acquire);
-    if (node_flag(w) == NodeFlag::kNormal) {
+    const bool pending = node_flag(w) == NodeFlag::kPending;
+    if (node_flag(w) == NodeFlag::kNormal || pending) {
       const uint64_t name = kNodeInArray | uint64_t{line} << 4 | slot;
-      *spot = {&word, w, name, depth + kDictSlotBits, node_block(w), nullptr};
+      *spot = {&word, w, name, depth + kDictSlotBits, node_block(w), nullptr, pending};
+      if (pending) find_pending(spot);
       return true;
     }
     if (node_flag(w) != NodeFlag::kArray) return false;
@@ -143,14 +161,14 @@ bool Dict::view(uint32_t line, View* v) const {
   v->kind = static_cast<uint8_t>(v->meta >> 48);
   v->flags = static_cast<uint8_t>(v->meta >> 56);
   uint64_t at = sizeof(DictRecord);
-  if (v->flags == 0) {  // nearly always
+  if ((v->flags & kRecordMore) == 0) {  // nearly always
     v->list = nullptr;
     v->key = memory_.chunk(line) + at;
     v->value = v->key + v->key_bytes;
     return v->key_bytes <= kDictKeyBytesMax &&
            at + v->key_bytes + v->value_bytes <= memory_.room(line);
   }
-  at += (v->flags & kRecordExpires ? 8 : 0) + (v->flags & kRecordOwned ? 8 : 0);
+  at += (v->flags & kRecordExpires ? 8u : 0u) + (v->flags & kRecordOwned ? 8u : 0u);
   const std::byte* const start = memory_.chunk(line);
   v->list = nullptr;
   if ((v->flags & kRecordExtents) != 0) {
@@ -187,6 +205,11 @@ void Dict::describe(const View& v, DictEntry* e) const {
   const uint64_t created = r.create_revision.load(kPeek);
   e->create_revision = created != 0 ? created : e->mod_revision;
   e->version = r.version.load(kPeek);
+  e->expires_ms = 0;
+  e->owner = 0;
+  if ((v.flags & (kRecordExpires | kRecordOwned)) == 0) return;
+  e->expires_ms = expires_of(v);
+  e->owner = owner_of(v);
 }
 
 /// False: some record is nonsense, so the block has changed.
@@ -223,7 +246,7 @@ HEDDLE_FLATTEN Outcome Dict::get(const DictKey& key, DictEntry* out, DictActor* 
     load_pairs(spot.block, &pairs);
     Found found;
     const bool sane = find_key(pairs, h.tag(), key, &found);
-    const bool there = sane && found.pair != 0 && is_value(found.view.kind);
+    const bool there = sane && found.pair != 0 && is_there(found.view);
     bool fits = false;
     if (there) {
       describe(found.view, out);
@@ -236,10 +259,17 @@ HEDDLE_FLATTEN Outcome Dict::get(const DictKey& key, DictEntry* out, DictActor* 
       continue;
     }
     if (!there) return Outcome::kNotFound;
-    if (out->mod_revision == 0 && helper != nullptr) {
-      auto& self = const_cast<Dict&>(*this);
-      nonsense += !self.assign(*helper, found.view.line, found.view.rev);
-      continue;
+    if (helper != nullptr) {
+      if (out->mod_revision == 0) {
+        auto& self = const_cast<Dict&>(*this);
+        if ((found.view.flags & kRecordMember) != 0) {
+          self.meet(*helper, spot);  // decided, else it would not be seen
+        } else {
+          nonsense += !self.assign(*helper, found.view.line, found.view.rev);
+        }
+        continue;
+      }
+      if (ages_ != 0 && (helper->reads += kNoteStep) < kNoteBelow) note_age(h.high());
     }
     return fits ? Outcome::kOk : Outcome::kTooLarge;
   }

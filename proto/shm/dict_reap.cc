@@ -13,23 +13,34 @@ constexpr uint64_t recorded(DictPhase phase) { return static_cast<uint64_t>(phas
 
 }  // namespace
 
-void Dict::reap(DictActor& reaper, uint16_t dead) {
+/// Of two reapers one works on a row. What a dead reaper had begun, who reaps him takes over, and
+/// before his own rows go: they say that it was he.
+template <class Dead>
+void Dict::reap_rows(DictActor& reaper, Dead dead) {
   const uint32_t used = memory_.header().rows_used.load(kSee);
-  for (uint32_t i = 0; i < used && i < kDictRowsMax; ++i) {
-    const uint64_t word = memory_.row(i).word.load(kSee);
-    if (i != reaper.row && dict_row_taken(word) && dict_row_owner(word) == dead) {
-      reap_row(reaper, i);
+  for (const bool begun : {true, false}) {
+    for (uint32_t i = 0; i < used && i < kDictRowsMax; ++i) {
+      const uint64_t word = memory_.row(i).word.load(kSee);
+      if (i == reaper.row || !dict_row_taken(word)) continue;
+      const uint32_t by = dict_row_claimed_by(word);
+      const uint64_t whose = begun ? by == 0 ? 0 : memory_.row(by - 1).word.load(kSee) : word;
+      if (!dict_row_taken(whose) || !dead(whose) || (begun ? by - 1 == reaper.row : by != 0)) {
+        continue;
+      }
+      if (dict_cas(memory_.row(i).word, word, dict_row_claim(word, reaper.row))) {
+        reap_row(reaper, i);
+      }
     }
   }
 }
 
+void Dict::reap(DictActor& reaper, uint16_t dead) {
+  reap_rows(reaper, [dead](uint64_t word) { return dict_row_owner(word) == dead; });
+}
+
 void Dict::reap_thread(DictActor& reaper, uint16_t owner, uint16_t thread) {
-  const uint32_t used = memory_.header().rows_used.load(kSee);
-  for (uint32_t i = 0; i < used && i < kDictRowsMax; ++i) {
-    if (i != reaper.row && memory_.row(i).word.load(kSee) == dict_row_word(owner, thread)) {
-      reap_row(reaper, i);
-    }
-  }
+  reap_rows(reaper,
+            [=](uint64_t word) { return (word & ~kRowClaimed) == dict_row_word(owner, thread); });
 }
 
 void Dict::reap_row(DictActor& reaper, uint32_t dead) {
@@ -39,6 +50,7 @@ void Dict::reap_row(DictActor& reaper, uint32_t dead) {
   reap_split(reaper, dead);
   reap_finish(reaper, dead);
   reap_write(reaper, dead);
+  if (j.tphase.load(kSee) != 0) finish_transaction(reaper, dead);
   const uint64_t hw = j.hw.load(kSee), place = j.hplace.load(kSee);
   const uint64_t now = memory_.history(place).word.load(kSee);
   if (hw != 0 && now != hw && !mutated(DictMutant::kHistoryNotReaped)) {
@@ -48,6 +60,7 @@ void Dict::reap_row(DictActor& reaper, uint32_t dead) {
   j.hw.store(0, std::memory_order_release);
   memory_.reap_claims(dead);
   memory_.reap_magazines(dead);
+  give_back(dead, 0, 0);
   row.word.store(0, std::memory_order_release);
 }
 

@@ -1,4 +1,4 @@
-// Walking a dict in the order of the hash, and what is made of get, write and scan.
+// Walking a dict in the order of the hash.
 //
 // A bucket covers a range of hashes that only gets finer, and a key's hash never changes. Entries
 // of a bucket are given out by rising hash from the cursor on, from one unchanged look at the
@@ -7,24 +7,13 @@
 
 #include "proto/shm/copy_unproved.h"
 #include "proto/shm/dict.h"
+#include "proto/shm/dict_walk.h"
 
 namespace heddle::shm {
 namespace {
 
 constexpr uint64_t kAlign = 8;
 constexpr uint32_t kStepsMax = 1 << 16;
-constexpr size_t kClearAtOnce = 8;
-constexpr uint64_t kClearRoom = kClearAtOnce * kDictKeyBytesMax;
-
-using Position = unsigned __int128;
-constexpr Position position_of(const DictCursor& c) {
-  return static_cast<Position>(c.high) << 64 | c.low;
-}
-/// The first position behind the range of a bucket that `depth` bits of `at` name. 0: the end.
-constexpr Position behind(Position at, uint32_t depth) {
-  if (depth == 0) return 0;
-  return ((at >> (128 - depth)) + 1) << (128 - depth);
-}
 
 }  // namespace
 
@@ -68,14 +57,15 @@ bool Dict::scan_bucket(const Spot& spot, const DictCursor& from, Page* page) con
   Pairs pairs;
   load_pairs(spot.block, &pairs);
   View views[kDictPairs];
-  Position at[kDictPairs];
+  DictPosition at[kDictPairs];
   uint32_t n = 0;
   for (uint32_t i = 0; i < pairs.n; ++i) {
     View v;
     if ((pairs.word[i] & kPairDeleted) != 0) continue;
     if (!view(pair_record(pairs.word[i]), &v)) return false;
+    if (v.flags != 0 && has_expired(v)) continue;
     const DictHash h = hash(v.key, v.key_bytes);
-    const Position p = static_cast<Position>(h.high()) << 64 | h.low();
+    const DictPosition p = static_cast<DictPosition>(h.high()) << 64 | h.low();
     if (p < position_of(from)) continue;
     uint32_t k = n++;
     for (; k > 0 && at[k - 1] > p; --k) at[k] = at[k - 1], views[k] = views[k - 1];
@@ -86,12 +76,12 @@ bool Dict::scan_bucket(const Spot& spot, const DictCursor& from, Page* page) con
   for (uint32_t k = 0; k < n; ++k) {
     if (put_on_page(views[k], page)) continue;
     page->full = true;
-    page->next = {static_cast<uint64_t>(at[k] >> 64), static_cast<uint64_t>(at[k]), false};
+    page->next = cursor_at(at[k], false);
     return true;
   }
   const uint32_t depth = spot.depth + (spot.child != nullptr ? 1 : 0);
-  const Position next = behind(position_of(from), depth);
-  page->next = {static_cast<uint64_t>(next >> 64), static_cast<uint64_t>(next), next == 0};
+  const DictPosition next = behind(position_of(from), depth);
+  page->next = cursor_at(next, next == 0);
   return true;
 }
 
@@ -130,111 +120,6 @@ Outcome Dict::scan(DictCursor* cursor, DictScanned* entries, size_t entries_max,
     return Outcome::kTooLarge;
   }
   return Outcome::kOk;
-}
-
-Outcome Dict::clear(DictActor& a, uint64_t* cleared) {
-  *cleared = 0;
-  alignas(kAlign) std::byte room[kClearRoom];
-  DictCursor cursor;
-  while (!cursor.done) {
-    DictScanned page[kClearAtOnce];
-    size_t n;
-    uint64_t needed;
-    const Outcome outcome =
-        scan(&cursor, page, kClearAtOnce, room, sizeof room, false, &n, &needed);
-    if (outcome != Outcome::kOk) return outcome;
-    for (size_t i = 0; i < n; ++i) {
-      DictWrite w;
-      w.key = {page[i].key, page[i].key_bytes};
-      w.kind = DictKind::kCleared;
-      DictWritten written;
-      const Outcome gone = write(a, w, &written);
-      if (gone == Outcome::kOk) ++*cleared;
-      if (gone != Outcome::kOk && gone != Outcome::kNotFound) return gone;
-    }
-  }
-  return Outcome::kOk;
-}
-
-Outcome Dict::set(DictActor& a, const DictKey& key, const void* value, uint64_t bytes,
-                  DictKind kind, DictWritten* out) {
-  DictWrite w;
-  w.key = key;
-  w.value = value;
-  w.bytes = bytes;
-  w.kind = kind;
-  DictWritten written;
-  return write(a, w, out != nullptr ? out : &written);
-}
-
-Outcome Dict::erase(DictActor& a, const DictKey& key, DictWritten* out) {
-  DictWrite w;
-  w.key = key;
-  w.kind = DictKind::kDeleted;
-  DictWritten written;
-  return write(a, w, out != nullptr ? out : &written);
-}
-
-namespace {
-
-bool add_within(int64_t before, int64_t by, int64_t least, int64_t most, int64_t* sum) {
-  return !__builtin_add_overflow(before, by, sum) && *sum >= least && *sum <= most;
-}
-bool add_within(double before, double by, double least, double most, double* sum) {
-  *sum = before + by;
-  return *sum >= least && *sum <= most;
-}
-
-/// get, then a write under the condition that nothing has changed since.
-template <class Number>
-Outcome add_to(Dict& dict, DictActor& a, const DictKey& key, Number by, Number least, Number most,
-               DictKind kind, Number* result, DictWritten* out) {
-  const Number first = *result;
-  for (uint32_t tries = 0; tries < kDictTriesMax; ++tries) {
-    Number before = first;
-    DictEntry entry;
-    entry.room = reinterpret_cast<std::byte*>(&before);
-    entry.room_bytes = sizeof before;
-    const Outcome found = dict.get(key, &entry, &a);
-    const bool there = found == Outcome::kOk || found == Outcome::kTooLarge;
-    if (!there && found != Outcome::kNotFound) return found;
-    if (there && (entry.kind != static_cast<uint8_t>(kind) || entry.bytes != sizeof before)) {
-      return Outcome::kMismatch;
-    }
-    Number sum;
-    if (!add_within(before, by, least, most, &sum)) {
-      *result = before;
-      return Outcome::kMismatch;
-    }
-    DictWrite w;
-    w.key = key;
-    w.value = &sum;
-    w.bytes = sizeof sum;
-    w.kind = kind;
-    w.if_version = there ? entry.mod_revision : 0;
-    const Outcome written = dict.write(a, w, out);
-    if (written == Outcome::kOk) *result = sum;
-    const bool raced = written == Outcome::kMismatch || written == Outcome::kExists ||
-                       written == Outcome::kNotFound;
-    if (!raced) return written;
-  }
-  return Outcome::kCorrupt;
-}
-
-}  // namespace
-
-Outcome Dict::increment(DictActor& a, const DictKey& key, int64_t by, int64_t least, int64_t most,
-                        int64_t* result, DictWritten* out) {
-  DictWritten written;
-  return add_to(*this, a, key, by, least, most, DictKind::kInt64, result,
-                out != nullptr ? out : &written);
-}
-
-Outcome Dict::increment(DictActor& a, const DictKey& key, double by, double least, double most,
-                        double* result, DictWritten* out) {
-  DictWritten written;
-  return add_to(*this, a, key, by, least, most, DictKind::kDouble, result,
-                out != nullptr ? out : &written);
 }
 
 }  // namespace heddle::shm

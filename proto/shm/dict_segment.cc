@@ -10,6 +10,8 @@ namespace {
 
 constexpr uint64_t up_to_pages(uint64_t n) { return (n + kDictPage - 1) / kDictPage * kDictPage; }
 constexpr uint32_t kDictHistoryMin = 16;
+constexpr uint32_t kAgeBitsMin = 10, kAgeBitsMax = 21;
+constexpr uint64_t kTtlMax = uint64_t{1} << 52;
 
 }  // namespace
 
@@ -28,7 +30,13 @@ DictGeometry DictGeometry::of(const DictLimits& limits) {
   g.history = std::bit_ceil(limits.history < kDictHistoryMin ? kDictHistoryMin : limits.history);
   const uint64_t nodes = uint64_t{2} << g.levels_max;
   g.history_at = kDictPage;
-  g.pages_at = g.history_at + up_to_pages(g.history * sizeof(DictHistory));
+  if (limits.at_limit == DictAtLimit::kEvictLru) {
+    g.age_bits = static_cast<uint32_t>(std::bit_width(limits.max_entries)) + 1;
+    if (g.age_bits < kAgeBitsMin) g.age_bits = kAgeBitsMin;
+    if (g.age_bits > kAgeBitsMax) g.age_bits = kAgeBitsMax;
+  }
+  g.ages_at = g.history_at + up_to_pages(g.history * sizeof(DictHistory));
+  g.pages_at = g.ages_at + (g.age_bits == 0 ? 0 : up_to_pages(uint64_t{4} << g.age_bits));
   g.nodes_at = g.pages_at + up_to_pages(nodes * 8 / kDictPage / 8 + 8);
   g.rows_at = g.nodes_at + up_to_pages(nodes * 8);
   g.groups_at = g.rows_at + kDictRowsMax * sizeof(DictRow);
@@ -46,6 +54,9 @@ const char* dict_limits_invalid(const DictLimits& l) {
   if (l.max_key_bytes == 0 || l.max_key_bytes > kDictKeyBytesMax) return "max_key_bytes";
   if (l.history == 0 || l.history > kDictHistoryMax) return "history";
   if (l.keep_previous > 1) return "keep_previous";
+  if (l.default_ttl_ms > kTtlMax) return "default_ttl_ms";
+  if (l.at_limit > DictAtLimit::kEvictTtlFirst) return "at_limit";
+  if (l.on_overwrite > DictOnOverwrite::kDefault) return "on_overwrite";
   return nullptr;
 }
 
@@ -67,6 +78,8 @@ void dict_format(void* base, const DictLimits& limits, uint64_t object_id, uint6
   h.level = h.base = kDictLevelMin;
   h.extents_granted = h.geometry.extents;
   h.extents_used = 1;
+  h.budget[0] = dict_budget(limits.max_entries);
+  h.budget[1] = dict_budget(limits.max_bytes);
   const DictMemory memory(static_cast<std::byte*>(base), h.geometry, -1);
   const uint64_t n = h.geometry.history;
   for (uint64_t i = 0; i < n; ++i) memory.history(i).done.store(i);
@@ -99,6 +112,11 @@ Outcome Dict::attach(void* base, uint64_t bytes, int fd, Dict* out) {
   out->mask_ = h.hash_mask;
   out->history_ = g.history;
   out->history_bits_ = static_cast<uint32_t>(std::countr_zero(g.history));
+  out->ages_ = g.age_bits;
+  out->portion_bits_[0] = dict_portion_bits(created.max_entries);
+  out->portion_bits_[1] = dict_portion_bits(created.max_bytes);
+  out->policy_expires_ =
+      created.default_ttl_ms != 0 || created.on_overwrite == DictOnOverwrite::kKeep;
   return Outcome::kOk;
 }
 
@@ -110,7 +128,11 @@ Outcome Dict::enter(DictActor& a) {
   return outcome;
 }
 
-void Dict::leave(DictActor& a) { memory_.free_row(a); }
+void Dict::leave(DictActor& a) {
+  if (a.row == kDictRowNone) return;
+  give_back(a.row, 0, 0);
+  memory_.free_row(a);
+}
 
 uint64_t Dict::len() const {
   uint64_t sum = 0;

@@ -12,15 +12,8 @@ namespace {
 constexpr auto kPlain = std::memory_order_relaxed;
 constexpr auto kPublish = std::memory_order_release;
 constexpr uint32_t kNonsenseMax = 16;
-constexpr uint32_t kClassesUp = 4;
 // Who fails over a bucket word has changed it, or somebody else has.
 constexpr uint32_t kTurnsMax = 1000;
-
-uint32_t class_for(uint64_t bytes) {
-  uint32_t c = kDictClassRecord;
-  while (kDictClassLines[c] * uint64_t{kDictLineBytes} < bytes) ++c;
-  return c;
-}
 
 constexpr uint64_t phase_of(DictPhase phase) { return static_cast<uint64_t>(phase); }
 
@@ -28,42 +21,31 @@ constexpr uint64_t phase_of(DictPhase phase) { return static_cast<uint64_t>(phas
 
 struct Dict::Attempt {
   DictHash h;
-  uint64_t x = 0, b = 0;  // references
-  uint64_t seen = 0;      // the bucket word of the last turn, and for how many it stood there
+  const View* base = nullptr;  // what the value goes on from
+  uint64_t x = 0, b = 0;       // references
+  uint64_t bytes = 0;          // of the whole value
+  uint64_t entries_more = 0, bytes_more = 0;
+  uint64_t seen = 0;  // the bucket word of the last turn, and for how many it stood there
   uint32_t turns = 0;
   uint32_t nonsense = 0;
+  uint64_t expired = 0;     // revision of an entry in the way that has expired
+  bool over_limit = false;  // by entries_more or bytes_more
 };
 
 /// The new record and an empty block, named by the journal, still private.
 Outcome Dict::prepare(DictActor& a, const DictWrite& w, Attempt* t) {
-  const bool large = sizeof(DictRecord) + w.key.bytes + w.bytes > kDictRecordBytesMax;
-  const uint64_t list = large ? (dict_value_extents(w.bytes) * 4 + 7) / 8 * 8 : 0;
-  const uint64_t need = sizeof(DictRecord) + list + w.key.bytes + (large ? 0 : w.bytes);
-  const bool erase = !is_value(static_cast<uint8_t>(w.kind));
-  a.reserve = erase;
-  const uint32_t size_class = make_record_room(a, class_for(need), erase);
-  if (size_class == kDictClasses || !make_room(a, kDictClassBlock, 1)) {
+  RecordPlan plan;
+  if (!plan_record(a, w, t->base, &plan) || !make_room(a, kDictClassBlock, 1)) {
     return Outcome::kMemoryExhausted;
   }
-  const uint32_t x = memory_.pop(a, size_class), b = memory_.pop(a, kDictClassBlock);
+  const uint32_t x = memory_.pop(a, plan.size_class), b = memory_.pop(a, kDictClassBlock);
   if (x == 0 || b == 0) return Outcome::kCorrupt;
   DictRecord& r = memory_.record(x);
   DictJournal& j = memory_.journal(a);
   const uint64_t generation = stamp_generation(r.stamp.load(kPlain));
   const uint64_t block_generation = stamp_generation(memory_.stamp(b).load(kPlain));
-  const uint64_t unassigned = kRevUnassigned | generation;
-  if (!mutated(DictMutant::kStampBeforeJournal)) r.rev.store(unassigned, kPublish);
-  r.meta.store(
-      make_meta(w.bytes, w.key.bytes, static_cast<uint8_t>(w.kind), large ? kRecordExtents : 0),
-      kPlain);
-  r.previous.store(0, kPlain);
-  std::byte* at = r.body();
-  auto* extents = reinterpret_cast<std::atomic<uint32_t>*>(at);
-  for (uint64_t i = 0; i < list / 4; ++i) extents[i].store(0, kPlain);
-  copy_unproved(at + list, static_cast<const std::byte*>(w.key.data), w.key.bytes);
-  if (!large) {
-    copy_unproved(at + list + w.key.bytes, static_cast<const std::byte*>(w.value), w.bytes);
-  }
+  fill_record(w, t->base, plan, x, generation);
+  t->bytes = plan.value_bytes;
   t->x = dict_ref(generation, x);
   t->b = dict_ref(block_generation, b);
   j.x.store(t->x, kPlain);
@@ -71,48 +53,13 @@ Outcome Dict::prepare(DictActor& a, const DictWrite& w, Attempt* t) {
   j.o.store(0, kPlain);
   j.phase.store(phase_of(DictPhase::kRun), kPublish);
   const uint64_t mine = mutated(DictMutant::kNotMine) ? 0 : kStampMine;
-  r.stamp.store(make_stamp(generation, a.row, size_class, DictChunkState::kUsed) | kStampLive |
+  r.stamp.store(make_stamp(generation, a.row, plan.size_class, DictChunkState::kUsed) | kStampLive |
                     kStampHistory | mine,
                 kPublish);
   memory_.stamp(b).store(
       make_stamp(block_generation, a.row, kDictClassBlock, DictChunkState::kUsed), kPublish);
-  if (mutated(DictMutant::kStampBeforeJournal)) r.rev.store(unassigned, kPublish);
-  return large ? fill_extents(a, w, t->x) : Outcome::kOk;
-}
-
-Outcome Dict::fill_extents(DictActor& a, const DictWrite& w, uint64_t x) {
-  auto* list = reinterpret_cast<std::atomic<uint32_t>*>(memory_.record(ref_line(x)).body());
-  const auto* from = static_cast<const std::byte*>(w.value);
-  for (uint64_t at = 0, i = 0; at < w.bytes; at += kDictExtentBytes, ++i) {
-    while (!memory_.lend(a, x, list[i])) {
-      if (release_history(a, 1) == 0) return Outcome::kMemoryExhausted;
-    }
-    const uint64_t left = w.bytes - at;
-    copy_unproved(memory_.extent_data(list[i].load(kPlain)), from + at,
-                  left < kDictExtentBytes ? left : kDictExtentBytes);
-  }
-  return Outcome::kOk;
-}
-
-/// The class of a chunk that is there, or kDictClasses. A larger one rather than none; when
-/// something is erased, however large.
-uint32_t Dict::make_record_room(DictActor& a, uint32_t size_class, bool erase) {
-  if (memory_.ensure(a, size_class, 1)) return size_class;
-  const uint32_t last = erase ? kDictClasses : std::min(size_class + kClassesUp, kDictClasses);
-  do {
-    for (uint32_t c = size_class; c < last; ++c) {
-      if (memory_.ensure(a, c, 1)) return c;
-    }
-  } while (release_history(a, kDictMagazine) != 0);
-  return kDictClasses;
-}
-
-/// Chunks in the magazine, at the cost of the oldest history if need be.
-bool Dict::make_room(DictActor& a, uint32_t size_class, uint32_t n) {
-  while (!memory_.ensure(a, size_class, n)) {
-    if (release_history(a, kDictMagazine) == 0) return false;
-  }
-  return true;
+  if (mutated(DictMutant::kStampBeforeJournal)) r.rev.store(kRevUnassigned | generation, kPublish);
+  return plan.large ? fill_extents(a, w, t->base, t->x) : Outcome::kOk;
 }
 
 void Dict::give_up(DictActor& a) {
@@ -123,19 +70,20 @@ void Dict::give_up(DictActor& a) {
   j.phase.store(phase_of(DictPhase::kIdle), kPublish);
 }
 
-/// kOk: the change may be made.
-Outcome Dict::refused(const DictWrite& w, const Found& old, DictWritten* out) const {
-  const bool there = old.pair != 0 && is_value(old.view.kind);
+/// kOk: the change may be made. `there`: as far as this write is concerned.
+Outcome Dict::refused(const DictWrite& w, bool there, bool equal, uint64_t rev,
+                      DictWritten* out) const {
   out->existed = there;
-  out->revision = there ? old.view.rev : 0;
+  out->revision = there ? rev : 0;
   if (there && w.if_absent) return Outcome::kExists;
   if (w.if_version != kDictAnyVersion && out->revision != w.if_version) {
     return there ? w.if_version == 0 ? Outcome::kExists : Outcome::kMismatch : Outcome::kNotFound;
   }
-  if (!there && (w.if_present || !is_value(static_cast<uint8_t>(w.kind)))) {
+  if (!there &&
+      (w.if_present || w.if_value != nullptr || !is_value(static_cast<uint8_t>(w.kind)))) {
     return Outcome::kNotFound;
   }
-  return Outcome::kOk;
+  return equal ? Outcome::kOk : Outcome::kMismatch;
 }
 
 /// The new block. False: it would be full. Up to two keys that are gone, and have their revision,
@@ -172,14 +120,10 @@ bool Dict::build(const Attempt& t, const Pairs& pairs, const Found& old, bool er
   return true;
 }
 
-/// What the journal and the record say about the old state, before the CAS that makes it true.
-void Dict::announce(DictActor& a, const DictWrite& w, const Attempt& t, const Spot& spot,
-                    const Found& old, const uint64_t* dropped) {
-  DictJournal& j = memory_.journal(a);
-  DictRow& row = memory_.row(a.row);
-  DictRecord& x = memory_.record(ref_line(t.x));
-  const bool there = old.pair != 0 && is_value(old.view.kind);
-  const bool stays = is_value(static_cast<uint8_t>(w.kind));
+/// What the record says about the value that it replaces, and which that is: 0, or it stays as
+/// `previous`.
+uint64_t Dict::link_record(const DictWrite& w, uint32_t line, const Found& old, bool there) {
+  DictRecord& x = memory_.record(line);
   const bool keep = there && limits_.keep_previous != 0;
   uint64_t version = 1, created = 0;
   if (there) {
@@ -191,19 +135,39 @@ void Dict::announce(DictActor& a, const DictWrite& w, const Attempt& t, const Sp
   x.version.store(version, kPlain);
   x.create_revision.store(created, kPlain);
   x.previous.store(keep ? old.ref : 0, kPlain);
+  if (w.expiry != DictExpiry::kPolicy || policy_expires_ || w.owner != 0) {
+    settle_expiry(w, line, there, old.view);
+  }
+  return keep ? old.ref : 0;
+}
+
+/// What the journal and the record say about the old state, before the CAS that makes it true.
+void Dict::announce(DictActor& a, const DictWrite& w, const Attempt& t, const Spot& spot,
+                    const Found& old, const uint64_t* dropped) {
+  DictJournal& j = memory_.journal(a);
+  DictRow& row = memory_.row(a.row);
+  const bool there = old.pair != 0 && is_value(old.view.kind);
+  const uint64_t kept = link_record(w, ref_line(t.x), old, there);
   j.o.store(spot.block == 0
                 ? 0
                 : dict_ref(stamp_generation(memory_.stamp(spot.block).load(kPlain)), spot.block),
             kPlain);
-  j.retired[0].store(keep ? old.ref : 0, kPlain);
-  j.retired[1].store(keep || old.pair == 0 ? 0 : old.ref, kPlain);
+  j.retired[0].store(kept, kPlain);
+  j.retired[1].store(kept != 0 || old.pair == 0 ? 0 : old.ref, kPlain);
   j.retired[2].store(dropped[0], kPlain);
   j.retired[3].store(dropped[1], kPlain);
   j.entries.store(row.entries.load(kPlain), kPlain);
   j.bytes.store(row.bytes.load(kPlain), kPlain);
-  j.entries_more.store(uint64_t{stays} - uint64_t{there}, kPlain);
-  const uint64_t before = there ? old.view.value_bytes + w.key.bytes : 0;
-  j.bytes_more.store((stays ? w.bytes + w.key.bytes : 0) - before, kPublish);
+  j.entries_more.store(t.entries_more, kPlain);
+  j.bytes_more.store(t.bytes_more, kPublish);
+}
+
+/// By how much the accounts grow.
+void Dict::count(const DictWrite& w, bool there, const View& old, uint64_t bytes, uint64_t* entries,
+                 uint64_t* more) const {
+  const bool stays = is_value(static_cast<uint8_t>(w.kind));
+  *entries += uint64_t{stays} - uint64_t{there};
+  *more += (stays ? bytes + w.key.bytes : 0) - (there ? old.value_bytes + w.key.bytes : 0);
 }
 
 Outcome Dict::attempt(DictActor& a, const DictWrite& w, Attempt* t, DictWritten* out, bool* again) {
@@ -213,8 +177,8 @@ Outcome Dict::attempt(DictActor& a, const DictWrite& w, Attempt* t, DictWritten*
   t->turns = spot.seen == t->seen ? t->turns + 1 : 0;
   t->seen = spot.seen;
   if (t->turns > kTurnsMax) t->nonsense = kNonsenseMax;
-  if (spot.child != nullptr) {
-    finish_split(a, spot.name, spot.seen);
+  if (spot.child != nullptr || spot.pending) {
+    spot.pending ? meet(a, spot) : finish_split(a, spot.name, spot.seen);
     return Outcome::kCorrupt;
   }
   Pairs pairs;
@@ -225,6 +189,9 @@ Outcome Dict::attempt(DictActor& a, const DictWrite& w, Attempt* t, DictWritten*
     const uint64_t stamp = memory_.stamp(old.view.line).load(kPlain);
     old.ref = dict_ref(stamp_generation(stamp), old.view.line);
   }
+  const bool equal = w.if_value == nullptr || (sane && old.pair != 0 && has_value(old.view, w));
+  const bool value = old.pair != 0 && sane && is_value(old.view.kind);
+  const bool gone = value && old.view.flags != 0 && has_expired(old.view);
   if (!unchanged(spot)) return Outcome::kCorrupt;
   if (!sane) return ++t->nonsense, Outcome::kCorrupt;
   if (old.pair != 0 && (old.view.rev & kRevUnassigned) != 0 &&
@@ -232,7 +199,14 @@ Outcome Dict::attempt(DictActor& a, const DictWrite& w, Attempt* t, DictWritten*
     if (!assign(a, old.view.line, old.view.rev)) t->nonsense = kNonsenseMax;
     return Outcome::kCorrupt;
   }
-  if (const Outcome no = refused(w, old, out); no != Outcome::kOk) {
+  const bool expires = w.kind == DictKind::kExpired;
+  if (gone && !expires) {
+    *again = false;
+    t->expired = old.view.rev;
+    return Outcome::kNotFound;
+  }
+  if (const Outcome no = refused(w, expires ? gone : value, equal, old.view.rev, out);
+      no != Outcome::kOk) {
     *again = false;
     return no;
   }
@@ -241,6 +215,13 @@ Outcome Dict::attempt(DictActor& a, const DictWrite& w, Attempt* t, DictWritten*
   if (!build(*t, pairs, old, erase, dropped)) {
     *again = grow(a, spot, pairs);
     return Outcome::kMemoryExhausted;
+  }
+  t->entries_more = t->bytes_more = 0;
+  count(w, value, old.view, t->bytes, &t->entries_more, &t->bytes_more);
+  if (!fits(a, t->entries_more, t->bytes_more)) {
+    *again = false;
+    t->over_limit = true;
+    return Outcome::kFull;
   }
   announce(a, w, *t, spot, old, dropped);
   if (!dict_cas(*spot.word, spot.seen, next_node(spot.seen, NodeFlag::kNormal, ref_line(t->b)))) {
@@ -267,6 +248,28 @@ void Dict::publish(DictActor& a, const DictWrite& w, const Attempt& t, const Fou
   out->create_revision = created != 0 ? created : out->revision;
   out->version = x.version.load(kPlain);
   finish_write(a, memory_.journal(a), memory_.row(a.row));
+  if (ages_ != 0) note_age(t.h.high());
+  if (static_cast<int64_t>(t.entries_more) < 0 || static_cast<int64_t>(t.bytes_more) < 0) {
+    give_back(a.row, kGiveBackOver, kKeepPortions);
+  }
+}
+
+/// A value that lost its bucket stays as the `previous` of x while x is in the history.
+void Dict::keep_previous(DictActor& a, uint64_t x, uint64_t p) {
+  auto& stamp = memory_.stamp(ref_line(p));
+  for (uint32_t tries = 0; tries < kDictTriesMax; ++tries) {
+    const uint64_t s = stamp.load(std::memory_order_acquire);
+    if (!same_life(s, p) || stamp_state(s) != DictChunkState::kUsed || (s & kStampLive) == 0 ||
+        dict_cas(stamp, s, (s & ~kStampLive) | kStampPrevious))
+      break;
+  }
+  // Whoever takes x out of the history takes HISTORY from x first and then looks for PREVIOUS
+  // here; this sets PREVIOUS first and then looks for HISTORY there. MINE keeps x's stamp alive.
+  const uint64_t s = memory_.stamp(ref_line(x)).load(std::memory_order_seq_cst);
+  if (same_life(s, x) && (s & kStampMine) != 0 && (s & kStampHistory) == 0 &&
+      !mutated(DictMutant::kPreviousNotChecked)) {
+    memory_.unpin(a, p, kStampPrevious);
+  }
 }
 
 /// Also called by the reaper, with the journal and the row of the dead.
@@ -276,22 +279,7 @@ void Dict::finish_write(DictActor& a, DictJournal& j, DictRow& row) {
     row.bytes.store(j.bytes.load(kPlain) + j.bytes_more.load(kPlain), kPublish);
   }
   const uint64_t x = j.x.load(kPlain), p = j.retired[0].load(kPlain);
-  if (p != 0) {
-    auto& stamp = memory_.stamp(ref_line(p));
-    for (uint32_t tries = 0; tries < kDictTriesMax; ++tries) {
-      const uint64_t s = stamp.load(std::memory_order_acquire);
-      if (!same_life(s, p) || stamp_state(s) != DictChunkState::kUsed || (s & kStampLive) == 0 ||
-          dict_cas(stamp, s, (s & ~kStampLive) | kStampPrevious))
-        break;
-    }
-    // Whoever takes x out of the history takes HISTORY from x first and then looks for PREVIOUS
-    // here; this sets PREVIOUS first and then looks for HISTORY there. MINE keeps x's stamp alive.
-    const uint64_t s = memory_.stamp(ref_line(x)).load(std::memory_order_seq_cst);
-    if (same_life(s, x) && (s & kStampMine) != 0 && (s & kStampHistory) == 0 &&
-        !mutated(DictMutant::kPreviousNotChecked)) {
-      memory_.unpin(a, p, kStampPrevious);
-    }
-  }
+  if (p != 0) keep_previous(a, x, p);
   for (int i = 1; i < 4; ++i) memory_.unpin(a, j.retired[i].load(kPlain), kStampLive);
   const uint64_t o = j.o.load(kPlain);
   if (o != 0) {
@@ -304,22 +292,64 @@ void Dict::finish_write(DictActor& a, DictJournal& j, DictRow& row) {
   j.phase.store(phase_of(DictPhase::kIdle), kPublish);
 }
 
-Outcome Dict::write(DictActor& a, const DictWrite& w, DictWritten* out) {
+Outcome Dict::write_once(DictActor& a, const DictWrite& w, Attempt* t, DictWritten* out) {
   *out = {};
-  if (w.key.bytes > limits_.max_key_bytes || w.bytes > limits_.max_value_bytes) {
-    return Outcome::kTooLarge;
-  }
-  Attempt t{hash(w.key.data, w.key.bytes)};
-  Outcome outcome = prepare(a, w, &t);
+  Outcome outcome = prepare(a, w, t);
   if (outcome != Outcome::kOk) {
     if (dict_phase(memory_.journal(a).phase.load(kPlain)) == DictPhase::kRun) give_up(a);
     return outcome;
   }
   bool again = true;
-  for (uint32_t tries = 0; again && tries < kDictTriesMax && t.nonsense < kNonsenseMax; ++tries) {
-    outcome = attempt(a, w, &t, out, &again);
+  for (uint32_t tries = 0; again && tries < kDictTriesMax && t->nonsense < kNonsenseMax; ++tries) {
+    outcome = attempt(a, w, t, out, &again);
   }
   if (outcome != Outcome::kOk) give_up(a);
+  return outcome;
+}
+
+/// With `base`, w's bytes come behind that value; if_version says that it is still there.
+Outcome Dict::write_onto(DictActor& a, const DictWrite& w, const View* base, DictWritten* out) {
+  const uint64_t bytes = w.bytes + (base != nullptr ? base->value_bytes : 0);
+  if (w.key.bytes > limits_.max_key_bytes || bytes > limits_.max_value_bytes ||
+      bytes + w.key.bytes > limits_.max_bytes) {
+    *out = {};
+    return Outcome::kTooLarge;
+  }
+  const DictHash h = hash(w.key.data, w.key.bytes);
+  for (uint32_t turns = 0; turns < kDictTriesMax; ++turns) {
+    Attempt t{h, base};
+    const Outcome outcome = write_once(a, w, &t, out);
+    if (outcome == Outcome::kOk) return outcome;
+    Outcome way = outcome;
+    if (t.expired != 0) {
+      way = take_out(a, w.key, DictKind::kExpired, t.expired);
+    } else if (t.over_limit && limits_.at_limit != DictAtLimit::kReject) {
+      way = evict(a, h.high(), t.entries_more, t.bytes_more);
+    } else {
+      return outcome;
+    }
+    if (way != Outcome::kOk) return way;
+  }
+  return Outcome::kCorrupt;
+}
+
+Outcome Dict::write(DictActor& a, const DictWrite& w, DictWritten* out) {
+  return write_onto(a, w, nullptr, out);
+}
+
+/// One entry goes, if it has that revision still. kOk: it is gone, whoever did it.
+Outcome Dict::take_out(DictActor& a, const DictKey& key, DictKind why, uint64_t revision) {
+  DictWrite w;
+  w.key = key;
+  w.kind = why;
+  w.if_version = revision;
+  DictWritten written;
+  Attempt t{hash(key.data, key.bytes)};
+  const Outcome outcome = write_once(a, w, &t, &written);
+  if (outcome == Outcome::kNotFound || outcome == Outcome::kMismatch ||
+      outcome == Outcome::kExists) {
+    return Outcome::kOk;
+  }
   return outcome;
 }
 

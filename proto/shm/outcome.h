@@ -9,7 +9,7 @@ namespace heddle::shm {
 enum class Outcome : uint8_t {
   kOk,
   kEmpty,            // nothing there now
-  kFull,             // max_len or max_bytes reached; the ring of a pipe is full
+  kFull,             // max_len, max_entries or max_bytes reached; the ring of a pipe is full
   kTimedOut,         // the deadline passed while waiting
   kClosed,           // put after shutdown; a send after shutdown_write
   kEndOfStream,      // drained after a clean end
@@ -25,8 +25,9 @@ enum class Outcome : uint8_t {
   kBrokenPipe,       // nobody will receive what is sent
   kNotFound,         // no such key
   kExists,           // the key is there already
-  kMismatch,         // another version or kind than was asked for; a bound would be passed
-  kOutOfRange,       // a revision that the history no longer has; an index that is not there
+  kMismatch,         // another version, value or kind than was asked for; a bound would be passed
+  kOutOfRange,       // a revision that the history no longer has; an index that is not there; too
+                     // many operations at once
   kTorn,             // copied, but a writer died while he wrote part of it
 };
 

@@ -213,6 +213,40 @@ void measure_beside(const Options& options) {
           {"samples", double(shared.samples)}});
 }
 
+/// A transaction of four changes, or four puts, of keys of one's own.
+void measure_transaction(const Options& options) {
+  const Work work(options);
+  SharedDict d(work);
+  Shared& shared = *Shared::map();
+  const std::vector<uint32_t> order = work.order(0, 1);
+  const bool together = options.peer != "heddle_puts";
+  run_sides({{0, [&] {
+                shm::DictActor a;
+                d.dict.enter(a);
+                const char value[kValueBytes] = "value";
+                run(shared, 0, options, [&](size_t i) {
+                  shm::DictOperation ops[4];
+                  for (size_t k = 0; k < 4; ++k) {
+                    const std::string& key = work.keys[(order[i] + k * work.n / 4) % work.n];
+                    if (!together) {
+                      d.put(a, key);
+                      continue;
+                    }
+                    ops[k].write.key = {key.data(), kKeyBytes};
+                    ops[k].write.value = value;
+                    ops[k].write.bytes = kValueBytes;
+                  }
+                  if (!together) return;
+                  shm::DictTransaction t;
+                  t.first = ops;
+                  t.first_n = 4;
+                  shm::DictTransacted out;
+                  if (d.dict.transact(a, t, &out) != shm::Outcome::kOk) fail("not done");
+                });
+              }}});
+  report_ns(shared, 1);
+}
+
 /// From just before a change until another process, asleep, has read it.
 void measure_watch(const Options& options) {
   const Work work(options);
@@ -273,6 +307,7 @@ int main(int argc, char** argv) {
   };
   const std::map<std::string, void (*)(const Options&)> works = {{"watch", measure_watch},
                                                                  {"memory", measure_memory},
+                                                                 {"transact", measure_transaction},
                                                                  {"grow", measure_beside},
                                                                  {"steady", measure_beside}};
   if (options.peer.rfind("heddle", 0) == 0) {

@@ -25,10 +25,11 @@ class DictKill : public ::testing::TestWithParam<size_t> {
 };
 
 DictSample sample() {
-  return long_run() ? DictSample{} : DictSample{.states = 16, .kills = 1, .stops = 2, .victims = 1};
+  return long_run() ? DictSample{} : DictSample{.states = 12, .kills = 1, .stops = 2, .victims = 1};
 }
 
 class DictReaperKill : public DictKill {};
+class DictTwoReapers : public DictKill {};
 class DictFreeze : public DictKill {};
 
 void report(const char* what, const char* scenario, const DictFigures& f, int64_t start_ns) {
@@ -57,6 +58,17 @@ TEST_P(DictReaperKill, AnotherGoesOn) {
   report("reaper", scenario.name, f, start_ns);
 }
 
+TEST_P(DictTwoReapers, OneWaitsForNobody) {
+  test::Watchdog dog("dict two reapers", long_run() ? 1800 : 60);
+  const int64_t start_ns = monotonic_ns();
+  const DictScenario scenario = dict_scenarios()[GetParam()];
+  DictFigures f;
+  const DictSample most =
+      long_run() ? DictSample{.stops = 200, .victims = 40} : DictSample{.stops = 4, .victims = 2};
+  EXPECT_EQ(run_two_reapers(scenario, most, &f), "");
+  report("two reapers", scenario.name, f, start_ns);
+}
+
 TEST_P(DictFreeze, OthersGoOnAndTheLateOneHarmsNothing) {
   test::Watchdog dog("dict freeze", long_run() ? 1800 : 60);
   const int64_t start_ns = monotonic_ns();
@@ -73,11 +85,11 @@ std::string name_of(const ::testing::TestParamInfo<size_t>& p) {
   return name;
 }
 
-/// Each third for the reaper unless the run is a long one.
-std::vector<size_t> all_or_third() {
+/// Some for the reapers unless the run is a long one.
+std::vector<size_t> all_or_each(size_t nth) {
   std::vector<size_t> some;
   const size_t all = dict_scenarios().size();
-  for (size_t i = 0; i < all; i += long_run() ? 1 : 3) some.push_back(i);
+  for (size_t i = 0; i < all; i += long_run() ? 1 : nth) some.push_back(i);
   return some;
 }
 
@@ -93,7 +105,8 @@ std::vector<size_t> followed() {
 
 INSTANTIATE_TEST_SUITE_P(Dict, DictKill, ::testing::Range<size_t>(0, dict_scenarios().size()),
                          name_of);
-INSTANTIATE_TEST_SUITE_P(Dict, DictReaperKill, ::testing::ValuesIn(all_or_third()), name_of);
+INSTANTIATE_TEST_SUITE_P(Dict, DictReaperKill, ::testing::ValuesIn(all_or_each(4)), name_of);
+INSTANTIATE_TEST_SUITE_P(Dict, DictTwoReapers, ::testing::ValuesIn(all_or_each(7)), name_of);
 INSTANTIATE_TEST_SUITE_P(Dict, DictFreeze, ::testing::ValuesIn(followed()), name_of);
 
 }  // namespace

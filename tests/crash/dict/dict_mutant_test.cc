@@ -58,6 +58,10 @@ CAUGHT(NotMine, "update", kFrozen, {})
 CAUGHT(SplitNotMarked, "insert into an unfinished split", kKilled, {.kills = 0})
 CAUGHT(ReadWithoutSecondLook, "get", kFrozen, {.stops = 80})
 CAUGHT(ReplaceWithoutHelp, "update over a pending one", kKilled, {.kills = 0})
+CAUGHT(ListNotSettled, "a transaction leaves the history", kKilled, {.states = 4, .kills = 0})
+CAUGHT(TransferNotSettled, "insert, cold", kKilled, {.kills = 0})
+CAUGHT(PendingFreedFirst, "transaction", kKilled, {.states = 4, .kills = 0})
+CAUGHT(OpenNotUndone, "transaction", kFrozen, {.stops = 40})
 
 }  // namespace
 }  // namespace heddle::shm

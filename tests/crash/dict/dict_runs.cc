@@ -1,4 +1,5 @@
 // What the step tests do with a scenario.
+#include <algorithm>
 #include <unordered_set>
 
 #include "tests/crash/dict/dict_stage.h"
@@ -53,14 +54,17 @@ class Others {
       const bool erase = i % 5 == 4;
       const Outcome outcome =
           erase ? drop(stage_.dict(), actor, key, &w) : put(stage_.dict(), actor, key, value, &w);
-      if (outcome != Outcome::kOk && !(erase && outcome == Outcome::kNotFound)) {
+      const bool refused = outcome == Outcome::kFull || (erase && outcome == Outcome::kNotFound);
+      if (outcome != Outcome::kOk && !refused) {
         return "others get " + std::to_string(static_cast<int>(outcome)) + " at " +
                std::to_string(i) + "; ";
       }
       if (std::string wrong = stage_.follow(&log_); !wrong.empty()) return wrong;
       if (outcome != Outcome::kOk) continue;
-      const size_t at = w.revision - log_.front().revision;
-      if (at >= log_.size() || log_[at].key != key || (!erase && log_[at].value != value)) {
+      const auto told = [&](const Change& c) {
+        return c.revision == w.revision && c.key == key && (erase || c.value == value);
+      };
+      if (std::none_of(log_.rbegin(), log_.rend(), told)) {
         return "a change has not the revision that its writer was told; ";
       }
     }
@@ -153,6 +157,44 @@ std::string run_reaper_killed(const DictScenario& scenario, const DictSample& mo
       if (!wrong.empty()) {
         return complaint(scenario, "victim state", i,
                          "reaper state " + std::to_string(half) + ": " + wrong);
+      }
+    }
+  }
+  return "";
+}
+
+std::string run_two_reapers(const DictScenario& scenario, const DictSample& most, DictFigures* f) {
+  DictStage stage(scenario);
+  if (!stage.unsound().empty()) return complaint(scenario, "kills", 0, stage.unsound());
+  DictFigures ignored;
+  const std::vector<DictStage::Image> images = states_of(
+      stage, [&] { return static_cast<int>(scenario.operate(stage.dict(), stage.victim())); },
+      &ignored);
+  const size_t stride = stride_for(images.size(), most.victims);
+  const auto reap = [&] {
+    stage.reap_all(kReaper);
+    return 0;
+  };
+  for (size_t i = stride / 2; i < images.size(); i += stride) {
+    stage.restore(images[i]);
+    uint64_t steps = 0;
+    {
+      SteppedChild whole(reap);
+      while (whole.step()) ++steps;
+    }
+    const uint64_t every = stride_for(steps, most.stops);
+    for (uint64_t k = steps % every; k < steps; k += every) {
+      stage.restore(images[i]);
+      SteppedChild first(reap);
+      while (first.steps() < k && first.step()) {
+      }
+      ++f->freezes;
+      stage.reap_all(kSecondReaper, k % 2 == 0);
+      if (first.finish(5000) < 0) return complaint(scenario, "victim state", i, "a reaper hangs");
+      const std::string wrong = stage.check_after_death();
+      if (!wrong.empty()) {
+        return complaint(scenario, "victim state", i,
+                         "reaper stopped after " + std::to_string(k) + ": " + wrong);
       }
     }
   }

@@ -314,6 +314,7 @@ std::vector<DictScenario> dict_scenarios() {
   add_arrays(&all);
   add_sizes(&all);
   add_compound(&all);
+  add_more_scenarios(&all);
   return all;
 }
 

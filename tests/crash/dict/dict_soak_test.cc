@@ -430,5 +430,159 @@ void soak(bool with_kills, double seconds, double seconds_long) {
 TEST(DictSoak, EveryReadAndRevisionFitsTheHistory) { soak(false, 2, 60); }
 TEST(DictSoak, AlsoWhenSomeAreKilled) { soak(true, 4, 60); }
 
+/// Processes move amounts between accounts, some are killed and reaped: the sum is always the same,
+/// and each revision moves as much away as it brings.
+class Bank {
+ public:
+  static constexpr int kAccounts = 12, kProcesses = 3;
+  static constexpr int64_t kEach = 1'000'000;
+
+  Bank() : segment_(limits()) {
+    DictActor a = segment_.actor(1);
+    for (int i = 0; i < kAccounts; ++i) {
+      names_.push_back("account " + std::to_string(i));
+      EXPECT_EQ(segment_.dict().set(a, key_of(names_.back()), &kEach, 8, DictKind::kInt64),
+                Outcome::kOk);
+      state_.push_back(kEach);
+    }
+    segment_.dict().leave(a);
+    last_ = segment_.dict().revision();
+  }
+
+  void run(double seconds);
+  uint64_t transactions = 0, kills = 0;
+
+ private:
+  static DictLimits limits() {
+    DictLimits l = small_dict();
+    l.history = 1 << 16;
+    return l;
+  }
+  pid_t start(uint32_t worker, uint64_t seed);
+  Outcome move(Dict& d, DictActor& a, std::mt19937_64& random);
+  void follow();
+
+  DictSegment segment_;
+  std::vector<std::string> names_;
+  std::vector<int64_t> state_;
+  uint64_t last_;
+};
+
+/// One account gives to one, two or three others.
+Outcome Bank::move(Dict& d, DictActor& a, std::mt19937_64& random) {
+  const size_t n = 2 + random() % 3, first = random() % kAccounts;
+  int64_t values[4];
+  DictEntry entries[4];
+  DictOperation ops[4];
+  for (size_t i = 0; i < n; ++i) {
+    const std::string& key = names_[(first + i * 2) % kAccounts];
+    entries[i].room = reinterpret_cast<std::byte*>(&values[i]);
+    entries[i].room_bytes = 8;
+    const Outcome got = d.get(key_of(key), &entries[i], &a);
+    if (got != Outcome::kOk) return got;
+    ops[i].write.key = key_of(key);
+    ops[i].write.value = &values[i];
+    ops[i].write.bytes = 8;
+    ops[i].write.kind = DictKind::kInt64;
+    ops[i].write.if_version = entries[i].mod_revision;
+  }
+  values[0] -= static_cast<int64_t>(n) - 1;
+  for (size_t i = 1; i < n; ++i) ++values[i];
+  DictTransaction t;
+  t.first = ops;
+  t.first_n = static_cast<uint32_t>(n);
+  DictTransacted out;
+  const Outcome done = d.transact(a, t, &out);
+  return done == Outcome::kMismatch ? Outcome::kOk : done;
+}
+
+pid_t Bank::start(uint32_t worker, uint64_t seed) {
+  const pid_t parent = getpid(), pid = fork();
+  if (pid != 0) return pid;
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(1);
+  std::mt19937_64 random(seed);
+  Dict& d = segment_.dict();
+  DictActor a;
+  a.owner = static_cast<uint16_t>(10 + worker);
+  if (d.enter(a) != Outcome::kOk) _exit(2);
+  for (;;) {
+    if (random() % 8 != 0) {
+      if (move(d, a, random) != Outcome::kOk) _exit(3);
+      continue;
+    }
+    // Plain writes that change nothing, in the way of the others.
+    const std::string& key = names_[random() % kAccounts];
+    int64_t n = 0;
+    if (d.increment(a, key_of(key), 0, 0, INT64_MAX, &n) != Outcome::kOk) _exit(4);
+  }
+}
+
+void Bank::follow() {
+  Dict& d = segment_.dict();
+  std::byte key[kDictKeyBytesMax];
+  for (const uint64_t end = d.revision(); last_ < end; ++last_) {
+    int64_t sum = 0, value = 0;
+    DictChange c;
+    c.key_room = key;
+    c.entry.room = reinterpret_cast<std::byte*>(&value);
+    c.entry.room_bytes = 8;
+    for (c.at = 0; c.at < c.of; ++c.at) {
+      ASSERT_EQ(d.read_change(last_ + 1, &c), Outcome::kOk) << last_ + 1;
+      const std::string name(reinterpret_cast<char*>(key), c.key_bytes);
+      const size_t i = std::stoul(name.substr(8));
+      sum += value - state_[i];
+      state_[i] = value;
+    }
+    ASSERT_EQ(sum, 0) << "revision " << last_ + 1 << " is not whole";
+    transactions += c.of > 1;
+  }
+}
+
+void Bank::run(double seconds) {
+  std::mt19937 random(1);
+  uint64_t seed = 0;
+  DictActor reaper = segment_.actor(2);
+  std::vector<pid_t> pids;
+  for (uint32_t w = 0; w < kProcesses; ++w) pids.push_back(start(w, ++seed));
+  const int64_t end = monotonic_ns() + static_cast<int64_t>(seconds * 1e9);
+  while (monotonic_ns() < end && !::testing::Test::HasFatalFailure()) {
+    usleep(300 + random() % 2000);
+    const uint32_t w = random() % kProcesses;
+    int status = 0;
+    ::kill(pids[w], SIGKILL);
+    ASSERT_EQ(waitpid(pids[w], &status, 0), pids[w]);
+    EXPECT_TRUE(WIFSIGNALED(status)) << "one ended by itself: " << WEXITSTATUS(status);
+    ++kills;
+    segment_.dict().reap(reaper, static_cast<uint16_t>(10 + w));
+    pids[w] = start(w, ++seed);
+    follow();
+  }
+  for (uint32_t w = 0; w < kProcesses; ++w) {
+    ::kill(pids[w], SIGKILL);
+    waitpid(pids[w], nullptr, 0);
+    segment_.dict().reap(reaper, static_cast<uint16_t>(10 + w));
+  }
+  segment_.dict().leave(reaper);
+  follow();
+  DictAudit audit(segment_.dict());
+  ASSERT_EQ(audit.run(), "");
+  for (int i = 0; i < kAccounts; ++i) {
+    int64_t n;
+    std::memcpy(&n, audit.entries().at(names_[i]).value.data(), 8);
+    EXPECT_EQ(n, state_[i]);
+  }
+}
+
+TEST(DictSoak, TransactionsAreWholeWhoeverIsKilled) {
+  const double seconds = std::getenv("HEDDLE_LONG") != nullptr ? 60 : 3;
+  test::Watchdog dog("dict bank", static_cast<unsigned>(seconds * 10 + 60));
+  Bank bank;
+  bank.run(seconds);
+  std::printf("shown: dict, transactions with kills; %llu transactions, %llu kills\n",
+              static_cast<unsigned long long>(bank.transactions),
+              static_cast<unsigned long long>(bank.kills));
+}
+
 }  // namespace
 }  // namespace heddle::shm

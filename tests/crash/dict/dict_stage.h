@@ -12,6 +12,7 @@
 
 namespace heddle::shm {
 
+inline constexpr int64_t kLongPast = 1;  // an expiry
 inline constexpr uint16_t kVictim = 5, kSecond = 6, kReaper = 9, kSecondReaper = 10;
 
 class DictStage;
@@ -25,6 +26,7 @@ struct DictScenario {
   uint64_t hash_mask = ~uint64_t{0};
   uint32_t extents = 0;  // granted; 0: plenty
   bool keep_previous = true;
+  std::function<void(DictLimits*)> limits = nullptr;
 };
 
 struct Change {
@@ -96,6 +98,8 @@ std::vector<std::string> neighbours(const std::string& like, unsigned bits, size
                                     uint64_t hash_mask = ~uint64_t{0});
 
 std::vector<DictScenario> dict_scenarios();
+/// Of what expires, what is owned, what reaches a limit, and of transactions.
+void add_more_scenarios(std::vector<DictScenario>* all);
 
 /// How many states, kills, stops are tried of each scenario.
 struct DictSample {
@@ -110,6 +114,8 @@ struct DictFigures {
 };
 std::string run_killed(const DictScenario& scenario, const DictSample& most, DictFigures* f);
 std::string run_reaper_killed(const DictScenario& scenario, const DictSample& most, DictFigures* f);
+/// A reaper is stopped at some instructions, another does the same work, then the first goes on.
+std::string run_two_reapers(const DictScenario& scenario, const DictSample& most, DictFigures* f);
 std::string run_frozen(const DictScenario& scenario, const DictSample& most, DictFigures* f);
 
 }  // namespace heddle::shm

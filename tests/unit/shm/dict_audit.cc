@@ -14,6 +14,7 @@ std::string DictAudit::run() {
   history();
   rows();
   extents();
+  budget();
   if (dict_.len() != entries_.size()) {
     wrong("len " + std::to_string(dict_.len()) + " of " + std::to_string(entries_.size()));
   }
@@ -99,7 +100,8 @@ void DictAudit::record(uint64_t pair, uint64_t prefix, uint32_t depth) {
   const uint64_t created = memory_.record(line).create_revision.load();
   if (!entries_
            .emplace(key, AuditedEntry{value, created != 0 ? created : v.rev, v.rev,
-                                      memory_.record(line).version.load(), v.kind})
+                                      memory_.record(line).version.load(), v.kind,
+                                      dict_.expires_of(v), dict_.owner_of(v)})
            .second) {
     wrong("a key is there twice");
   }
@@ -120,18 +122,62 @@ void DictAudit::history() {
     if (w >> 60 != (p / n & 15)) wrong("a place has another lap" + at(p));
     if (line == 0) continue;
     const DictRecord& r = memory_.record(line);
+    if ((r.meta.load() >> 48 & 0xff) == static_cast<uint8_t>(DictKind::kList)) list(line, p - n);
     if (r.rev.load() != p - n) wrong("a place's record has another revision" + at(p));
     if ((stamp_generation(r.stamp.load()) & 0xffffffff) != (w >> 28 & 0xffffffff)) {
       wrong("a place names another life");
     }
     if ((pins_[line] & kStampHistory) != 0) wrong("a record has two places");
     pins_[line] |= kStampHistory;
-    const uint64_t before = r.previous.load();
-    if (before == 0) continue;
-    if (!same_life(memory_.stamp(ref_line(before)).load(), before)) {
-      wrong("what was replaced is gone");
+    previous(r.previous.load());
+  }
+}
+
+void DictAudit::previous(uint64_t before) {
+  if (before == 0) return;
+  if (!same_life(memory_.stamp(ref_line(before)).load(), before)) {
+    wrong("what was replaced is gone");
+  }
+  pins_[ref_line(before)] |= kStampPrevious;
+}
+
+/// A transaction in the history keeps its changes there.
+void DictAudit::list(uint32_t line, uint64_t revision) {
+  const DictRecord& l = memory_.record(line);
+  const DictListShape shape = shape_of(l.create_revision.load());
+  if (shape.changes == 0) wrong("a transaction without changes has a revision");
+  const uint64_t decision = l.version.load();
+  if (decision_of(decision, stamp_generation(l.stamp.load())) != DictDecision::kMade) {
+    wrong("a transaction that was not made is in the history");
+  }
+  for (uint32_t i = 0; i < shape.changes; ++i) {
+    const DictListEntry* e = dict_.list_entry(line, i);
+    if (e == nullptr) return wrong("a list is too long");
+    const uint64_t x = e->change.load();
+    const DictRecord& r = memory_.record(ref_line(x));
+    if (!same_life(r.stamp.load(), x)) wrong("a transaction's change is gone");
+    if (r.rev.load() != revision) wrong("a change has not its transaction's revision");
+    if ((pins_[ref_line(x)] & kStampHistory) != 0) wrong("a change is in the history twice");
+    pins_[ref_line(x)] |= kStampHistory;
+    previous(r.previous.load());
+  }
+}
+
+/// What is granted and what is left is the limit, and nobody has more than he was granted.
+void DictAudit::budget() {
+  for (uint32_t kind = 0; kind < 2; ++kind) {
+    const uint64_t limit = kind == 0 ? dict_.limits().max_entries : dict_.limits().max_bytes;
+    const uint64_t w = memory_.header().budget[kind].load();
+    int64_t sum = budget_left(w);
+    for (uint32_t i = 0; i < memory_.header().rows_used.load(); ++i) {
+      const uint64_t g = memory_.row(i).granted[kind].load();
+      sum += grant_portions(g);
+      if (i == budget_row(w) && grant_number(g) != budget_number(w)) sum += budget_amount(w);
+      if (dict_.headroom(i, kind) < 0) wrong("a row has more than it was granted" + at(i));
     }
-    pins_[ref_line(before)] |= kStampPrevious;
+    if (sum != budget_left(dict_budget(limit))) {
+      wrong("the budget is off by " + std::to_string(sum - budget_left(dict_budget(limit))));
+    }
   }
 }
 
@@ -140,7 +186,7 @@ void DictAudit::rows() {
     DictRow& row = memory_.row(i);
     const DictJournal& j = row.journal;
     if (j.phase.load() != 0 || j.sphase.load() != 0 || j.hw.load() != 0 || j.fs.load() != 0 ||
-        j.dying.load() != 0 || j.claim.load() != 0 || j.seek.load() != 0) {
+        j.tphase.load() != 0 || j.dying.load() != 0 || j.claim.load() != 0 || j.seek.load() != 0) {
       wrong("row " + std::to_string(i) + " is not idle");
     }
     if (!dict_row_taken(row.word.load())) continue;

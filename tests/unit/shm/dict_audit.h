@@ -14,6 +14,8 @@ struct AuditedEntry {
   std::string value;
   uint64_t create_revision, mod_revision, version;
   uint8_t kind;
+  int64_t expires_ms;
+  uint64_t owner;
 };
 
 class DictAudit {
@@ -31,6 +33,9 @@ class DictAudit {
   void block(uint32_t line, uint64_t prefix, uint32_t depth);
   void record(uint64_t pair, uint64_t prefix, uint32_t depth);
   void history();
+  void previous(uint64_t before);
+  void list(uint32_t line, uint64_t revision);
+  void budget();
   void extents();
   void chunks(uint32_t e, uint32_t size_class);
   void rows();

@@ -97,9 +97,7 @@ TEST(DictEdges, HundredValuesOfSixteenMebibytes) {
 }
 
 TEST(DictEdges, KeysWithOnePrefix) {
-  DictLimits limits = small_dict();
-  limits.max_entries = 64;  // the directory ends at 5 bits
-  DictSegment s(limits);
+  DictSegment s(small_dict());  // the directory ends at 10 bits
   Dict& d = s.dict();
   DictActor a = s.actor(1);
   const std::vector<std::string> keys = crowd(long_run() ? 2000 : 200, 12);

@@ -179,8 +179,10 @@ TEST(Dict, AsAMapUnderRandomOperations) {
   const int steps = long_run() ? 2'000'000 : 60'000;
   for (const unsigned keys : {5u, 100u, 3000u}) {
     DictLimits limits = small_dict();
-    limits.max_entries = keys == 3000 ? 500 : 4000;  // then the last level overflows
-    DictSegment s(limits);
+    limits.max_entries = 4000;
+    // Then the last level overflows.
+    const uint64_t mask = keys == 3000 ? 0xff0000ffffffffff : ~uint64_t{0};
+    DictSegment s(limits, mask);
     DictActor a = s.actor(1);
     Model model(s.dict(), a, keys);
     for (int i = 0; i < steps; ++i) {
