@@ -39,7 +39,8 @@ void put_lease(const heddle::Lease& from, heddle_lease* to) {
 
 static_assert(static_cast<int>(Reason::kBrokenPipe) == HEDDLE_BROKEN_PIPE);
 static_assert(static_cast<int>(Reason::kSessionLost) == HEDDLE_SESSION_LOST);
-static_assert(heddle::kReasonCount == HEDDLE_BROKEN_PIPE + 1, "c.h lacks a reason");
+static_assert(static_cast<int>(Reason::kOutOfRange) == HEDDLE_OUT_OF_RANGE);
+static_assert(heddle::kReasonCount == HEDDLE_OUT_OF_RANGE + 1, "c.h lacks a reason");
 static_assert(static_cast<int>(heddle::Ack::kTask) == HEDDLE_ACK_TASK);
 static_assert(static_cast<int>(heddle::BodyKind::kJsonText) == HEDDLE_KIND_JSON_TEXT);
 static_assert(static_cast<int>(heddle::Plane::kGrpc) == HEDDLE_PLANE_GRPC);

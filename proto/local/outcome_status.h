@@ -31,11 +31,10 @@ constexpr Reason reason_of(shm::Outcome outcome) {
     case shm::Outcome::kPeerDied: return Reason::kPeerDied;
     case shm::Outcome::kBrokenPipe: return Reason::kBrokenPipe;
     case shm::Outcome::kNotFound: return Reason::kNotFound;
-    // Of dicts alone, whose callers get them as values.
-    case shm::Outcome::kExists:
-    case shm::Outcome::kMismatch:
-    case shm::Outcome::kOutOfRange:
-    case shm::Outcome::kTorn: break;
+    case shm::Outcome::kExists: return Reason::kExists;
+    case shm::Outcome::kMismatch: return Reason::kMismatch;
+    case shm::Outcome::kOutOfRange: return Reason::kOutOfRange;
+    case shm::Outcome::kTorn: break;  // of blocks and lists alone, whose callers get it as a value
   }
   return Reason::kInternal;
 }

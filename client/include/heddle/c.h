@@ -82,7 +82,10 @@ typedef enum heddle_reason {
   HEDDLE_DEADLOCK_DETECTED = 27,
   HEDDLE_PEER_DIED = 28,
   HEDDLE_BROKEN_BARRIER = 29,
-  HEDDLE_BROKEN_PIPE = 30
+  HEDDLE_BROKEN_PIPE = 30,
+  HEDDLE_EXISTS = 31,
+  HEDDLE_MISMATCH = 32,
+  HEDDLE_OUT_OF_RANGE = 33
 } heddle_reason;
 
 /* The enumerators are those of the C++ header, number for number. */

@@ -66,8 +66,11 @@ enum class Reason : uint8_t {
   kPeerDied = 28,            // the other end of a pipe, or a lock's last owner, died
   kBrokenBarrier = 29,       // a party left the barrier before it filled
   kBrokenPipe = 30,          // nobody is left at the other end to receive
+  kExists = 31,              // the key is there already, and was not to be
+  kMismatch = 32,            // another version, value or kind than asked; a bound would be passed
+  kOutOfRange = 33,          // a revision that the history no longer has; too many operations
 };
-inline constexpr size_t kReasonCount = 31;
+inline constexpr size_t kReasonCount = 34;
 
 // One row per reason. `is_outcome`: an ordinary end that callers branch on (empty, full, timed
 // out, closed, end of stream); over gRPC it is a field of an OK reply, never an error, and
@@ -133,6 +136,10 @@ inline constexpr ReasonInfo kReasons[kReasonCount] = {
      "the barrier is broken"},
     {Reason::kBrokenPipe, "BROKEN_PIPE", Code::kFailedPrecondition, EPIPE, 11, false,
      "nobody receives at the other end"},
+    {Reason::kExists, "EXISTS", Code::kAlreadyExists, EEXIST, 13, false, "the key exists"},
+    {Reason::kMismatch, "MISMATCH", Code::kFailedPrecondition, EBADE, 14, false,
+     "not as expected"},
+    {Reason::kOutOfRange, "OUT_OF_RANGE", Code::kOutOfRange, ERANGE, 1, false, "out of range"},
 };
 
 consteval bool reasons_in_order() {
