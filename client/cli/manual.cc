@@ -68,8 +68,8 @@ A lock is held by a process and goes with it, however it ends: nothing has to be
 kill. The next owner is told
 .RB ( HEDDLE_LOCK_ABANDONED ,
 a line on standard error) that the last one died at work. Each exclusive grant has a token larger
-than all before; who is late has a smaller one. The daemon looks for circles of waits and ends them
-at one of the waiters:
+than all before; who is late has a smaller one. The daemon looks for circles of waits (through
+joined queues and pipes too, as far as it knows who could move) and ends them at one of the waiters:
 .B heddle lock deadlocks
 shows them.
 .SS JSON

@@ -80,9 +80,8 @@ class Core final : public Broker, public objects::Host {
     return locks_.list(caller, kind, prefix, after, n);
   }
   std::vector<objects::LockParty> local_waiters(const LockRef& ref) override;
-  Result<PipeRef> open_pipe(const Caller& caller, std::string_view name,
-                            const PipeOptions& options, std::string_view group,
-                            OpenFlags flags) override;
+  Result<PipeRef> open_pipe(const Caller& caller, std::string_view name, const PipeOptions& options,
+                            std::string_view group, OpenFlags flags) override;
   void watch_pipe(std::string_view full_name, bool arrivals, std::weak_ptr<void> who,
                   std::function<void()> changed) override;
   void close_pipe(uint64_t session_id, uint64_t object_id) override {
@@ -204,6 +203,7 @@ class Core final : public Broker, public objects::Host {
     return locks_.by_object(low);
   }
   std::shared_ptr<objects::Queue> queue_by_object(uint32_t low) const;
+  std::shared_ptr<objects::Pipe> pipe_by_object(uint32_t low) { return pipes_.by_object(low); }
 
   void set_options(const config::Options& options);  // any thread
   void drain() { draining_.store(true); }
@@ -299,9 +299,12 @@ class Core final : public Broker, public objects::Host {
   LockTable locks_;
   PipeTable pipes_;
   RemoteWaiters remote_waiters_;
-  DeadlockDetector deadlocks_{locks_, sessions_, remote_waiters_,
-                              {[this](uint32_t low) { return queue_by_object(low); },
-                               [this] { return waiting_queues(); }}};
+  DeadlockDetector deadlocks_{
+      locks_,
+      sessions_,
+      remote_waiters_,
+      {[this](uint32_t low) { return queue_by_object(low); }, [this] { return waiting_queues(); }},
+      [this](uint32_t low) { return pipes_.by_object(low); }};
   std::atomic<bool> detection_due_{false};
   // Broker thread.
   std::vector<uint32_t> told_sessions_;  // as parties of the detector

@@ -46,6 +46,12 @@ const char* mode_of(WaitFor what) {
       return "barrier";
     case WaitFor::kJoin:
       return "join";
+    case WaitFor::kReceiveAtA:
+    case WaitFor::kReceiveAtB:
+      return "receive";
+    case WaitFor::kSendAtA:
+    case WaitFor::kSendAtB:
+      return "send";
   }
   return "?";
 }
@@ -72,6 +78,33 @@ Blockers lease_holders(objects::Queue& queue, uint32_t joiner) {
   Blockers out;
   for (const uint16_t owner : queue.lease_owners(&out.seen)) {
     if (owner != shm::owner_in(joiner)) out.parties.push_back(whole_session(owner));
+  }
+  return out;
+}
+
+// Who uses both ends, or is in its own way by another thread, may still be let go by what the
+// broker does not see.
+Blockers users_in_the_way(const objects::Pipe& pipe, const Wait& wait) {
+  Blockers out;
+  const uint16_t owner = shm::owner_in(wait.holder);
+  const shm::PipeSide side = shm::side_waited_at(wait.what);
+  const shm::PipeObstacle obstacle =
+      pipe.obstacle(side, shm::sends_to_pipe(wait.what), wait.room, owner);
+  out.seen = obstacle.seen;
+  if (!obstacle.waits) return out;
+  if (obstacle.turn_of != 0) {
+    if (obstacle.turn_of != owner) out.parties.push_back(whole_process(obstacle.turn_of));
+    return out;
+  }
+  out.any = true;
+  const shm::PipeEndInfo other = pipe.info(shm::other_side(side));
+  if (other.state != shm::EndState::kOpen) return out;
+  for (uint32_t i = 0; i < other.user_count; ++i) {
+    if (other.users[i] == owner) {
+      out.parties.clear();
+      return out;
+    }
+    out.parties.push_back(whole_process(other.users[i]));
   }
   return out;
 }
@@ -126,16 +159,18 @@ bool still_waits(const WaitNode& node) {
 
 Blockers blockers_of(const WaitNode& node) {
   if (node.queue) return lease_holders(*node.queue, node.wait.holder);
+  if (node.pipe) return users_in_the_way(*node.pipe, node.wait);
   return blockers_of_word(node.lock->view(), node.wait.what, node.wait.holder);
 }
 
-// Whoever waits for an object in the same way waits for the same: looked at once.
+// Whoever waits for an object in the same way waits for the same: looked at once. At a pipe each
+// has a way of its own.
 class BlockersSeen {
  public:
   std::shared_ptr<const Blockers> of(const WaitNode& node) {
     const bool own =
         node.lock && shm::holder_in(node.lock->view().line().word.load()) == node.wait.holder;
-    if (own) return std::make_shared<const Blockers>(blockers_of(node));
+    if (own || node.pipe) return std::make_shared<const Blockers>(blockers_of(node));
     // Of those who join, sessions differ: each leaves its own leases out.
     const uint32_t way = node.queue ? shm::owner_in(node.wait.holder) : 0;
     std::shared_ptr<const Blockers>& seen =
@@ -159,10 +194,12 @@ class BlockersSeen {
 bool DeadlockDetector::to_node(Wait wait, WaitNode* node) const {
   if (wait.what == WaitFor::kJoin)
     node->queue = queues_.by_object(wait.object);
+  else if (shm::is_at_pipe(wait.what))
+    node->pipe = pipe_by_object_(wait.object);
   else
     node->lock = locks_.by_object(wait.object);
   node->wait = std::move(wait);
-  return node->lock || node->queue;
+  return node->lock || node->queue || node->pipe;
 }
 
 DeadlockDetector::Graph DeadlockDetector::collect() const {
@@ -275,8 +312,8 @@ void DeadlockDetector::add_families(Graph& graph) const {
   }
 }
 
-bool DeadlockDetector::still_stands(const Graph& graph, const Circle& circle) const {
-  for (const size_t i : circle) {
+bool DeadlockDetector::still_stands(const Graph& graph, const std::vector<size_t>& waits) const {
+  for (const size_t i : waits) {
     const WaitNode& node = graph[i];
     if (!still_waits(node)) return false;
     const Blockers again = blockers_of(node);
@@ -313,6 +350,8 @@ void DeadlockDetector::end(const WaitNode& victim, const std::string& why) {
   if (!line->waiting_on.compare_exchange_strong(word, word | shm::kWaitCancelled)) return;
   if (victim.queue)
     victim.queue->wake_joiners();
+  else if (victim.pipe)
+    victim.pipe->wake_waiters();
   else
     victim.lock->view().wake_everybody();
 }
@@ -325,7 +364,9 @@ void DeadlockDetector::report(const Graph& graph, const Circle& circle) {
     const WaitNode& node = graph[circle[i]];
     DeadlockMember member;
     member.lock = node.name();
-    member.kind = node.queue ? "queue" : local::noun_of(node.lock->view().kind());
+    member.kind = node.queue  ? "queue"
+                  : node.pipe ? "pipe"
+                              : local::noun_of(node.lock->view().kind());
     member.mode = mode_of(node.wait.what);
     if (node.wait.session) {
       member.session_id = node.wait.session->id;
@@ -356,12 +397,12 @@ void DeadlockDetector::note_order(const Graph& graph) {
   std::unordered_map<uint32_t, std::vector<const WaitNode*>> held;  // one wait for each of them
   std::unordered_set<const Blockers*> seen;
   for (const WaitNode& node : graph) {
-    if (node.queue || !seen.insert(node.blockers.get()).second) continue;
+    if (!node.lock || !seen.insert(node.blockers.get()).second) continue;
     for (const uint32_t party : node.blockers->parties) held[party].push_back(&node);
   }
   std::lock_guard lock(mutex_);
   for (const WaitNode& node : graph) {
-    if (node.queue) continue;  // waiting for work to be done is no order of locks
+    if (!node.lock) continue;  // waiting for work to be done is no order of locks
     const auto mine = held.find(node.wait.holder);
     if (mine == held.end()) continue;
     for (const WaitNode* first : mine->second) note_order(node, *first);
@@ -388,14 +429,23 @@ size_t DeadlockDetector::run() {
   return end_circles(graph);
 }
 
+uint32_t DeadlockDetector::threads_of(uint32_t party) const {
+  const SessionRef session = sessions_.by_owner(shm::owner_in(party));
+  if (!session) return 0;
+  if ((party & kWholeProcess) == 0) return session->threads();
+  return session->kind == SessionKind::kLocal ? threads_if_childless(session->pid) : 0;
+}
+
+/// How many there were, or would have been if nothing had moved.
 size_t DeadlockDetector::end_circles(Graph& graph) {
-  find_stuck(graph, [this](uint16_t owner) {
-    const SessionRef session = sessions_.by_owner(owner);
-    return session ? session->threads() : 0;
-  });
+  find_stuck(graph, [this](uint32_t party) { return threads_of(party); });
   size_t circles = 0;
   for (const Circle& circle : circles_of(graph)) {
     if (!still_stands(graph, circle)) continue;
+    if (!still_stands(graph, others_behind(graph, circle))) {
+      ++circles;
+      continue;
+    }
     if (policy_ == DeadlockPolicy::kReportOnly && !reported_.insert(key_of(graph, circle)).second) {
       continue;
     }

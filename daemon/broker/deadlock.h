@@ -9,6 +9,8 @@
 //
 // What is seen is not one moment. So the circle is looked at twice: its waits carry tickets and its
 // locks tokens; all the same twice = none of them moved in between = it stood there as a whole.
+// With it are looked at the waits beside it without which it would be none (others_behind()); where
+// one of those has moved, all is looked at again soon.
 //
 // Broker thread only, unless a method says otherwise.
 #pragma once
@@ -71,9 +73,15 @@ class DeadlockDetector {
     // Those that remote callers wait for.
     std::function<std::vector<std::shared_ptr<objects::Queue>>()> waiting;
   };
+  // As Queues::by_object, of connections.
+  using PipeByObject = std::function<std::shared_ptr<objects::Pipe>(uint32_t low)>;
   DeadlockDetector(LockTable& locks, SessionTable& sessions, const RemoteWaiters& remote,
-                   Queues queues)
-      : locks_(locks), sessions_(sessions), remote_(remote), queues_(std::move(queues)) {}
+                   Queues queues, PipeByObject pipe_by_object)
+      : locks_(locks),
+        sessions_(sessions),
+        remote_(remote),
+        queues_(std::move(queues)),
+        pipe_by_object_(std::move(pipe_by_object)) {}
 
   // Any thread; holds from the next circle on.
   void set_policy(DeadlockPolicy policy) { policy_.store(policy); }
@@ -96,7 +104,8 @@ class DeadlockDetector {
   bool has_families(const Graph& graph) const;
   size_t end_circles(Graph& graph);
   void add_families(Graph& graph) const;
-  bool still_stands(const Graph& graph, const Circle& circle) const;
+  uint32_t threads_of(uint32_t party) const;
+  bool still_stands(const Graph& graph, const std::vector<size_t>& waits) const;
   void report(const Graph& graph, const Circle& circle);
   size_t choose(const Graph& graph, const Circle& circle) const;
   void end(const WaitNode& victim, const std::string& why);
@@ -108,6 +117,7 @@ class DeadlockDetector {
   SessionTable& sessions_;
   const RemoteWaiters& remote_;
   const Queues queues_;
+  const PipeByObject pipe_by_object_;
   std::atomic<DeadlockPolicy> policy_{DeadlockPolicy::kYoungest};
 
   mutable std::mutex mutex_;  // a leaf

@@ -1,7 +1,9 @@
 #include "daemon/broker/families.h"
 
 #include <charconv>
+#include <filesystem>
 #include <string>
+#include <system_error>
 
 #include "daemon/os/files.h"
 
@@ -22,6 +24,24 @@ pid_t waited_child(pid_t pid) {
   const bool alone = error == std::errc() &&
                      text.find_first_not_of(" \n", stop - text.data()) == std::string::npos;
   return alone ? child : 0;
+}
+
+uint32_t threads_if_childless(pid_t pid) {
+  if (pid <= 0) return 0;
+  const std::string place = "/proc/" + std::to_string(pid);
+  std::string text;
+  if (!os::read_file(place + "/stat", 512, &text)) return 0;
+  // The name before the state may have any characters.
+  const size_t state = text.rfind(')');
+  if (state == std::string::npos || state + 2 >= text.size()) return 0;
+  if (text[state + 2] == 'Z' || text[state + 2] == 'X') return 0;
+  uint32_t threads = 0;
+  std::error_code error;
+  std::filesystem::directory_iterator at(place + "/task", error), end;
+  for (; !error && at != end; at.increment(error), ++threads) {
+    if (!os::read_file(at->path() / "children", 16, &text) || !text.empty()) return 0;
+  }
+  return error ? 0 : threads;
 }
 
 }  // namespace heddle::broker

@@ -1,4 +1,7 @@
-// Remote callers of pipes: who waits, and for what. How many pipes one user has.
+// Remote callers of pipes: who waits, and for what; what the deadlock detector sees of a
+// connection. How many pipes one user has.
+#include <algorithm>
+
 #include "daemon/broker/pipe_entries.h"
 
 namespace heddle::broker {
@@ -12,6 +15,17 @@ std::shared_ptr<objects::Pipe> PipeTable::remote_of(const ConnectionRef& connect
     connection->remote = remote;
   }
   return remote;
+}
+
+std::shared_ptr<objects::Pipe> PipeTable::by_object(uint32_t low) {
+  std::lock_guard lock(mutex_);
+  // Numbers beyond 32 bits come after billions of objects.
+  auto at = connections_.find(low);
+  if (at == connections_.end() && !connections_.empty()) {
+    at = std::find_if(connections_.begin(), connections_.end(),
+                      [low](const auto& one) { return static_cast<uint32_t>(one.first) == low; });
+  }
+  return at == connections_.end() ? nullptr : remote_of(at->second);
 }
 
 void PipeTable::set_waiting(uint64_t object_id, bool waiting) {

@@ -30,10 +30,10 @@
 
 #include "daemon/broker/broker.h"
 #include "daemon/broker/catalog.h"
+#include "daemon/broker/memory_grants.h"
 #include "daemon/broker/pipe_lent.h"
 #include "daemon/broker/rights.h"
 #include "daemon/broker/segment.h"
-#include "daemon/broker/memory_grants.h"
 #include "daemon/broker/sessions.h"
 #include "daemon/objects/host.h"
 #include "proto/local/attach.h"
@@ -91,6 +91,8 @@ class PipeTable {
   void watch(std::string_view full_name, bool arrivals, std::weak_ptr<void> who,
              std::function<void()> changed);
   void serve();
+  // A connection that has not ended, by the low half of its number; null.
+  std::shared_ptr<objects::Pipe> by_object(uint32_t low);
   uint32_t owned_by(uid_t uid) const;  // pipes; takes a leaf only
 
  private:

@@ -34,6 +34,11 @@ uint32_t Session::lines_used() const {
   return std::min(header->lines_used.load(), lines());
 }
 
+bool Session::has_known_layout() const {
+  return page &&
+         static_cast<const shm::SessionHeader*>(page->base())->version == shm::kSessionVersion;
+}
+
 bool Session::take_waits_told() const {
   if (!page || kind != SessionKind::kLocal) return false;
   auto* header = static_cast<shm::SessionHeader*>(page->base());
@@ -156,9 +161,8 @@ std::vector<SessionRef> SessionTable::all() const {
 
 size_t SessionTable::count(SessionKind kind) const {
   std::lock_guard lock(mutex_);
-  return static_cast<size_t>(std::count_if(sessions_.begin(), sessions_.end(), [&](const auto& s) {
-    return s.second->kind == kind;
-  }));
+  return static_cast<size_t>(std::count_if(sessions_.begin(), sessions_.end(),
+                                           [&](const auto& s) { return s.second->kind == kind; }));
 }
 
 size_t SessionTable::count_of(uid_t uid) const {

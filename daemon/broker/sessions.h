@@ -56,6 +56,8 @@ struct Session {
   uint32_t lines() const;
   // Lines below this may ever have been claimed: looking at others would cost memory.
   uint32_t lines_used() const;
+  // What a client of another version waits for cannot be read.
+  bool has_known_layout() const;
   // Claimed thread lines: threads that use the session now, or have ended and hold something.
   uint32_t threads() const;
   // Whether a thread told since the last call that it waits for long.

@@ -1,16 +1,22 @@
 #include "daemon/broker/wait_graph.h"
 
 #include <algorithm>
+#include <array>
 #include <unordered_map>
 #include <utility>
 
 namespace heddle::broker {
 namespace {
 
+std::array<uint32_t, 2> wholes_of(uint32_t holder) {
+  const uint16_t owner = shm::owner_in(holder);
+  return {whole_session(owner), whole_process(owner)};
+}
+
 // Takes away what can go on, and what can go on because of that.
 class Sieve {
  public:
-  Sieve(std::vector<WaitNode>& nodes, const std::function<uint32_t(uint16_t)>& threads_of)
+  Sieve(std::vector<WaitNode>& nodes, const std::function<uint32_t(uint32_t)>& threads_of)
       : nodes_(nodes) {
     std::unordered_map<const Blockers*, size_t> known;
     for (size_t i = 0; i < nodes.size(); ++i) {
@@ -21,7 +27,8 @@ class Sieve {
       if (fresh) crowds_.push_back({node.blockers.get(), {}});
       crowds_[at->second].waits.push_back(i);
       const uint32_t holder = node.wait.holder;
-      if (parties_[holder].waits++ == 0) ++parties_[whole_session(shm::owner_in(holder))].waits;
+      if (parties_[holder].waits++ != 0) continue;
+      for (const uint32_t whole : wholes_of(holder)) ++parties_[whole].waits;
     }
     for (size_t i = 0; i < crowds_.size(); ++i) {
       for (const uint32_t party : crowds_[i].blockers->parties) {
@@ -29,7 +36,7 @@ class Sieve {
         one.blocks.push_back(i);
         if ((party & kWholeSession) != 0 && !std::exchange(one.asked, true)) {
           // One thread that is not stuck is enough.
-          if (one.waits != threads_of(shm::owner_in(party))) one.waits = 0;
+          if (one.waits != 0 && one.waits != threads_of(party)) one.waits = 0;
         }
         if (one.waits != 0) ++crowds_[i].stuck_parties;
       }
@@ -70,8 +77,9 @@ class Sieve {
       const uint32_t holder = nodes_[i].wait.holder;
       if (--parties_[holder].waits != 0) continue;
       moving_.push_back(holder);
-      const uint32_t session = whole_session(shm::owner_in(holder));
-      if (std::exchange(parties_[session].waits, 0) != 0) moving_.push_back(session);
+      for (const uint32_t whole : wholes_of(holder)) {
+        if (std::exchange(parties_[whole].waits, 0) != 0) moving_.push_back(whole);
+      }
     }
   }
 
@@ -84,7 +92,7 @@ class Sieve {
 }  // namespace
 
 void find_stuck(std::vector<WaitNode>& nodes,
-                const std::function<uint32_t(uint16_t owner)>& threads_of) {
+                const std::function<uint32_t(uint32_t party)>& threads_of) {
   Sieve(nodes, threads_of).run();
 }
 
@@ -94,7 +102,7 @@ std::vector<std::vector<size_t>> circles_of(const std::vector<WaitNode>& nodes) 
   for (size_t i = 0; i < nodes.size(); ++i) {
     if (!nodes[i].stuck) continue;
     wait_of.emplace(nodes[i].wait.holder, i);
-    wait_of.emplace(whole_session(shm::owner_in(nodes[i].wait.holder)), i);
+    for (const uint32_t whole : wholes_of(nodes[i].wait.holder)) wait_of.emplace(whole, i);
   }
   const auto next_of = [&](const WaitNode& node) {
     for (const uint32_t party : node.blockers->parties) {
@@ -118,6 +126,41 @@ std::vector<std::vector<size_t>> circles_of(const std::vector<WaitNode>& nodes) 
     circles.emplace_back(std::find(path.begin(), path.end(), at), path.end());
   }
   return circles;
+}
+
+std::vector<size_t> others_behind(const std::vector<WaitNode>& nodes,
+                                  const std::vector<size_t>& circle) {
+  const auto alone = [&](size_t i) {
+    const Blockers& b = *nodes[i].blockers;
+    return !b.any && std::none_of(b.parties.begin(), b.parties.end(),
+                                  [](uint32_t party) { return (party & kWholeSession) != 0; });
+  };
+  if (std::all_of(circle.begin(), circle.end(), alone)) return {};
+  std::unordered_multimap<uint32_t, size_t> waits_of;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (!nodes[i].stuck) continue;
+    waits_of.emplace(nodes[i].wait.holder, i);
+    for (const uint32_t whole : wholes_of(nodes[i].wait.holder)) waits_of.emplace(whole, i);
+  }
+  std::vector<bool> met(nodes.size());
+  for (const size_t i : circle) met[i] = true;
+  std::vector<size_t> others, ahead = circle;
+  std::unordered_map<const Blockers*, bool> looked_at;
+  while (!ahead.empty()) {
+    const Blockers& blockers = *nodes[ahead.back()].blockers;
+    ahead.pop_back();
+    if (std::exchange(looked_at[&blockers], true)) continue;
+    for (const uint32_t party : blockers.parties) {
+      const auto [first, last] = waits_of.equal_range(party);
+      for (auto at = first; at != last; ++at) {
+        if (met[at->second]) continue;
+        met[at->second] = true;
+        others.push_back(at->second);
+        ahead.push_back(at->second);
+      }
+    }
+  }
+  return others;
 }
 
 }  // namespace heddle::broker

@@ -40,10 +40,12 @@ void add_local(const SessionRef& session, uint32_t i, uint32_t now_ms, std::vect
   one.word = word;
   one.session = session;
   one.line = i;
+  one.room = line->waiting_room.load(std::memory_order_relaxed);
 }
 
 bool has_lines(const SessionRef& session) {
-  return session && session->kind == SessionKind::kLocal && !session->ending.load();
+  return session && session->kind == SessionKind::kLocal && !session->ending.load() &&
+         session->has_known_layout();
 }
 
 // `told`: RemoteWait or RemoteJoin.

@@ -25,6 +25,7 @@ struct Wait {
   bool remote = false;
   SessionRef session;
   uint32_t line = 0;  // of the session page
+  uint64_t room = 0;  // at a pipe, as JournalLine::waiting_room
 };
 
 // Which objects the threads of remote sessions wait for. Threads: any; its mutex is a leaf.

@@ -91,6 +91,13 @@ class Pipe : public std::enable_shared_from_this<Pipe> {
   // Tries again what waits: after the doorbell, a timer, a death, a deletion.
   void poll();
 
+  // As shm::Pipe::obstacle().
+  shm::PipeObstacle obstacle(shm::PipeSide side, bool sends, uint64_t room, uint16_t owner) const {
+    return ends_[static_cast<int>(side)].obstacle(sends, room, owner);
+  }
+  // Local waiters look whether their waits were called off.
+  void wake_waiters() { ends_[0].wake_waiters(); }
+
   const shm::PipeOptions& options() const { return ends_[0].options(); }
   shm::PipeEndInfo info(shm::PipeSide side) const { return ends_[0].info(side); }
   const std::string& name() const { return name_; }

@@ -168,10 +168,15 @@ json graph_json(broker::Core& core, const objects::Caller& caller) {
     if (!wait.session || !may_see(caller, wait.session->uid)) continue;
     const auto lock = core.lock_by_object(wait.object);
     const auto queue = lock ? nullptr : core.queue_by_object(wait.object);
-    if (!lock && !queue) continue;
+    const auto pipe = lock || queue ? nullptr : core.pipe_by_object(wait.object);
+    if (!lock && !queue && !pipe) continue;
     json edge = {{"waiter", holder_json(core, wait.holder)},
-                 {"name", lock ? lock->name() : queue->name()},
-                 {"kind", lock ? broker::lock_kind_name(lock->view().kind()) : "queue"},
+                 {"name", lock    ? lock->name()
+                          : queue ? queue->name()
+                                  : pipe->name()},
+                 {"kind", lock    ? broker::lock_kind_name(lock->view().kind())
+                          : queue ? "queue"
+                                  : "pipe"},
                  {"age_ms", wait.age_ms},
                  {"holders", json::array()}};
     for (const uint32_t holder : holders) edge["holders"].push_back(holder_json(core, holder));

@@ -52,7 +52,7 @@ struct alignas(128) JournalLine {
   std::atomic<uint64_t> published;
   std::atomic<uint32_t> waiting_since_ms;  // coarse_ms() when waiting_on was published
   std::atomic<int32_t> waiting_priority;   // of the waiter, for the choice of a victim
-  uint8_t reserved1[8];
+  std::atomic<uint64_t> waiting_room;      // of a wait at a pipe, before waiting_on: wait_note.h
 };
 
 static_assert(sizeof(JournalLine) == 128 && alignof(JournalLine) == 128);

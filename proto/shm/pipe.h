@@ -56,16 +56,23 @@
 
 namespace heddle::shm {
 
+struct LockActor;
+
 /// One thread's hands on one end.
 struct PipeActor {
   uint16_t owner = 0;              // the session's number, never 0
   int doorbell_fd = -1;            // write end of the broker's pipe; -1 in the broker itself
   bool interruptible = false;      // return kInterrupted on EINTR instead of waiting on
   int64_t patience_ns = kForever;  // no call waits longer; it ends with kTimedOut
+  // Asked before it sleeps: the calling thread's hands on locks if it holds any, else null. Its
+  // wait is told then (wait_note.h), and ends with kInterrupted when the broker calls it off.
+  LockActor* (*holding)(void* context) = nullptr;
+  void* holding_context = nullptr;
   // Private.
   bool holds_send = false;     // the sender's word stays BUSY between calls
   bool holds_receive = false;  // likewise: in the middle of a large message, or viewing
   uint64_t head_seen = 0;      // the receiver was here
+  uint64_t room_needed = 0;    // by the last claim
   uint32_t spins_failed = 0;
   uint32_t burst = 0;
 };
@@ -102,6 +109,13 @@ struct PipeSpan {
   uint64_t length = 0;
   uint8_t kind = 0;
   uint64_t ticket = 0;  // view(): as in Inbox
+};
+
+/// What stands in the way of a caller who says that it waits.
+struct PipeObstacle {
+  bool waits = false;    // nothing that it may not have seen yet would let it go on
+  uint16_t turn_of = 0;  // it waits until this session is through; 0: for the other end
+  uint64_t seen = 0;     // of the words that this was read from
 };
 
 struct PipeEndInfo {
@@ -207,6 +221,10 @@ class Pipe {
   void arm(bool on);
   /// For people: a remote caller of this side waits, or does no more.
   void say_blocked(bool sends, bool on);
+  /// For `owner`, who sends or receives at this end. `room`: as in JournalLine::waiting_room.
+  PipeObstacle obstacle(bool sends, uint64_t room, uint16_t owner) const;
+  /// Everybody who sleeps here looks again, whether a wait was called off also.
+  void wake_waiters() { wake_everyone(-1); }
   bool take_dirty() { return header().dirty.exchange(0) != 0; }
   bool has_sleepers() const;
   /// Null, or what is wrong, while nobody is active.
@@ -269,9 +287,16 @@ class Pipe {
   bool received_up_to(PipeActor& a, uint64_t raw, uint64_t bytes, bool keep);
   bool more_behind(TurnWord w) const;
   void pass_ready_on(TurnWord next);
+  // pipe_wait.h
   template <class Attempt>
   Outcome until(PipeActor& a, std::atomic<uint32_t>& blocked_ms, int64_t deadline_ns,
                 Outcome not_now, Attempt attempt);
+  template <class Attempt>
+  static Outcome sleep_at(PipeActor& a, WakeWord* at, int64_t deadline_ns, Outcome not_now,
+                          Attempt attempt);
+  template <class Attempt>
+  Outcome sleep_told(LockActor& holding, PipeActor& a, WakeWord* at, int64_t deadline_ns,
+                     Outcome not_now, Attempt attempt);
   // pipe_end.cc
   void wake(PipeActor& a, WakeWord& line) {
     const uint32_t seen = line.word.load(std::memory_order_seq_cst);

@@ -63,6 +63,7 @@ Outcome Pipe::try_claim_room(PipeActor& a, Room room, TurnWord* turn, WakeWord**
 }
 
 Outcome Pipe::claim_room(PipeActor& a, Room room, int64_t deadline_ns, TurnWord* turn) {
+  a.room_needed = room.needs;
   return until(a, out().send_blocked_ms, deadline_ns, Outcome::kFull,
                [&](WakeWord** wait_at) { return try_claim_room(a, room, turn, wait_at); });
 }

@@ -24,7 +24,7 @@
 namespace heddle::shm {
 
 inline constexpr uint64_t kSessionMagic = 0x31534553444c4448;  // "HDLDSES1"
-inline constexpr uint32_t kSessionVersion = 1;
+inline constexpr uint32_t kSessionVersion = 2;
 
 struct alignas(128) SessionHeader {
   uint64_t magic;

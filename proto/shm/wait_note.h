@@ -1,11 +1,21 @@
 // What a thread waits for, told in its journal line while it sleeps: for `who`, and for the
 // deadlock detector, which may end the wait.
 //
-//   waiting_on   63       62..60  59..32   31..0
-//               +--------+-------+--------+-----------------------+
-//               | cancel | what  | ticket | low half of object id |
-//               +--------+-------+--------+-----------------------+
-//   The ticket numbers the thread's waits and is never 0 as a whole word, so 0 = does not wait.
+//   waiting_on     63       62..59  58..32   31..0
+//                 +--------+-------+--------+-----------------------+
+//                 | cancel | what  | ticket | low half of object id |
+//                 +--------+-------+--------+-----------------------+
+//   waiting_room   63       62..0                       of a wait at a pipe only
+//                 +--------+-------------------------+
+//                 | turn   | bytes of room it needs  |
+//                 +--------+-------------------------+
+//   The ticket numbers the thread's waits and is never 0, so 0 = does not wait. TURN: the word of
+//   its end is BUSY with this very actor, which waits for the ring, not for its turn.
+//
+// At a lock whoever waits says so. At a pipe a thread does when it holds a lock and has waited for
+// kTellNs. One that holds nothing tells nothing: many sleep there all day, both sides of a pipe
+// too, until something else happens in the world. Nor does one in the middle of a large message
+// that it sends, which would be lost if it were cut off.
 //
 // The thread publishes, tests the object once more, and only then sleeps: so of two waits that
 // close a cycle the later one is seen by whoever looks after it was told. A wait of more than
@@ -20,6 +30,7 @@
 #include "proto/shm/futex.h"
 #include "proto/shm/journal.h"
 #include "proto/shm/lock.h"
+#include "proto/shm/pipe_layout.h"
 #include "proto/shm/wake.h"
 
 namespace heddle::shm {
@@ -33,9 +44,27 @@ enum class WaitFor : uint8_t {
   kEvent = 5,
   kBarrier = 6,
   kJoin = 7,
+  // At an end of a pipe: what a PipeActor waits for, see pipe_wait_for().
+  kReceiveAtA = 8,
+  kReceiveAtB = 9,
+  kSendAtA = 10,
+  kSendAtB = 11,
 };
 
+constexpr WaitFor pipe_wait_for(bool sends, PipeSide side) {
+  return static_cast<WaitFor>(8 + (sends ? 2 : 0) + static_cast<int>(side));
+}
+constexpr bool is_at_pipe(WaitFor what) {
+  return what >= WaitFor::kReceiveAtA && what <= WaitFor::kSendAtB;
+}
+constexpr bool sends_to_pipe(WaitFor what) { return what >= WaitFor::kSendAtA; }
+constexpr PipeSide side_waited_at(WaitFor what) {
+  return static_cast<PipeSide>(static_cast<int>(what) & 1);
+}
+
 inline constexpr uint64_t kWaitCancelled = uint64_t{1} << 63;
+inline constexpr uint64_t kWaitHasTurn = uint64_t{1} << 63;  // of waiting_room
+inline constexpr uint32_t kWaitTicketMask = 0x07ffffff;
 inline constexpr int64_t kTellNs = 2'000'000;
 inline constexpr int64_t kLookNs = 1'000'000'000;
 // Of the wakes on a lock word: those for whoever wants the word, and for readers.
@@ -48,12 +77,12 @@ struct WaitWord {
   uint32_t object;
 
   static constexpr WaitWord decode(uint64_t w) {
-    return {(w & kWaitCancelled) != 0, static_cast<WaitFor>(w >> 60 & 7),
-            static_cast<uint32_t>(w >> 32 & 0x0fffffff), static_cast<uint32_t>(w)};
+    return {(w & kWaitCancelled) != 0, static_cast<WaitFor>(w >> 59 & 15),
+            static_cast<uint32_t>(w >> 32 & kWaitTicketMask), static_cast<uint32_t>(w)};
   }
   constexpr uint64_t encode() const {
-    return (cancelled ? kWaitCancelled : 0) | (static_cast<uint64_t>(what) << 60) |
-           (uint64_t{ticket & 0x0fffffff} << 32) | object;
+    return (cancelled ? kWaitCancelled : 0) | (static_cast<uint64_t>(what) << 59) |
+           (uint64_t{ticket & kWaitTicketMask} << 32) | object;
   }
 };
 
@@ -68,12 +97,13 @@ class WaitNote {
   WaitNote& operator=(const WaitNote&) = delete;
 
   bool published() const { return word_ != 0; }
-  /// The object must be tested again after this.
-  void publish() {
-    since_ns_ = monotonic_ns();
-    if (++a_.waits % 0x0fffffff == 0) ++a_.waits;
-    word_ = WaitWord{false, what_, a_.waits % 0x0fffffff, object_}.encode();
-    a_.journal->waiting_since_ms.store(coarse_ms(), std::memory_order_relaxed);
+  /// The object must be tested again after this. `waited_ns`: so long it has waited untold.
+  void publish(int64_t waited_ns = 0) {
+    since_ns_ = monotonic_ns() - waited_ns;
+    if (++a_.waits % kWaitTicketMask == 0) ++a_.waits;
+    word_ = WaitWord{false, what_, a_.waits % kWaitTicketMask, object_}.encode();
+    a_.journal->waiting_since_ms.store(coarse_ms() - static_cast<uint32_t>(waited_ns / 1'000'000),
+                                       std::memory_order_relaxed);
     a_.journal->waiting_on.store(word_, std::memory_order_seq_cst);
   }
   bool cancelled() const {

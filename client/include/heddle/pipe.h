@@ -156,7 +156,7 @@ class HEDDLE_API PipeView {
 // One end of a connection. Copies are the same end; it is closed when the last one is gone.
 // Threads: one thread may send while another receives; more of either need an end of their own
 // (share()). Fork: a child may go on using it, as another user of the same end, as long as the end
-// has one.
+// has one. A thread that holds a lock and waits here may be told DEADLOCK_DETECTED, see lock.h.
 // Outcomes of sending: FULL (try), TIMED_OUT; CLOSED after shutdown_write or close; BROKEN_PIPE
 // when nobody is left to receive. Of receiving: EMPTY (try), TIMED_OUT, END_OF_STREAM, PEER_DIED.
 class HEDDLE_API PipeEnd {

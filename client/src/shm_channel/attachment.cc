@@ -131,6 +131,14 @@ bool claim_seat(const std::shared_ptr<SessionPage>& page, ThreadSeat* seat) {
   return true;
 }
 
+LineTenant* tenant_here(const SessionPage& page) {
+  if (t_state == nullptr || t_state->generation != process_generation()) return nullptr;
+  for (const Line& line : t_state->lines) {
+    if (line.page.get() == &page) return line.tenant.get();
+  }
+  return nullptr;
+}
+
 void leave_closed_sessions() {
   if (t_state != nullptr && t_state->generation == process_generation()) t_state->prune();
 }

@@ -86,6 +86,9 @@ struct ThreadSeat {
 // The calling thread's line of `page`; false when all are taken.
 bool claim_seat(const std::shared_ptr<SessionPage>& page, ThreadSeat* seat);
 
+// What the calling thread keeps in its line of `page`, or null: nothing, or it has no line there.
+LineTenant* tenant_here(const SessionPage& page);
+
 // Gives back the calling thread's lines of sessions that have been closed.
 void leave_closed_sessions();
 

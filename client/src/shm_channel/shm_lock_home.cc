@@ -96,6 +96,12 @@ bool LockHome::names(std::uint32_t holder) {
   return false;
 }
 
+shm::LockActor* holding_hands(const Session& session) {
+  // There are no others.
+  auto* tenant = static_cast<LockTenant*>(tenant_here(*session.page()));
+  return tenant != nullptr && tenant->hands.held != 0 ? &tenant->hands.actor : nullptr;
+}
+
 Status make_lock_hands(LockHome& home, LockHands** out) {
   ThreadSeat seat;
   if (!claim_seat(home.session->page(), &seat)) {

@@ -74,6 +74,10 @@ extern thread_local constinit LockHandsEntry t_lock_hands[kLockHandsCached]
 // The slow way. TOO_MANY_THREADS when the session page has no more room.
 Status make_lock_hands(LockHome& home, LockHands** out);
 
+// The calling thread's hands on locks of that session if it holds any, as far as it knows itself;
+// else null.
+shm::LockActor* holding_hands(const Session& session);
+
 }  // namespace heddle::detail
 
 #endif  // HEDDLE_CLIENT_SRC_SHM_CHANNEL_SHM_LOCK_HOME_H_

@@ -8,6 +8,7 @@
 
 #include "client/src/shm_channel/attachment.h"
 #include "client/src/shm_channel/process_generation.h"
+#include "client/src/shm_channel/shm_lock_home.h"
 #include "proto/local/pipe_status.h"
 #include "proto/shm/pipe_map.h"
 
@@ -53,6 +54,8 @@ void ShmPipe::take_actors() {
     actor->owner = attachment_->session->owner();
     actor->doorbell_fd = attachment_->session->doorbell();
     actor->patience_ns = kLookEveryNs;
+    actor->holding = [](void* session) { return holding_hands(*static_cast<Session*>(session)); };
+    actor->holding_context = attachment_->session.get();
   }
   inbox_ = {};
   view_ticket_ = 0;
@@ -88,12 +91,22 @@ Outcome ShmPipe::wait(PipeAttachment& at, std::int64_t deadline_ns, Status* stat
                       Attempt attempt) {
   for (;;) {
     const Outcome outcome = attempt(deadline_ns);
+    if (outcome == Outcome::kInterrupted) [[unlikely]]
+      *status = called_off();
     if (outcome != Outcome::kTimedOut) [[likely]]
       return outcome;
     if (deadline_ns != kNever && monotonic_ns() >= deadline_ns) return outcome;
     *status = at.session->look();
     if (!status->ok()) return outcome;
   }
+}
+
+// The wait was part of a circle and gave way; nothing was sent or received.
+Status ShmPipe::called_off() const {
+  std::string circle = channel_->own_deadlock();
+  return Status(Reason::kDeadlockDetected,
+                circle.empty() ? "the wait was part of a circle of waits" : std::move(circle))
+      .with_object("pipe " + name_);
 }
 
 Status ShmPipe::no_room(std::size_t room, std::size_t needed) const {

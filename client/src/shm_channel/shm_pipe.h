@@ -77,6 +77,7 @@ class ShmPipe final : public PipeChannel {
   shm::Outcome wait(PipeAttachment& at, std::int64_t deadline_ns, Status* status, Attempt attempt);
   Status send_streams(PipeAttachment& at, std::span<const Body> bodies, std::int64_t deadline_ns,
                       std::size_t* done);
+  Status called_off() const;
   Status send_part(PipeAttachment& at, const shm::PipePart& part, std::int64_t deadline_ns,
                    std::size_t* sent);
   // shm_pipe_fds.cc. `carried` is null when nobody wants the descriptors.

@@ -1,6 +1,7 @@
 // The operations on a pipe that are killed and stopped at every instruction.
 #include <cstring>
 
+#include "proto/shm/wait_note.h"
 #include "tests/crash/pipes/pipe_stage.h"
 
 namespace heddle::shm {
@@ -87,6 +88,36 @@ Outcome holds(Pipe& p, PipeActor& a) {
   }
   p.let_go(a);
   return outcome;
+}
+
+/// As one that holds a lock: it tells that it waits, and takes that back when its time is up.
+template <class Operate>
+auto told(Operate operate) {
+  return [operate](Pipe& p, PipeActor& a, PipeReport* report) {
+    JournalLine line{};
+    LockActor hands;
+    hands.journal = &line;
+    a.patience_ns = 1'000'000'000;
+    a.spins_failed = 8;  // spins would be most of its steps
+    a.holding_context = &hands;
+    a.holding = [](void* own) { return static_cast<LockActor*>(own); };
+    return operate(p, a, report, monotonic_ns() + 4 * kTellNs);
+  };
+}
+
+void add_told(std::vector<PipeScenario>* all) {
+  all->push_back({.name = "send into a full ring, told",
+                  .prepare = sent({std::string(2000, 'f'), std::string(2000, 'g')}),
+                  .operate = told([](Pipe& p, PipeActor& a, PipeReport*, int64_t deadline_ns) {
+                    uint64_t n = 0;
+                    return p.send(a, {std::string(200, 'n').data(), 200, 3}, deadline_ns, &n);
+                  }),
+                  .sends = {std::string(200, 'n')}});
+  all->push_back({.name = "poll of an empty pipe, told",
+                  .side = PipeSide::kB,
+                  .operate = told([](Pipe& p, PipeActor& a, PipeReport*, int64_t deadline_ns) {
+                    return p.poll(a, deadline_ns);
+                  })});
 }
 
 void add_sends(std::vector<PipeScenario>* all) {
@@ -207,6 +238,7 @@ void add_ends(std::vector<PipeScenario>* all) {
 std::vector<PipeScenario> pipe_scenarios() {
   std::vector<PipeScenario> all;
   add_sends(&all);
+  add_told(&all);
   add_receives(&all);
   add_ends(&all);
   return all;

@@ -25,7 +25,7 @@ uint32_t holder(unsigned owner, unsigned thread = 0) {
 }
 
 std::vector<bool> stuck_of(std::vector<WaitNode>& nodes, uint32_t threads = 0) {
-  find_stuck(nodes, [threads](uint16_t) { return threads; });
+  find_stuck(nodes, [threads](uint32_t) { return threads; });
   std::vector<bool> stuck;
   for (const WaitNode& node : nodes) stuck.push_back(node.stuck);
   return stuck;
@@ -40,7 +40,7 @@ std::vector<bool> by_the_rule(const std::vector<WaitNode>& nodes, uint32_t threa
     for (size_t i = 0; i < nodes.size(); ++i) {
       const uint32_t one = nodes[i].wait.holder;
       const bool meant =
-          (party & kWholeSession) != 0 ? whole_session(shm::owner_in(one)) == party : one == party;
+          (party & kWholeSession) != 0 ? shm::owner_in(one) == shm::owner_in(party) : one == party;
       if (stuck[i] && meant) asleep.push_back(one);
     }
     std::sort(asleep.begin(), asleep.end());
@@ -80,6 +80,52 @@ TEST(WaitGraph, ASessionIsStuckWhenAllItsThreadsAre) {
   EXPECT_EQ(circles_of(nodes).size(), 1u);
 }
 
+// At a pipe 1 waits for 2 and 3, who use the other end; each of them for a lock of 1.
+std::vector<WaitNode> at_a_pipe() {
+  return {waits(holder(1), {whole_process(2), whole_process(3)}, true),
+          waits(holder(2), {holder(1)}), waits(holder(3), {holder(1)})};
+}
+
+TEST(WaitGraph, AtAPipeEveryThreadOfEveryUserHasToBeStuck) {
+  // How many threads the processes of 2 and 3 have, whatever lines they have.
+  const auto stuck_with = [](uint32_t two, uint32_t three, std::vector<WaitNode> nodes) {
+    find_stuck(nodes, [=](uint32_t party) {
+      if ((party & kWholeProcess) == 0) return 1u;
+      return shm::owner_in(party) == 2 ? two : three;
+    });
+    const auto stuck = std::count_if(nodes.begin(), nodes.end(), [](auto& n) { return n.stuck; });
+    EXPECT_TRUE(stuck == 0 || stuck == static_cast<long>(nodes.size()));
+    EXPECT_EQ(circles_of(nodes).size(), stuck == 0 ? 0u : 1u);
+    return stuck != 0;
+  };
+  EXPECT_TRUE(stuck_with(1, 1, at_a_pipe()));
+  EXPECT_FALSE(stuck_with(2, 1, at_a_pipe()));  // another thread could send
+  EXPECT_FALSE(stuck_with(1, 2, at_a_pipe()));
+  EXPECT_FALSE(stuck_with(1, 0, at_a_pipe()));  // not known: remote, dead, or with children
+  std::vector<WaitNode> nodes = at_a_pipe();
+  nodes.pop_back();  // 3 does not wait
+  EXPECT_FALSE(stuck_with(1, 1, nodes));
+  nodes = at_a_pipe();
+  nodes.push_back(waits(holder(2, 1), {holder(1)}));
+  EXPECT_TRUE(stuck_with(2, 1, nodes));
+  nodes = at_a_pipe();
+  nodes[0].blockers = std::make_shared<const Blockers>(Blockers{{}, true});  // a vacant end
+  EXPECT_FALSE(stuck_with(1, 1, nodes));
+}
+
+TEST(WaitGraph, BehindACircleIsAllThatMakesItOne) {
+  std::vector<WaitNode> nodes = at_a_pipe();
+  nodes.push_back(waits(holder(4), {holder(1)}));  // nobody waits for it
+  (void)stuck_of(nodes, 1);
+  const auto circles = circles_of(nodes);
+  ASSERT_EQ(circles, (std::vector<std::vector<size_t>>{{0, 1}}));
+  EXPECT_EQ(others_behind(nodes, circles[0]), (std::vector<size_t>{2}));
+  // Where each waits for one thread the circle is all.
+  std::vector<WaitNode> two = {waits(holder(1), {holder(2)}), waits(holder(2), {holder(1)})};
+  (void)stuck_of(two);
+  EXPECT_TRUE(others_behind(two, circles_of(two).at(0)).empty());
+}
+
 TEST(WaitGraph, AnyGraphIsSortedAsTheRuleSays) {
   std::minstd_rand random(1);
   for (int round = 0; round < 3'000; ++round) {
@@ -91,8 +137,9 @@ TEST(WaitGraph, AnyGraphIsSortedAsTheRuleSays) {
       Parties parties(random() % 4);
       for (uint32_t& party : parties) {
         const uint32_t owner = 1 + random() % owners;
-        party = random() % 4 == 0 ? whole_session(static_cast<uint16_t>(owner))
-                                  : holder(owner, random() % threads);
+        party = holder(owner, random() % threads);
+        if (random() % 4 == 0) party = whole_session(static_cast<uint16_t>(owner));
+        if (random() % 4 == 0) party = whole_process(static_cast<uint16_t>(owner));
       }
       nodes.push_back(
           waits(holder(1 + random() % owners, random() % threads), parties, random() % 3 == 0));
@@ -111,7 +158,8 @@ TEST(WaitGraph, AnyGraphIsSortedAsTheRuleSays) {
         const uint32_t next = nodes[circle[(i + 1) % circle.size()]].wait.holder;
         const Parties& parties = nodes[circle[i]].blockers->parties;
         EXPECT_TRUE(std::any_of(parties.begin(), parties.end(), [&](uint32_t party) {
-          return party == next || party == whole_session(shm::owner_in(next));
+          return party == next || party == whole_session(shm::owner_in(next)) ||
+                 party == whole_process(shm::owner_in(next));
         }));
       }
     }
