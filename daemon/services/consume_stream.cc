@@ -8,11 +8,11 @@ namespace heddle::services {
 namespace {
 
 constexpr uint32_t kBatchDefault = 256;
-constexpr uint32_t kBatchMax = 4'096;
+constexpr uint32_t kBatchDeliveriesMax = 4'096;
 constexpr uint64_t kBatchBytes = kMiB;  // one message may pass it; receivers stop at 4 MiB
 constexpr uint32_t kCreditsMax = 1u << 20;
 constexpr size_t kTakesMax = 16;
-constexpr size_t kUnwrittenMax = 2;
+constexpr size_t kBatchesUnwrittenMax = 2;
 // A stream without a session holds its leases by its own life, so this only has to be long.
 constexpr int64_t kStreamLeaseNs = int64_t{24} * 3600 * 1'000'000'000;
 
@@ -46,8 +46,9 @@ Status ConsumeStream::begin() {
     return {Reason::kInvalidArgument,
             "packed messages come as they are stored: body_as must be AUTO or DATA"};
   }
-  batch_max_ = request_.max_batch() == 0 ? kBatchDefault
-                                         : std::min<uint32_t>(request_.max_batch(), kBatchMax);
+  batch_max_ = request_.max_batch() == 0
+                   ? kBatchDefault
+                   : std::min<uint32_t>(request_.max_batch(), kBatchDeliveriesMax);
   if (manual_ && caller_.session_id == 0) lease_ns_ = kStreamLeaseNs;
   queue_ = std::move(*queue);
   return {};
@@ -72,7 +73,7 @@ Status ConsumeStream::obey() {
       return Status(Reason::kInvalidArgument, "more takes than a stream may have open")
           .with_limit(kTakesMax, takes_.size() + 1);
     }
-    takes_.push_back({true, std::min(request_.take(), kBatchMax), deadline});
+    takes_.push_back({true, std::min(request_.take(), kBatchDeliveriesMax), deadline});
   }
   if (lost.lost_size() != 0) {
     if (unwritten_.size() > 2 * kTakesMax) {
@@ -124,7 +125,7 @@ void ConsumeStream::pump() {
 
 bool ConsumeStream::next_want_locked(Want* want) {
   if (getting_ || ending_ || cancelled_ || !queue_.queue) return false;
-  if (unwritten_.size() >= kUnwrittenMax) return false;
+  if (unwritten_.size() >= kBatchesUnwrittenMax) return false;
   if (!takes_.empty()) {
     *want = takes_.front();
     takes_.pop_front();

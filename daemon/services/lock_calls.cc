@@ -129,7 +129,7 @@ class AcquireCall final : public LockCall {
       : LockCall(env, context), request_(request), response_(response) {}
 
   void start() {
-    ObjectKind kind;
+    ObjectKind kind{};
     if (Status bad = kind_from(request_.kind(), &kind); !bad.ok()) return finish(bad);
     if (Status bad = mode_from(request_.mode(), &ask_.mode); !bad.ok()) return finish(bad);
     if (Status bad = thread_from(request_.thread(), &ask_.thread); !bad.ok()) return finish(bad);
@@ -216,7 +216,7 @@ class AcquireManyCall final : public LockCall {
   Status find(bool make, bool* missing) {
     wishes_.clear();
     for (const v1::LockWish& wish : request_.wishes()) {
-      ObjectKind kind;
+      ObjectKind kind{};
       objects::LockWish& out = wishes_.emplace_back();
       if (Status bad = kind_from(wish.kind(), &kind); !bad.ok()) return bad;
       if (Status bad = mode_from(wish.mode(), &out.ask.mode); !bad.ok()) return bad;

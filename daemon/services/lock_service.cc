@@ -97,7 +97,7 @@ Result<LockRef> use_lock(Env& env, const Caller& caller, ObjectKind kind, const 
 
 HEDDLE_LOCK_METHOD(Create) {
   return answer_later(env_, context, [this, request, response](const Caller& caller) -> Status {
-    ObjectKind kind;
+    ObjectKind kind{};
     broker::LockOptions options;
     if (Status bad = kind_from(request->kind(), &kind); !bad.ok()) return bad;
     if (Status bad = options_from(request->options(), &options); !bad.ok()) return bad;
@@ -113,7 +113,7 @@ HEDDLE_LOCK_METHOD(Create) {
 
 HEDDLE_LOCK_METHOD(Open) {
   return answer(env_, context, [&](const Caller& caller) -> Status {
-    ObjectKind kind;
+    ObjectKind kind{};
     broker::LockOptions options;
     if (Status bad = kind_from(request->kind(), &kind); !bad.ok()) return bad;
     if (Status bad = options_from(request->options(), &options); !bad.ok()) return bad;
@@ -128,7 +128,7 @@ HEDDLE_LOCK_METHOD(Open) {
 HEDDLE_LOCK_METHOD(Delete) {
   (void)response;
   return answer_later(env_, context, [this, request](const Caller& caller) -> Status {
-    ObjectKind kind;
+    ObjectKind kind{};
     if (Status bad = kind_from(request->kind(), &kind); !bad.ok()) return bad;
     return env_.broker.delete_lock(caller, kind, request->name());
   });
@@ -136,7 +136,7 @@ HEDDLE_LOCK_METHOD(Delete) {
 
 HEDDLE_LOCK_METHOD(List) {
   return answer(env_, context, [&](const Caller& caller) -> Status {
-    ObjectKind kind;
+    ObjectKind kind{};
     if (Status bad = kind_from(request->kind(), &kind); !bad.ok()) return bad;
     const uint32_t rows =
         request->page_size() == 0 ? kPageMax : std::min(request->page_size(), kPageMax);
@@ -150,7 +150,7 @@ HEDDLE_LOCK_METHOD(List) {
 
 HEDDLE_LOCK_METHOD(Inspect) {
   return answer(env_, context, [&](const Caller& caller) -> Status {
-    ObjectKind kind;
+    ObjectKind kind{};
     if (Status bad = kind_from(request->kind(), &kind); !bad.ok()) return bad;
     const auto ref = env_.broker.find_lock(caller, kind, request->name(), Need::kRead);
     if (!ref.ok()) return ref.status();
@@ -165,7 +165,7 @@ HEDDLE_LOCK_METHOD(Inspect) {
 HEDDLE_LOCK_METHOD(Release) {
   return answer(env_, context, [&](const Caller& caller) -> Status {
     using Request = v1::LockServiceReleaseRequest;
-    ObjectKind kind;
+    ObjectKind kind{};
     shm::LockMode mode;
     uint16_t thread;
     if (Status bad = kind_from(request->kind(), &kind); !bad.ok()) return bad;
@@ -272,7 +272,7 @@ HEDDLE_LOCK_METHOD(JoinBarrier) {
 
 HEDDLE_LOCK_METHOD(ForceRelease) {
   return answer(env_, context, [&](const Caller& caller) -> Status {
-    ObjectKind kind;
+    ObjectKind kind{};
     uint16_t thread;
     if (Status bad = kind_from(request->kind(), &kind); !bad.ok()) return bad;
     if (Status bad = thread_from(request->thread(), &thread); !bad.ok()) return bad;
@@ -297,7 +297,7 @@ HEDDLE_LOCK_METHOD(ForceRelease) {
 HEDDLE_LOCK_METHOD(Repair) {
   (void)response;
   return answer(env_, context, [&](const Caller& caller) -> Status {
-    ObjectKind kind;
+    ObjectKind kind{};
     if (Status bad = kind_from(request->kind(), &kind); !bad.ok()) return bad;
     const auto ref = env_.broker.find_lock(caller, kind, request->name(), Need::kOwner);
     if (!ref.ok()) return ref.status();

@@ -12,7 +12,6 @@ namespace {
 
 constexpr uint32_t kMessagesMax = 4'096;
 constexpr uint64_t kReceiveBytes = 4 << 20;  // one message may pass it
-constexpr uint64_t kPieceBytes = 64 * 1024;  // of a stream
 
 // Opens the end on the worker thread, then begins; everything that follows comes as a callback.
 class EndCall : public Call {

@@ -17,7 +17,6 @@ constexpr uint32_t kUnwrittenMax = 2;
 constexpr uint32_t kCreditsMax = 1u << 20;
 constexpr uint32_t kBatchMax = 4'096;
 constexpr uint64_t kBatchBytes = 256 * 1024;  // one message may pass it
-constexpr uint64_t kPieceBytes = 64 * 1024;   // of a stream
 
 bool does_something(const v1::PipeServiceAttachRequest& request) {
   return request.hold() || request.let_go() || request.shutdown_write() || request.close() ||

@@ -10,6 +10,8 @@
 
 namespace heddle::services {
 
+inline constexpr uint64_t kPieceBytes = 64 * 1024;  // of a stream
+
 struct PipeUse {
   Caller user;          // in the session that stands in the pipe
   bool own = false;     // that session was opened for this and ends with it

@@ -18,7 +18,7 @@ namespace {
 
 using Response = v1::QueueServiceProduceResponse;
 
-constexpr size_t kUnwrittenMax = 4;
+constexpr size_t kAnswersUnwrittenMax = 4;
 
 class ProduceStream final : public QueueService::BytesReactor,
                             public std::enable_shared_from_this<ProduceStream> {
@@ -120,7 +120,7 @@ class ProduceStream final : public QueueService::BytesReactor,
   }
 
   void read_next(std::unique_lock<std::mutex>& lock) {
-    if (!want_read_ || ending_ || unwritten_.size() > kUnwrittenMax) return;
+    if (!want_read_ || ending_ || unwritten_.size() > kAnswersUnwrittenMax) return;
     want_read_ = false;
     lock.unlock();
     StartRead(&request_);

@@ -10,6 +10,7 @@
 
 #include "heddle/v1/lock_service.grpc.pb.h"
 #include "heddle/v1/session_service.grpc.pb.h"
+#include "tests/bench/grpc_connect.h"
 #include "tests/bench/grpc_work.h"
 
 namespace heddle::bench {
@@ -22,7 +23,7 @@ constexpr int64_t kLeaseMs = 600'000;
 // One connection and its session.
 class Guests {
  public:
-  explicit Guests(const std::string& path) : channel_(channel_to(path)) {
+  explicit Guests(const std::string& path) : channel_(channel_to(path, true)) {
     sessions_ = v1::SessionService::NewStub(channel_);
     locks_ = v1::LockService::NewStub(channel_);
     stream_ = sessions_->Open(&context_);
@@ -71,11 +72,6 @@ class Guests {
     std::string why() const { return status.error_message() + reply.ShortDebugString(); }
   };
 
-  static std::shared_ptr<grpc::Channel> channel_to(const std::string& path) {
-    grpc::ChannelArguments arguments;
-    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    return grpc::CreateCustomChannel("unix:" + path, grpc::InsecureChannelCredentials(), arguments);
-  }
   void acquire(const std::string& name, unsigned thread, bool at_once) {
     v1::LockServiceAcquireRequest request;
     request.set_name(name);

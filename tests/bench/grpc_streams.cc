@@ -6,17 +6,12 @@
 
 #include "echo.grpc.pb.h"
 #include "heddle/v1/queue_service.grpc.pb.h"
+#include "tests/bench/grpc_connect.h"
 #include "tests/bench/grpc_work.h"
 #include "tests/bench/measure.h"
 
 namespace heddle::bench {
 namespace {
-
-std::shared_ptr<grpc::Channel> channel_to(const std::string& path) {
-  grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(-1);
-  return grpc::CreateCustomChannel("unix:" + path, grpc::InsecureChannelCredentials(), arguments);
-}
 
 std::span<const std::byte> bytes_of(const std::string& text) {
   return std::as_bytes(std::span(text));

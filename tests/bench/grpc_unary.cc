@@ -9,6 +9,7 @@
 #include "heddle/v1/lock_service.grpc.pb.h"
 #include "heddle/v1/queue_service.grpc.pb.h"
 #include "heddle/v1/session_service.grpc.pb.h"
+#include "tests/bench/grpc_connect.h"
 #include "tests/bench/grpc_work.h"
 
 namespace heddle::bench {
@@ -16,12 +17,6 @@ namespace {
 
 constexpr double kWarmUp = 0.2;  // of the time measured
 constexpr unsigned kCallsPerChannel = 500;
-
-std::shared_ptr<grpc::Channel> channel_to(const std::string& path) {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  return grpc::CreateCustomChannel("unix:" + path, grpc::InsecureChannelCredentials(), arguments);
-}
 
 // One call after the other; several of them are in flight together.
 class Caller {
@@ -166,7 +161,7 @@ class LockCaller final : public Caller {
 
 template <class Kind>
 void run_calls(const Options& options, Shared& shared) {
-  const auto channel = channel_to(options.socket);
+  const auto channel = channel_to(options.socket, true);
   grpc::CompletionQueue queue;
   std::deque<Kind> callers;
   for (unsigned i = 0; i < options.outstanding; ++i) {
@@ -227,7 +222,8 @@ void block_gets(const Options& options) {
   std::unique_ptr<v1::QueueService::Stub> stub;
   std::deque<Blocked> calls;
   for (unsigned i = 0; i < options.outstanding; ++i) {
-    if (i % kCallsPerChannel == 0) stub = v1::QueueService::NewStub(channel_to(options.socket));
+    if (i % kCallsPerChannel == 0)
+      stub = v1::QueueService::NewStub(channel_to(options.socket, true));
     Blocked& call = calls.emplace_back();
     call.reader = stub->AsyncGet(&call.context, request, &queue);
     call.reader->Finish(&call.reply, &call.status, &call);
