@@ -164,7 +164,7 @@ class Dict {
   /// One thread of a living session has ended.
   void reap_thread(DictActor& reaper, uint16_t owner, uint16_t thread);
   /// Makes the oldest `places` of the history readable no longer. Returns how many there were.
-  uint32_t release_history(DictActor& a, uint32_t places);
+  [[gnu::noinline]] uint32_t release_history(DictActor& a, uint32_t places);
   /// False: no entry ever had an expiry.
   bool may_expire() const { return memory_.header().expiring.load() != 0; }
   /// Publishes EXPIRE for what has expired in the next `buckets` buckets from *cursor on, which
@@ -240,7 +240,7 @@ class Dict {
   bool is_there(const View& v) const {
     return is_value(v.kind) && ((v.flags & kRecordExpires) == 0 || !has_expired(v));
   }
-  bool has_value(const View& v, const DictWrite& w) const;
+  [[gnu::noinline]] bool has_value(const View& v, const DictWrite& w) const;
   bool copy_key(uint32_t line, std::byte* room, DictKey* key) const;
   Outcome look(DictActor& a, const DictKey& key, View* v);
   bool find_key(const Pairs& pairs, uint64_t tag, const DictKey& key, Found* found) const;
@@ -259,7 +259,7 @@ class Dict {
   void settle_history(DictActor& a, DictJournal& j);
   void wake_watchers();
 
-  void settle_list(DictActor& a, uint64_t word, uint32_t line);
+  [[gnu::noinline]] void settle_list(DictActor& a, uint64_t word, uint32_t line);
 
   uint8_t words_for(const DictWrite& w) const;
   void copy_part(const DictWrite& w, const View* base, uint64_t from, uint64_t bytes,
@@ -267,8 +267,8 @@ class Dict {
   bool plan_record(DictActor& a, const DictWrite& w, const View* base, RecordPlan* p);
   void fill_record(const DictWrite& w, const View* base, const RecordPlan& p, uint32_t line,
                    uint64_t generation);
-  Outcome fill_extents(DictActor& a, const DictWrite& w, const View* base, uint64_t x);
-  void settle_expiry(const DictWrite& w, uint32_t line, bool there, const View& old);
+  [[gnu::noinline]] Outcome fill_extents(DictActor& a, const DictWrite& w, const View* base, uint64_t x);
+  [[gnu::noinline]] void settle_expiry(const DictWrite& w, uint32_t line, bool there, const View& old);
   uint32_t make_record_room(DictActor& a, uint32_t size_class, bool erase);
   bool make_room(DictActor& a, uint32_t size_class, uint32_t n);
 
@@ -283,7 +283,7 @@ class Dict {
                 const Found& old, const uint64_t* dropped);
   void publish(DictActor& a, const DictWrite& w, const Attempt& t, const Found& old,
                DictWritten* out);
-  void give_up(DictActor& a);
+  [[gnu::noinline]] void give_up(DictActor& a);
   void keep_previous(DictActor& a, uint64_t x, uint64_t p);
   void finish_write(DictActor& a, DictJournal& j, DictRow& row);
   Outcome write_once(DictActor& a, const DictWrite& w, Attempt* t, DictWritten* out);
@@ -300,7 +300,7 @@ class Dict {
   }
   int64_t headroom(uint32_t row, uint32_t kind) const;
   void settle_transfer(uint32_t kind, uint64_t w);
-  bool transfer(uint32_t row, uint32_t kind, int64_t over, int64_t keep, uint64_t more);
+  [[gnu::noinline]] bool transfer(uint32_t row, uint32_t kind, int64_t over, int64_t keep, uint64_t more);
   void give_back(uint32_t row, int64_t over, int64_t keep);
   [[gnu::noinline]] void note_age(uint64_t high) const;
   void weigh(const View& v, uint64_t high, Victim* least) const;
@@ -343,13 +343,13 @@ class Dict {
   Outcome strike(DictActor& a, Deal* d);
   void tell(const Deal& d, uint64_t revision, DictTransacted* out) const;
 
-  bool grow(DictActor& a, const Spot& spot, const Pairs& pairs);
+  [[gnu::noinline]] bool grow(DictActor& a, const Spot& spot, const Pairs& pairs);
   bool split_node(DictActor& a, const Spot& spot, const Pairs& pairs);
   bool split_to_array(DictActor& a, const Spot& spot, const Pairs& pairs);
   bool fill_array(DictActor& a, const Spot& spot, const Pairs& pairs, uint32_t array);
   uint64_t begin_block(DictActor& a, std::atomic<uint64_t>& named);
   void use_chunk(DictActor& a, uint64_t ref, uint32_t size_class);
-  void finish_split(DictActor& a, uint64_t name, uint64_t word);
+  [[gnu::noinline]] void finish_split(DictActor& a, uint64_t name, uint64_t word);
   void end_split(DictActor& a, DictJournal& j);
   void give_up_split(DictActor& a, DictJournal& j, uint32_t row);
   void deepen(DictActor& a, uint32_t level);

@@ -121,7 +121,7 @@ class DictMemory {
   void unpin(DictActor& a, uint64_t ref, uint64_t pins);
   /// Releases a life that nobody else can see, if `row` still has it.
   void release_private(DictActor& a, uint64_t ref, uint32_t row);
-  void spill(DictActor& a, uint32_t size_class, uint32_t keep);
+  [[gnu::noinline]] void spill(DictActor& a, uint32_t size_class, uint32_t keep);
   /// 64 KiB for the record `owner`, backed; `entry` is where its list names them. False: exhausted.
   bool lend(DictActor& a, uint64_t owner, std::atomic<uint32_t>& entry);
   std::atomic<uint32_t>* extent_list(uint32_t line, uint64_t meta) const;
@@ -151,7 +151,7 @@ class DictMemory {
   Usage usage() const;
 
  private:
-  bool fetch(DictActor& a, uint32_t size_class, uint32_t n);
+  [[gnu::noinline]] bool fetch(DictActor& a, uint32_t size_class, uint32_t n);
   bool refill(DictActor& a, uint32_t size_class, uint32_t n);
   bool refill_from(DictActor& a, uint32_t size_class, uint32_t e, uint32_t n);
   uint32_t find(DictActor& a, uint32_t size_class, uint32_t from);
@@ -162,7 +162,7 @@ class DictMemory {
   uint32_t claim(DictActor& a, uint64_t word, std::atomic<uint32_t>* entry);
   uint32_t raise_used(DictActor& a);
   bool back_extent(uint32_t e);
-  void give_back_extents(uint32_t line, uint64_t generation);
+  [[gnu::noinline]] void give_back_extents(uint32_t line, uint64_t generation);
   void set_free(uint32_t line, uint64_t stamp);
   uint32_t used() const;
 

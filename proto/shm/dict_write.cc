@@ -5,6 +5,7 @@
 #include "proto/shm/copy_unproved.h"
 #include "proto/shm/dict.h"
 #include "proto/shm/dict_mutant.h"
+#include "proto/shm/flatten.h"
 
 namespace heddle::shm {
 namespace {
@@ -292,7 +293,7 @@ void Dict::finish_write(DictActor& a, DictJournal& j, DictRow& row) {
   j.phase.store(phase_of(DictPhase::kIdle), kPublish);
 }
 
-Outcome Dict::write_once(DictActor& a, const DictWrite& w, Attempt* t, DictWritten* out) {
+HEDDLE_FLATTEN Outcome Dict::write_once(DictActor& a, const DictWrite& w, Attempt* t, DictWritten* out) {
   *out = {};
   Outcome outcome = prepare(a, w, t);
   if (outcome != Outcome::kOk) {
