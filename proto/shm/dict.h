@@ -267,8 +267,10 @@ class Dict {
   bool plan_record(DictActor& a, const DictWrite& w, const View* base, RecordPlan* p);
   void fill_record(const DictWrite& w, const View* base, const RecordPlan& p, uint32_t line,
                    uint64_t generation);
-  [[gnu::noinline]] Outcome fill_extents(DictActor& a, const DictWrite& w, const View* base, uint64_t x);
-  [[gnu::noinline]] void settle_expiry(const DictWrite& w, uint32_t line, bool there, const View& old);
+  [[gnu::noinline]] Outcome fill_extents(DictActor& a, const DictWrite& w, const View* base,
+                                         uint64_t x);
+  [[gnu::noinline]] void settle_expiry(const DictWrite& w, uint32_t line, bool there,
+                                       const View& old);
   uint32_t make_record_room(DictActor& a, uint32_t size_class, bool erase);
   bool make_room(DictActor& a, uint32_t size_class, uint32_t n);
 
@@ -288,7 +290,8 @@ class Dict {
   void finish_write(DictActor& a, DictJournal& j, DictRow& row);
   Outcome write_once(DictActor& a, const DictWrite& w, Attempt* t, DictWritten* out);
   Outcome write_onto(DictActor& a, const DictWrite& w, const View* base, DictWritten* out);
-  Outcome take_out(DictActor& a, const DictKey& key, DictKind why, uint64_t revision);
+  [[gnu::noinline]] Outcome take_out(DictActor& a, const DictKey& key, DictKind why,
+                                     uint64_t revision);
 
   bool fits(DictActor& a, uint64_t entries_more, uint64_t bytes_more) {
     return (static_cast<int64_t>(entries_more) <= 0 && static_cast<int64_t>(bytes_more) <= 0) ||
@@ -300,7 +303,8 @@ class Dict {
   }
   int64_t headroom(uint32_t row, uint32_t kind) const;
   void settle_transfer(uint32_t kind, uint64_t w);
-  [[gnu::noinline]] bool transfer(uint32_t row, uint32_t kind, int64_t over, int64_t keep, uint64_t more);
+  [[gnu::noinline]] bool transfer(uint32_t row, uint32_t kind, int64_t over, int64_t keep,
+                                  uint64_t more);
   void give_back(uint32_t row, int64_t over, int64_t keep);
   [[gnu::noinline]] void note_age(uint64_t high) const;
   void weigh(const View& v, uint64_t high, Victim* least) const;
@@ -327,14 +331,14 @@ class Dict {
   uint64_t finish_transaction(DictActor& a, uint32_t owner);
   bool item_before(const Deal& d, const Item& x, const Item& y) const;
   static const DictKey& item_key(const Deal& d, const Item& i);
+  DictHash item_hash(const Deal& d, const Item& i) const;
   int order_of(const View& v, const void* bytes, uint64_t n) const;
   bool holds(const DictCompare& c, bool there, const View& v) const;
   Outcome choose_branch(DictActor& a, Deal* d);
   Outcome begin_list(DictActor& a, uint64_t tries, Deal* d);
   Outcome make_changes(DictActor& a, Deal* d);
   void weigh_item(const Deal& d, const Item& item, Group* g);
-  void weigh_write(const DictHash& h, uint32_t at, const Found& old, bool there, DictOperation* op,
-                   Group* g);
+  void weigh_write(const Item& item, const Found& old, bool there, DictOperation* op, Group* g);
   void drop_deleted(Group* g);
   bool look_at_group(DictActor& a, const Deal& d, uint32_t from, Group* g);
   bool make_pending(DictActor& a, const Deal& d, const Group& g);

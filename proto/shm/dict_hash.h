@@ -19,6 +19,10 @@ class DictHash {
         bytes_(bytes),
         seed_(seed) {}
 
+  /// Of a key whose upper half is known.
+  DictHash(uint64_t high, const void* key, uint32_t bytes, uint64_t seed)
+      : high_(high), key_(key), bytes_(bytes), seed_(seed) {}
+
   /// Of a position between keys.
   DictHash(uint64_t high, uint64_t low) : high_(high), key_(nullptr), bytes_(kNoKey), seed_(low) {}
 

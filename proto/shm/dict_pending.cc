@@ -3,6 +3,7 @@
 #include "proto/shm/cpu_pause.h"
 #include "proto/shm/dict.h"
 #include "proto/shm/dict_mutant.h"
+#include "proto/shm/flatten.h"
 #include "proto/shm/futex.h"
 
 namespace heddle::shm {
@@ -109,7 +110,7 @@ void Dict::close_bucket(DictActor& a, uint64_t pending, bool made, uint32_t row)
 }
 
 /// Everything that a transaction had begun, or made; by its owner or his reaper.
-uint64_t Dict::finish_transaction(DictActor& a, uint32_t owner) {
+HEDDLE_FLATTEN uint64_t Dict::finish_transaction(DictActor& a, uint32_t owner) {
   DictRow& row = memory_.row(owner);
   DictJournal& j = row.journal;
   const uint64_t list = j.list.load(kSeen);

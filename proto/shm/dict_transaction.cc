@@ -20,6 +20,7 @@
 
 #include "proto/shm/copy_unproved.h"
 #include "proto/shm/dict.h"
+#include "proto/shm/flatten.h"
 
 namespace heddle::shm {
 namespace {
@@ -84,14 +85,17 @@ struct Dict::Group {
 
 bool Dict::item_before(const Deal& d, const Item& x, const Item& y) const {
   if (x.high != y.high) return x.high < y.high;
-  const DictKey& a = item_key(d, x);
-  const DictKey& b = item_key(d, y);
-  const uint64_t p = hash(a.data, a.bytes).low(), q = hash(b.data, b.bytes).low();
+  const uint64_t p = item_hash(d, x).low(), q = item_hash(d, y).low();
   return p != q ? p < q : x.at < y.at;
 }
 
 const DictKey& Dict::item_key(const Deal& d, const Item& i) {
   return i.compare ? d.t->compares[i.at].key : d.ops[i.at].write.key;
+}
+
+DictHash Dict::item_hash(const Deal& d, const Item& i) const {
+  const DictKey& key = item_key(d, i);
+  return {i.high, key.data, key.bytes, seed_};
 }
 
 /// -1, 0, 1 as the bytes of the value come before, are, come after these.
@@ -214,7 +218,7 @@ Outcome Dict::begin_list(DictActor& a, uint64_t tries, Deal* d) {
 }
 
 /// The records of the changes, before any bucket is touched.
-Outcome Dict::make_changes(DictActor& a, Deal* d) {
+HEDDLE_FLATTEN Outcome Dict::make_changes(DictActor& a, Deal* d) {
   uint32_t entry = 0;
   for (uint32_t i = 0; i < d->ops_n; ++i) {
     DictOperation& op = d->ops[i];
@@ -249,9 +253,8 @@ Outcome Dict::make_changes(DictActor& a, Deal* d) {
 /// One item, as the bucket is. What is in the way is noted, not acted upon: it may not be true.
 void Dict::weigh_item(const Deal& d, const Item& item, Group* g) {
   const DictKey& key = item_key(d, item);
-  const DictHash h = hash(key.data, key.bytes);
   Found old;
-  if (!find_key(g->pairs, h.tag(), key, &old)) {
+  if (!find_key(g->pairs, item.high >> 33, key, &old)) {
     g->sane = false;
     return;
   }
@@ -286,11 +289,11 @@ void Dict::weigh_item(const Deal& d, const Item& item, Group* g) {
     }
     return;
   }
-  weigh_write(h, item.at, old, there, &op, g);
+  weigh_write(item, old, there, &op, g);
 }
 
-void Dict::weigh_write(const DictHash& h, uint32_t at, const Found& old, bool there,
-                       DictOperation* op, Group* g) {
+void Dict::weigh_write(const Item& item, const Found& old, bool there, DictOperation* op,
+                       Group* g) {
   const DictWrite& w = op->write;
   const bool erase = !is_value(static_cast<uint8_t>(w.kind));
   const bool equal = w.if_value == nullptr || (there && has_value(old.view, w));
@@ -301,7 +304,7 @@ void Dict::weigh_write(const DictHash& h, uint32_t at, const Found& old, bool th
     return;  // nothing to erase: nothing changes
   }
   if (op->outcome != Outcome::kOk) {
-    if (g->outcome == Outcome::kOk) g->refused = at;
+    if (g->outcome == Outcome::kOk) g->refused = item.at;
     if (g->outcome == Outcome::kOk) g->outcome = op->outcome;
     return;
   }
@@ -316,7 +319,7 @@ void Dict::weigh_write(const DictHash& h, uint32_t at, const Found& old, bool th
   op->scratch[2] = old.pair != 0 ? old.ref : 1;  // it is a change
   count(w, there, old.view, w.bytes, &g->entries_more, &g->bytes_more);
   g->changed = true;
-  const uint64_t pair = make_pair_word(h.tag(), erase, line);
+  const uint64_t pair = make_pair_word(item.high >> 33, erase, line);
   if (old.pair != 0) {
     g->now.word[old.at] = pair;
   } else if (g->now.n < kGroupPairs) {
@@ -348,8 +351,7 @@ void Dict::drop_deleted(Group* g) {
 
 /// All items from `from` on that are in one bucket, by one look. False: look again.
 bool Dict::look_at_group(DictActor& a, const Deal& d, uint32_t from, Group* g) {
-  const DictKey& key = item_key(d, d.items[from]);
-  const DictHash h = hash(key.data, key.bytes);
+  const DictHash h = item_hash(d, d.items[from]);
   if (!find(h, &g->spot)) {
     g->sane = false;
     return true;
@@ -362,8 +364,7 @@ bool Dict::look_at_group(DictActor& a, const Deal& d, uint32_t from, Group* g) {
   for (uint32_t i = 0; i < g->pairs.n; ++i) g->now.word[i] = g->pairs.word[i];
   g->now.n = g->pairs.n;
   for (g->end = from; g->end < d.n; ++g->end) {
-    const DictKey& other = item_key(d, d.items[g->end]);
-    if (!same_start(h, hash(other.data, other.bytes), g->spot.depth)) break;
+    if (!same_start(h, item_hash(d, d.items[g->end]), g->spot.depth)) break;
     weigh_item(d, d.items[g->end], g);
   }
   if (g->changed) drop_deleted(g);
@@ -407,7 +408,7 @@ bool Dict::make_pending(DictActor& a, const Deal& d, const Group& g) {
 }
 
 /// The bucket of item `from` becomes pending. d->again: the transaction was undone.
-Outcome Dict::lock_group(DictActor& a, Deal* d, uint32_t from, uint32_t* end) {
+HEDDLE_FLATTEN Outcome Dict::lock_group(DictActor& a, Deal* d, uint32_t from, uint32_t* end) {
   for (uint32_t turns = 0, damaged = 0; turns < kTurnsOfBucket && damaged < kDamagedMax; ++turns) {
     const uint64_t decision = memory_.record(ref_line(d->list)).version.load(kLax);
     d->again = decision_of(decision, ref_generation(d->list)) != DictDecision::kOpen;

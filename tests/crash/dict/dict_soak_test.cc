@@ -455,7 +455,8 @@ class Bank {
  private:
   static DictLimits limits() {
     DictLimits l = small_dict();
-    l.history = 1 << 16;
+    l.history = 1 << 19;      // what one slice of the machine's time may change
+    l.max_bytes = 256 << 20;  // and the memory for it
     return l;
   }
   pid_t start(uint32_t worker, uint64_t seed);
