@@ -293,7 +293,8 @@ void Dict::finish_write(DictActor& a, DictJournal& j, DictRow& row) {
   j.phase.store(phase_of(DictPhase::kIdle), kPublish);
 }
 
-HEDDLE_FLATTEN Outcome Dict::write_once(DictActor& a, const DictWrite& w, Attempt* t, DictWritten* out) {
+HEDDLE_FLATTEN Outcome Dict::write_once(DictActor& a, const DictWrite& w, Attempt* t,
+                                        DictWritten* out) {
   *out = {};
   Outcome outcome = prepare(a, w, t);
   if (outcome != Outcome::kOk) {
