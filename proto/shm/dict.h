@@ -55,7 +55,7 @@
 // the row it reaps.
 //
 // Not here yet: giving back the pages of old levels of the directory and of extents that are
-// carved, help for a stopped thread by the broker.
+// carved (DictMemory::trim() gives back the others), help for a stopped thread by the broker.
 #pragma once
 
 #include <cstddef>

@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cerrno>
+#include <cstring>
 
 #include "proto/shm/dict_memory.h"
 
@@ -190,7 +191,11 @@ void DictMemory::reap_claims(uint32_t dead) {
   const uint64_t claim = j.claim.load(std::memory_order_acquire);
   if (claim != 0 && claim < used()) {
     const auto e = static_cast<uint32_t>(claim);
-    dict_cas(extent(e).word, dict_extent_claimed(dead), 0);
+    if (extent(e).word.load(std::memory_order_acquire) == dict_extent_claimed(dead)) {
+      // He may have been about to punch it: without memory behind it, it is full of zeros.
+      if (!punch(e)) std::memset(extent_data(e), 0, kDictExtentBytes);
+      dict_cas(extent(e).word, dict_extent_claimed(dead), 0);
+    }
     dict_cas(extent(e).word, dict_extent_claimed(dead) | kExtentBacked, kExtentBacked);
     if (has_free(kDictClassEmpty, e)) note(kDictClassEmpty, e);
     const uint64_t word = extent(e).word.load(std::memory_order_acquire);
@@ -234,6 +239,30 @@ bool DictMemory::back_level(uint32_t level) {
 
 bool DictMemory::back_row(uint32_t row) {
   return reserve(geometry_.rows_at + row * sizeof(DictRow) / kDictPage * kDictPage, kDictPage);
+}
+
+bool DictMemory::punch(uint32_t e) {
+  const auto at = static_cast<off_t>(geometry_.area_at + uint64_t{e} * kDictExtentBytes);
+  const int how = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  return fd_ >= 0 && fallocate(fd_, how, at, kDictExtentBytes) == 0;
+}
+
+uint32_t DictMemory::trim(DictActor& a, uint32_t extents_max) {
+  auto& claimed = journal(a).claim;
+  uint32_t trimmed = 0;
+  for (uint32_t e = used(); fd_ >= 0 && e-- > 1 && trimmed < extents_max;) {
+    const uint64_t empty = static_cast<uint64_t>(DictExtentState::kEmpty) | kExtentBacked;
+    if (extent(e).word.load(std::memory_order_acquire) != empty) continue;
+    claimed.store(e, std::memory_order_release);
+    if (dict_cas(extent(e).word, empty, dict_extent_claimed(a.row))) {
+      const bool gone = punch(e);
+      extent(e).word.store(gone ? 0 : empty, std::memory_order_seq_cst);
+      note(kDictClassEmpty, e);
+      trimmed += gone;
+    }
+    claimed.store(0, std::memory_order_release);
+  }
+  return trimmed;
 }
 
 DictMemory::Usage DictMemory::usage() const {

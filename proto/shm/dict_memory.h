@@ -12,7 +12,10 @@
 // So a chunk CACHED(row) is named in the row's magazine or its journal, and a FREE one without a
 // bit as well. There is no list to repair. A stamp of zeros is FREE: extents begin that way.
 //
-// Extents. EMPTY -> CLAIMED(row) -> CARVED(class), or EMPTY -> LENT(record) -> EMPTY. The journal
+// Extents. EMPTY -> CLAIMED(row) -> CARVED(class), or EMPTY -> LENT(record) -> EMPTY, or EMPTY with
+// memory behind it -> CLAIMED(row) -> punched -> EMPTY. EMPTY without memory behind it is full of
+// zeros: who reaps a claim punches it. A stale reader of a punched page reads zeros, and finds the
+// bucket word changed. The journal
 // names what is CLAIMED; the record's own list names what is LENT, and is written first. The hint
 // of a group is taken away only with `seek` naming the extent, then looked at again.
 //
@@ -145,6 +148,10 @@ class DictMemory {
   /// Back, with all that its magazines hold.
   void free_row(DictActor& a);
 
+  /// Gives the pages of up to `extents_max` extents that hold nothing back to the system. Returns
+  /// how many. By anybody with a row; the broker does it when nothing else is to be done.
+  uint32_t trim(DictActor& a, uint32_t extents_max);
+
   struct Usage {
     uint64_t extents, lent;
   };
@@ -162,6 +169,7 @@ class DictMemory {
   uint32_t claim(DictActor& a, uint64_t word, std::atomic<uint32_t>* entry);
   uint32_t raise_used(DictActor& a);
   bool back_extent(uint32_t e);
+  bool punch(uint32_t e);
   [[gnu::noinline]] void give_back_extents(uint32_t line, uint64_t generation);
   void set_free(uint32_t line, uint64_t stamp);
   uint32_t used() const;

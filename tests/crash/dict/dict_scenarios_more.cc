@@ -93,6 +93,19 @@ void add_expiry(std::vector<DictScenario>* all) {
        }});
 }
 
+void add_memory(std::vector<DictScenario>* all) {
+  const auto with_idle = [](DictStage& s) {
+    const std::string large(200'000, 'L');
+    EXPECT_EQ(put(s.dict(), s.other(), "large", large), Outcome::kOk);
+    EXPECT_EQ(drop(s.dict(), s.other(), "large"), Outcome::kOk);
+    fill(s, 16);  // it leaves the history
+  };
+  all->push_back({"idle memory goes back", with_idle, [](Dict& d, DictActor& a) {
+                    d.memory().trim(a, 10);
+                    return Outcome::kOk;
+                  }});
+}
+
 void add_limits(std::vector<DictScenario>* all) {
   const auto prepare = [](DictStage& s) {
     fill(s, 9);
@@ -278,6 +291,7 @@ void add_beside_transactions(std::vector<DictScenario>* all) {
 
 void add_more_scenarios(std::vector<DictScenario>* all) {
   add_expiry(all);
+  add_memory(all);
   add_limits(all);
   add_transactions(all);
   add_beside_transactions(all);

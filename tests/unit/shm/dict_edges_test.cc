@@ -1,6 +1,7 @@
 // The borders of a dict: sizes, crowded hashes, memory that is used up, read-only mappings, damaged
 // segments, scans, the history.
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -182,6 +183,37 @@ TEST(DictEdges, MemoryOfWhatIsErasedIsUsedAgain) {
   }
   EXPECT_LE(d.memory().usage().extents, extents + 1);
   EXPECT_EQ(DictAudit(d).run(), "");
+}
+
+uint64_t memory_of(int fd) {
+  struct stat s;
+  EXPECT_EQ(fstat(fd, &s), 0);
+  return static_cast<uint64_t>(s.st_blocks) * 512;
+}
+
+TEST(DictEdges, IdleMemoryGoesBackToTheSystem) {
+  DictLimits limits = small_dict();
+  limits.max_bytes = 64 << 20;
+  DictSegment s(limits);
+  Dict& d = s.dict();
+  DictActor a = s.actor(1), b = s.actor(2);
+  const std::string large = bytes_of(1 << 20, 7), small = bytes_of(3000, 8);
+  const uint64_t before = memory_of(s.fd());
+  for (int round = 0; round < 3; ++round) {
+    for (int i = 0; i < 20; ++i) ASSERT_EQ(put(d, a, std::to_string(i), large), Outcome::kOk);
+    EXPECT_GT(memory_of(s.fd()), before + (20u << 20));
+    for (int i = 0; i < 20; ++i) ASSERT_EQ(put(d, a, std::to_string(i), "v"), Outcome::kOk);
+    EXPECT_EQ(d.release_history(b, 1000), 16u);
+    uint32_t extents = 0;
+    for (uint32_t n; (n = d.memory().trim(b, 7)) != 0;) extents += n;
+    EXPECT_GE(extents, 20u * 16);
+    EXPECT_LT(memory_of(s.fd()), before + (3u << 20));
+    ASSERT_EQ(DictAudit(d).run(), "") << round;
+    // What is carved from them next is full of zeros.
+    for (int i = 0; i < 200; ++i) ASSERT_EQ(put(d, a, std::to_string(i), small), Outcome::kOk);
+    for (int i = 0; i < 200; ++i) ASSERT_EQ(value_of(d, std::to_string(i)), small);
+    ASSERT_EQ(DictAudit(d).run(), "") << round;
+  }
 }
 
 TEST(DictEdges, AReaderStoresNothing) {
