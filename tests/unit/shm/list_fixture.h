@@ -63,7 +63,7 @@ inline Outcome change(List& l, ListActor& a, ListOp op, int64_t index, std::stri
   c.index = index;
   c.value = value.data();
   c.bytes = value.size();
-  std::string room(previous != nullptr ? 1 << 20 : 0, '\0');
+  std::string room(previous != nullptr ? 8192 : 0, '\0');
   ListEntry entry;
   entry.room = reinterpret_cast<std::byte*>(room.data());
   entry.room_bytes = room.size();

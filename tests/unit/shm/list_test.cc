@@ -202,7 +202,7 @@ TEST(List, ManyElementsComeAndGo) {
   ListSegment s(limits);
   List& l = s.list();
   ListActor a = s.actor(1);
-  const int n = long_run() ? 1'000'000 : 120'000;
+  const int n = long_run() ? 1'000'000 : 30'000;
   uint64_t extents = 0;
   for (int round = 0; round < 3; ++round) {
     for (int i = 0; i < n; ++i) ASSERT_EQ(append(l, a, std::to_string(i)), Outcome::kOk);
