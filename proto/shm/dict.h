@@ -99,11 +99,11 @@ class Dict {
   Outcome get(const DictKey& key, DictEntry* out, DictActor* helper = nullptr) const;
 
   /// kOk, kNotFound (if_present, if_version, if_value, or erasing what is not there), kExists
-  /// (if_absent), kMismatch (if_version, if_value), kTooLarge (key or value over their limit, both
-  /// together over max_bytes), kFull (max_entries or max_bytes, and nothing could be evicted),
-  /// kMemoryExhausted, kCorrupt. Never blocks; who meets a transaction gives it some microseconds.
-  /// What has expired is not there: its EXPIRE gets a revision first, then the change its own. What
-  /// is evicted likewise.
+  /// (if_absent), kMismatch (if_version, if_value, a kind that nobody writes), kTooLarge (key or
+  /// value over their limit, both together over max_bytes), kFull (max_entries or max_bytes, and
+  /// nothing could be evicted), kMemoryExhausted, kCorrupt. Never blocks; who meets a transaction
+  /// gives it some microseconds. What has expired is not there: its EXPIRE gets a revision first,
+  /// then the change its own. What is evicted likewise.
   Outcome write(DictActor& a, const DictWrite& w, DictWritten* out);
 
   Outcome set(DictActor& a, const DictKey& key, const void* value, uint64_t bytes, DictKind kind,
@@ -274,6 +274,14 @@ class Dict {
   uint32_t make_record_room(DictActor& a, uint32_t size_class, bool erase);
   bool make_room(DictActor& a, uint32_t size_class, uint32_t n);
 
+  /// A write that this dict never takes.
+  Outcome unfit(const DictWrite& w, uint64_t bytes) const {
+    if (w.key.bytes > limits_.max_key_bytes || bytes > limits_.max_value_bytes ||
+        bytes + w.key.bytes > limits_.max_bytes) {
+      return Outcome::kTooLarge;
+    }
+    return w.kind > DictKind::kCleared ? Outcome::kMismatch : Outcome::kOk;
+  }
   Outcome prepare(DictActor& a, const DictWrite& w, Attempt* t);
   Outcome attempt(DictActor& a, const DictWrite& w, Attempt* t, DictWritten* out, bool* again);
   Outcome refused(const DictWrite& w, bool there, bool equal, uint64_t rev, DictWritten* out) const;

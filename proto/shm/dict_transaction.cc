@@ -225,10 +225,7 @@ HEDDLE_FLATTEN Outcome Dict::make_changes(DictActor& a, Deal* d) {
     if (op.get != nullptr) continue;
     RecordPlan plan;
     d->refused = i;
-    if (op.write.key.bytes > limits_.max_key_bytes || op.write.bytes > limits_.max_value_bytes ||
-        op.write.bytes + op.write.key.bytes > limits_.max_bytes) {
-      return Outcome::kTooLarge;
-    }
+    if (const Outcome no = unfit(op.write, op.write.bytes); no != Outcome::kOk) return no;
     if (!plan_record(a, op.write, nullptr, &plan)) return Outcome::kMemoryExhausted;
     plan.flags |= kRecordMember;
     const uint32_t x = memory_.pop(a, plan.size_class);

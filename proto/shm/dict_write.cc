@@ -312,10 +312,9 @@ HEDDLE_FLATTEN Outcome Dict::write_once(DictActor& a, const DictWrite& w, Attemp
 /// With `base`, w's bytes come behind that value; if_version says that it is still there.
 Outcome Dict::write_onto(DictActor& a, const DictWrite& w, const View* base, DictWritten* out) {
   const uint64_t bytes = w.bytes + (base != nullptr ? base->value_bytes : 0);
-  if (w.key.bytes > limits_.max_key_bytes || bytes > limits_.max_value_bytes ||
-      bytes + w.key.bytes > limits_.max_bytes) {
+  if (const Outcome no = unfit(w, bytes); no != Outcome::kOk) {
     *out = {};
-    return Outcome::kTooLarge;
+    return no;
   }
   const DictHash h = hash(w.key.data, w.key.bytes);
   for (uint32_t turns = 0; turns < kDictTriesMax; ++turns) {

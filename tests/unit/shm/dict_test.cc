@@ -90,6 +90,8 @@ TEST(Dict, Conditions) {
   EXPECT_EQ(previous.mod_revision, 2u);
   w.if_version = 2;
   EXPECT_EQ(d.write(a, w, &out), Outcome::kNotFound);
+  w.kind = DictKind::kList;
+  EXPECT_EQ(d.write(a, w, &out), Outcome::kMismatch) << "only a transaction makes one";
   EXPECT_EQ(DictAudit(d).run(), "");
 }
 
