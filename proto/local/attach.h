@@ -76,10 +76,11 @@ enum class AttachType : uint16_t {
   kGrown = 20,
 };
 
-// 3 to 6 belong to kinds that are not there yet.
+// 4 to 6 belong to kinds that are not there yet: block, list, pool.
 enum class ObjectKind : uint8_t {
   kQueue = 1,
   kPipe = 2,
+  kDict = 3,
   kLock = 7,  // mutex, rlock, rw
   kSemaphore = 8,
   kCondition = 9,
@@ -207,9 +208,9 @@ struct PipeOptionsWire {
   uint8_t lifetime;   // Lifetime
   uint64_t capacity;  // of each ring; OPENED: rounded up to a power of two
   uint64_t max_msg_bytes;
-  uint32_t mode;        // 0600 style
-  uint8_t role;         // PipeRole
-  uint8_t side;         // shm::PipeSide
+  uint32_t mode;  // 0600 style
+  uint8_t role;   // PipeRole
+  uint8_t side;   // shm::PipeSide
   uint8_t reserved[2];
   // kAgain: which. kConnect and kAccept: a 32-bit number of the session's own, not 0; asked again
   // with the same one after a lost answer, it is the same connection. In the catalog: the pipe that
@@ -217,6 +218,44 @@ struct PipeOptionsWire {
   uint64_t connection;
 };
 static_assert(sizeof(PipeOptionsWire) == 40 && offsetof(PipeOptionsWire, connection) == 32);
+
+// DictOptionsWire.given; kGivenMaxBytes, kGivenLifetime, kGivenMode and kGivenGroup as above.
+inline constexpr uint32_t kGivenMaxEntries = 1u << 15;
+inline constexpr uint32_t kGivenMaxValueBytes = 1u << 16;
+inline constexpr uint32_t kGivenMaxKeyBytes = 1u << 17;
+inline constexpr uint32_t kGivenHistory = 1u << 18;
+inline constexpr uint32_t kGivenKeepPrevious = 1u << 19;
+inline constexpr uint32_t kGivenDefaultTtl = 1u << 20;
+inline constexpr uint32_t kGivenEviction = 1u << 21;
+inline constexpr uint32_t kGivenTtlOnOverwrite = 1u << 22;
+
+struct DictOptionsWire {
+  uint32_t given;
+  uint16_t mode;     // 0600 style
+  uint8_t lifetime;  // Lifetime
+  uint8_t eviction;  // at max_entries or max_bytes: shm::DictAtLimit
+  uint64_t max_entries;
+  uint64_t max_bytes;  // of keys and values
+  uint32_t max_value_bytes;
+  uint32_t history;         // changes that can be read back
+  uint32_t default_ttl_ms;  // 0: entries stay
+  uint16_t max_key_bytes;
+  uint8_t keep_previous;     // 1: a change tells what it replaced
+  uint8_t ttl_on_overwrite;  // shm::DictOnOverwrite
+};
+static_assert(sizeof(DictOptionsWire) == 40 && offsetof(DictOptionsWire, max_entries) == 8);
+
+// Objects that are one segment each: dicts. All begin as this does.
+struct MemberOptionsHead {
+  uint32_t given;
+  uint16_t mode;
+  uint8_t lifetime;
+};
+union MemberOptionsWire {
+  MemberOptionsHead head;
+  DictOptionsWire dict;
+};
+static_assert(sizeof(MemberOptionsWire) == 40);
 
 struct Open {
   uint8_t kind;   // ObjectKind
@@ -226,6 +265,7 @@ struct Open {
     QueueOptionsWire options;
     LockOptionsWire lock;
     PipeOptionsWire pipe;
+    MemberOptionsWire member;  // of a dict
   };
   char group[32];  // name or number; with kGivenGroup
   char name[kAttachNameBytes];
@@ -245,7 +285,8 @@ struct Opened {
   union {                      // as they are in force
     QueueOptionsWire options;  // given = kGivenAll
     LockOptionsWire lock;
-    PipeOptionsWire pipe;      // role and side as they came about
+    PipeOptionsWire pipe;  // role and side as they came about
+    MemberOptionsWire member;
   };
   char name[kAttachNameBytes];  // full name (`~/` expanded, anonymous name filled in)
 };
@@ -324,18 +365,33 @@ static_assert(sizeof(Failed) == 280 && offsetof(Failed, object) == 24);
 // nothing but starts over with offset 0. The answer to the last one has the id, or is FAILED with
 // the outcome. Asked again with the same number, also after a lost connection, it is the same put.
 struct PutFenced {
-  uint64_t object_id;  // of the queue, as in OPENED
+  uint64_t object_id;  // of the queue or dict, as in OPENED
   uint64_t number;     // of the client's choice, other than those of its other puts
   uint64_t token;
   uint64_t body_bytes;  // of all parts
   uint64_t offset;      // of the part that follows this struct
   int64_t wait_ns;      // for room, at most 1 s; 0: do not wait
   uint8_t kind;         // of the body
-  uint8_t reserved[7];
-  char name[kAttachNameBytes];  // of the queue
+  uint8_t object_kind;  // ObjectKind; 0 is a queue. A dict: the body is a DictFenced, key and value
+  uint8_t reserved[6];
+  char name[kAttachNameBytes];  // of the queue or dict
   char lock[kAttachNameBytes];
 };
 static_assert(sizeof(PutFenced) == 568);
+
+// A write to a dict that goes with PUT_FENCED. PUT_DONE: id is the revision it got, or, if it was
+// refused by its own conditions, kDictRefused | outcome << 48 | what the entry has.
+inline constexpr uint64_t kDictRefused = uint64_t{1} << 63;
+struct DictFenced {
+  uint64_t if_version;  // UINT64_MAX: any
+  int64_t expires_ms;
+  uint32_t key_bytes;
+  uint8_t kind;        // shm::DictKind
+  uint8_t conditions;  // 1: if_absent, 2: if_present
+  uint8_t expiry;      // shm::DictExpiry
+  uint8_t owned;
+};
+static_assert(sizeof(DictFenced) == 24);
 
 struct PutDone {
   uint64_t id;           // of the message; 0: not all parts are there
@@ -373,10 +429,10 @@ struct TakeLent {
 };
 static_assert(sizeof(TakeLent) == 24);
 
-// A queue may back more of its memory (proto/shm/queue_grant.h): asked for when a put finds what
-// was granted in use. `extents` and `segments` are how many at least in all, 0: as many as there
-// are; the answer says how many there are now. So asked again it is the same grant. FAILED with
-// MEMORY_EXHAUSTED names the limit that is reached and what is in use.
+// A queue or dict may back more of its memory (proto/shm/queue_grant.h, dict_grant.h): asked for
+// when what was granted is found in use. `extents` and `segments` are how many at least in all, 0:
+// as many as there are; the answer says how many there are now. So asked again it is the same
+// grant. FAILED with MEMORY_EXHAUSTED names the limit that is reached and what is in use.
 struct Grow {
   uint64_t object_id;
   uint32_t extents;

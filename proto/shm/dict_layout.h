@@ -133,6 +133,7 @@ struct alignas(64) DictHeader {
   std::atomic<uint32_t> extents_granted;    // extents [1, granted) may be backed
   std::atomic<uint32_t> extents_used;       // hint: extents below this were ever claimed
   std::atomic<uint32_t> rows_used;          // hint, likewise
+  std::atomic<uint32_t> ended;              // by the broker: 1, it was deleted
   alignas(64) std::atomic<uint64_t> tail;   // hint: a place before which all revisions are done
   WakeWord changed;                         // those who wait for a revision
   // What was ever written, set before it is published: who finds nothing here need not look.

@@ -40,6 +40,8 @@ struct DictActor {
   uint16_t thread = 0;         // line in the session page
   bool interruptible = false;  // return kInterrupted on EINTR instead of waiting on
   int64_t patience_ns = INT64_MAX;
+  // More memory may be granted: say kMemoryExhausted rather than let the oldest history go.
+  bool spare_history = false;
   uint32_t row = kDictRowNone;
   // Private caches.
   bool reserve = false;  // may take the extents that are kept for erasing

@@ -103,7 +103,7 @@ Outcome Dict::fill_extents(DictActor& a, const DictWrite& w, const View* base, u
   const uint64_t bytes = static_cast<uint32_t>(meta);
   for (uint64_t at = 0, i = 0; at < bytes; at += kDictExtentBytes, ++i) {
     while (!memory_.lend(a, x, list[i])) {
-      if (release_history(a, 1) == 0) return Outcome::kMemoryExhausted;
+      if (a.spare_history || release_history(a, 1) == 0) return Outcome::kMemoryExhausted;
     }
     copy_part(w, base, at, std::min<uint64_t>(bytes - at, kDictExtentBytes),
               memory_.extent_data(list[i].load(kQuiet)));
@@ -120,14 +120,14 @@ uint32_t Dict::make_record_room(DictActor& a, uint32_t size_class, bool erase) {
     for (uint32_t c = size_class; c < last; ++c) {
       if (memory_.ensure(a, c, 1)) return c;
     }
-  } while (release_history(a, kDictMagazine) != 0);
+  } while (!a.spare_history && release_history(a, kDictMagazine) != 0);
   return kDictClasses;
 }
 
 /// Chunks in the magazine, at the cost of the oldest history if need be.
 bool Dict::make_room(DictActor& a, uint32_t size_class, uint32_t n) {
   while (!memory_.ensure(a, size_class, n)) {
-    if (release_history(a, kDictMagazine) == 0) return false;
+    if (a.spare_history || release_history(a, kDictMagazine) == 0) return false;
   }
   return true;
 }

@@ -7,7 +7,8 @@ VOCAB = {"proto/include"}
 LOCAL = {"proto/local", "proto/local/fd.h"}  # fd.h: a descriptor that closes itself
 API = VOCAB | {"client/include"}
 FOUNDATION = VOCAB | {"daemon/os", "daemon/config", "proto/local/fd.h"}
-STATUSES = {"proto/local/outcome_status", "proto/local/lock_status", "proto/local/pipe_status"}
+STATUSES = {"proto/local/outcome_status", "proto/local/lock_status", "proto/local/pipe_status",
+            "proto/local/dict_status", "proto/local/dict_calls", "proto/local/json_document"}
 OBJECTS = FOUNDATION | STATUSES | {"proto/shm"}
 BROKER = OBJECTS | LOCAL | {"daemon/objects"}
 SERVICES = FOUNDATION | {"proto/heddle", "daemon/broker", "daemon/objects"}
@@ -25,6 +26,9 @@ ARROWS = {
     "proto/local/outcome_status": (VOCAB | {"proto/shm"}, set()),
     "proto/local/lock_status": (VOCAB | {"proto/shm"}, set()),
     "proto/local/pipe_status": (VOCAB | {"proto/shm", "proto/local/outcome_status"}, set()),
+    "proto/local/dict_status": (VOCAB | {"proto/shm", "proto/local/outcome_status"}, set()),
+    "proto/local/json_document": (VOCAB, {"json"}),
+    "proto/local/dict_calls": (VOCAB | {"proto/shm", "proto/local/json_document"}, set()),
     "client/include": (VOCAB, set()),
     "client/src": (API | LOCAL | STATUSES | {"proto/shm"}, {"json", "boost"}),
     "client/src/grpc": (API | {"client/src", "proto/heddle"}, {"grpc", "json"}),
