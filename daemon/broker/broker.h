@@ -20,6 +20,7 @@
 
 #include "daemon/objects/caller.h"
 #include "daemon/objects/lock.h"
+#include "daemon/objects/member.h"
 #include "daemon/objects/pipe.h"
 #include "daemon/objects/queue.h"
 #include "proto/local/attach.h"
@@ -32,6 +33,7 @@ using objects::Caller;
 using QueueOptions = local::QueueOptionsWire;  // with its `given` bits: local::kGiven...
 using LockOptions = local::LockOptionsWire;
 using PipeOptions = local::PipeOptionsWire;
+using MemberOptions = local::MemberOptionsWire;
 class Segment;
 
 enum class Need : uint8_t { kRead = 1, kWrite = 2, kOwner = 4 };
@@ -42,6 +44,8 @@ struct OpenFlags {
   // With create: the name is ignored and becomes anon/<id>; lifetime attached unless given.
   bool anonymous = false;
   bool remote = false;  // of a pipe's connection: with PipeRef::pipe
+  // Of an object of a family: one OPEN of the session, taken back by a CLOSE.
+  bool counted = false;
 };
 
 struct QueueRef {
@@ -77,6 +81,33 @@ struct PipeRef {
   PipeOptions options{};  // in force; role and side as they came about
   std::shared_ptr<Segment> segment;
   std::shared_ptr<objects::Pipe> pipe;  // of a connection, if it was asked for
+};
+
+// An object of a family (family.h): a dict.
+struct MemberRef {
+  std::shared_ptr<objects::Member> member;  // as its kind says: objects::Dict
+  std::shared_ptr<Segment> segment;
+  uint64_t object_id = 0;
+  ObjectKind kind = ObjectKind::kDict;
+  std::string name;    // full
+  uint8_t rights = 0;  // local::kRight...
+  bool created = false;
+  MemberOptions options{};  // in force
+};
+
+struct MemberInfo {
+  ObjectKind kind = ObjectKind::kDict;
+  uint64_t object_id = 0;
+  std::string name;
+  uid_t uid = 0;
+  gid_t gid = 0;
+  uint8_t rights = 0;  // of the caller
+  MemberOptions options{};
+  std::shared_ptr<objects::Member> member;  // empty when quarantined
+  uint64_t memory_bytes = 0;                // real memory of the segment
+  uint32_t attached = 0;                    // sessions
+  uint32_t waiting = 0;                     // remote callers
+  bool quarantined = false;
 };
 
 struct PipeConnectionInfo {
@@ -210,6 +241,21 @@ class Broker {
                                              shm::PipeSide side) const = 0;
   virtual objects::OwnerInfo describe_owner(uint16_t owner) const = 0;
 
+  // Objects of a family. Never made by use: NOT_FOUND names the command. EXISTS_OTHER_OPTIONS as
+  // for queues.
+  virtual Result<MemberRef> open_member(const Caller& caller, ObjectKind kind,
+                                        std::string_view name, const MemberOptions& options,
+                                        std::string_view group, OpenFlags flags) = 0;
+  virtual Result<MemberRef> find_member(const Caller& caller, ObjectKind kind,
+                                        std::string_view name, Need need) = 0;
+  virtual Status delete_member(const Caller& caller, ObjectKind kind, std::string_view name) = 0;
+  // Up to `n`, after the name `after`.
+  virtual std::vector<MemberInfo> list_members(const Caller& caller, ObjectKind kind,
+                                               std::string_view prefix, std::string_view after,
+                                               size_t n) const = 0;
+  virtual Result<MemberInfo> describe_member(const Caller& caller, ObjectKind kind,
+                                             std::string_view name) const = 0;
+
   virtual Result<ObjectPage> list(const Caller& caller, ObjectKind kind, std::string_view prefix,
                                   uint32_t page_size, std::string_view page_token) = 0;
   virtual Result<ObjectInfo> describe(const Caller& caller, ObjectKind kind,
@@ -253,6 +299,13 @@ class Broker {
   virtual Result<Request> begin_request(const Caller& caller, const QueueRef& queue,
                                         std::string_view request_id, size_t count) = 0;
   virtual void finish_request(const Request& request, const std::vector<uint64_t>& ids) = 0;
+  // The like for anything else that is to happen once, of which `count` numbers are remembered. A
+  // number that is noted stays so over the broker's death; those of an earlier attempt that died
+  // come back in `record.ids` of a request that was not seen to its end. finish_request() ends it.
+  virtual Result<Request> begin_numbers(const Caller& caller, uint64_t object_id,
+                                        const std::string& label, std::string_view request_id,
+                                        size_t count) = 0;
+  virtual void note_number(const Request& request, uint64_t number) = 0;
 
   // For a fenced put (objects/fence.h). INVALID_NAME, INVALID_ARGUMENT: a token is not 0. The lock
   // need not be one of this daemon.

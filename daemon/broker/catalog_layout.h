@@ -66,6 +66,7 @@ struct ObjectEntry {
   union {
     local::QueueOptionsWire options;
     local::PipeOptionsWire pipe;  // of a pipe, and of each of its connections (role, connection)
+    local::MemberOptionsWire member;  // of an object of a family (family.h)
   };
   uint32_t uid;
   uint32_t gid;
@@ -75,7 +76,7 @@ struct ObjectEntry {
 };
 static_assert(sizeof(ObjectEntry) == 344);
 
-// How much of its memory a queue was granted, see memory_grants.h.
+// How much of its memory a queue or a dict was granted, see memory_grants.h.
 struct ObjectGrant {
   uint32_t extents = 0;
   uint32_t extents_ever = 0;  // the most at any time

@@ -16,6 +16,7 @@
 #include "daemon/broker/broker.h"
 #include "daemon/broker/catalog.h"
 #include "daemon/broker/deadlock.h"
+#include "daemon/broker/family_table.h"
 #include "daemon/broker/lock_table.h"
 #include "daemon/broker/loop.h"
 #include "daemon/broker/memory_grants.h"
@@ -95,6 +96,28 @@ class Core final : public Broker, public objects::Host {
   Result<PipeInfo> describe_pipe(const Caller& caller, std::string_view name) const override {
     return pipes_.describe(caller, name);
   }
+  Result<MemberRef> open_member(const Caller& caller, ObjectKind kind, std::string_view name,
+                                const MemberOptions& options, std::string_view group,
+                                OpenFlags flags) override {
+    if (draining() && flags.create) flags.create = false;
+    return families_.open(*catalog_, caller, kind, name, options, group, flags);
+  }
+  Result<MemberRef> find_member(const Caller& caller, ObjectKind kind, std::string_view name,
+                                Need need) override {
+    return families_.find(caller, kind, name, need);
+  }
+  Status delete_member(const Caller& caller, ObjectKind kind, std::string_view name) override {
+    return families_.remove(*catalog_, caller, kind, name);
+  }
+  std::vector<MemberInfo> list_members(const Caller& caller, ObjectKind kind,
+                                       std::string_view prefix, std::string_view after,
+                                       size_t n) const override {
+    return families_.list(caller, kind, prefix, after, n);
+  }
+  Result<MemberInfo> describe_member(const Caller& caller, ObjectKind kind,
+                                     std::string_view name) const override {
+    return families_.describe(caller, kind, name);
+  }
   // Descriptors on their way, see pipe_lent.h.
   Result<uint64_t> lend_to_pipe(const Caller& caller, const local::Lend& what, local::Fd bundle) {
     return pipes_.lend(*catalog_, caller, what, std::move(bundle));
@@ -131,6 +154,11 @@ class Core final : public Broker, public objects::Host {
   Result<Request> begin_request(const Caller& caller, const QueueRef& queue,
                                 std::string_view request_id, size_t count) override;
   void finish_request(const Request& request, const std::vector<uint64_t>& ids) override;
+  Result<Request> begin_numbers(const Caller& caller, uint64_t object_id, const std::string& label,
+                                std::string_view request_id, size_t count) override;
+  void note_number(const Request& request, uint64_t number) override {
+    catalog_->note_request(request.record.number, number);
+  }
   Result<objects::Fence> fence_of(const Caller& caller, std::string_view lock,
                                   uint64_t token) override;
   bool draining() const override { return draining_.load(); }
@@ -182,8 +210,8 @@ class Core final : public Broker, public objects::Host {
                                   std::string_view name, const QueueOptions& options,
                                   std::string_view group, OpenFlags flags);
   Status detach(const SessionRef& session, uint64_t object_id);
-  // More memory for a queue that the caller may put into; see local::Grow.
-  Result<shm::QueueGrant> grow_queue(const Caller& caller, const local::Grow& ask);
+  // More memory for an object that the caller may write; see local::Grow.
+  Result<shm::QueueGrant> grow_object(const Caller& caller, const local::Grow& ask);
   void end_local(const SessionRef& session);  // an orderly end
   // The connection is gone: the session ends when its bells or its pidfd say so.
   void hung_up(const SessionRef& session);
@@ -240,6 +268,8 @@ class Core final : public Broker, public objects::Host {
   // `owned`: how many objects of other kinds the caller has; absent: nothing with a name is made.
   Status may_create_locked(const Caller& caller, std::optional<uint32_t> owned) const;
   Status may_create(const Caller& caller, std::optional<uint32_t> owned) const;
+  void tell_object_event(const std::vector<uint64_t>& sessions, uint64_t object_id,
+                         local::EventType event);
   Result<QueueRef> ref_to(const Caller& caller, const ObjectRef& object, bool created) const;
   ObjectInfo info_of(const Caller& caller, const Object& object) const;
   void erase_locked(const ObjectRef& object);
@@ -298,6 +328,7 @@ class Core final : public Broker, public objects::Host {
   SessionTable sessions_;
   LockTable locks_;
   PipeTable pipes_;
+  FamilyTable families_;
   RemoteWaiters remote_waiters_;
   DeadlockDetector deadlocks_{
       locks_,

@@ -114,8 +114,9 @@ Stats Core::stats() {
   stats.sessions_reaped = reaped_.load();
   stats.incarnation = incarnation_;
   stats.uptime_ms = (now_ns() - started_ns_) / 1'000'000;
+  const uint64_t families = families_.count();
   std::lock_guard lock(registry_);
-  stats.objects = objects_.size();
+  stats.objects = objects_.size() + families;
   for (const auto& [id, object] : objects_) {
     stats.quarantined += object->damaged();
     if (object->queue) stats.waiting_callers += object->queue->waiting_callers();

@@ -238,7 +238,8 @@ Result<ObjectRef> Core::create_locked(const Caller& caller, const std::string& n
     gid = *named;
   }
   const shm::QueueLimits limits = limits_of(*options);
-  Status allowed = may_create_locked(caller, pipes_.owned_by(caller.uid));
+  Status allowed = may_create_locked(
+      caller, pipes_.owned_by(caller.uid) + families_.owned_by(caller.uid));
   if (!allowed.ok()) return std::move(allowed).with_object(queue_label(name));
   const shm::QueueGrant first = shm::queue_first_grant(limits);
   const ObjectGrant grant{first.extents, first.extents, first.segments};
@@ -280,7 +281,8 @@ Result<ObjectRef> Core::create_locked(const Caller& caller, const std::string& n
   names_[name] = object;
   objects_[object->id] = object;
   ++objects_per_uid_[caller.uid];
-  memory_.add_queue(object->id, *slot, object->segment, limits, *std::move(charge));
+  memory_.add(object->id, *slot, object->segment, queue_grantee(*object->segment),
+              *std::move(charge));
   return object;
 }
 
@@ -290,7 +292,7 @@ void Core::erase_locked(const ObjectRef& object) {
   names_.erase(object->name);
   const auto mine = objects_per_uid_.find(object->entry.uid);
   if (mine != objects_per_uid_.end() && --mine->second == 0) objects_per_uid_.erase(mine);
-  memory_.remove_queue(object->id);
+  memory_.remove(object->id);
 }
 
 // Outside the registry: ending the queue runs the callbacks of those who wait for it.
@@ -384,9 +386,13 @@ void Core::detach_locked(const SessionRef& session, uint64_t object_id, bool all
   }
 }
 
-Result<shm::QueueGrant> Core::grow_queue(const Caller& caller, const local::Grow& ask) {
+Result<shm::QueueGrant> Core::grow_object(const Caller& caller, const local::Grow& ask) {
   std::string label;
-  {
+  if (families_.has(ask.object_id)) {
+    auto writable = families_.writable(caller, ask.object_id);
+    if (!writable.ok()) return writable.status();
+    label = *std::move(writable);
+  } else {
     std::lock_guard lock(registry_);
     const auto at = objects_.find(ask.object_id);
     const uint8_t rights =
@@ -402,9 +408,18 @@ Result<shm::QueueGrant> Core::grow_queue(const Caller& caller, const local::Grow
   return granted;
 }
 
+void Core::tell_object_event(const std::vector<uint64_t>& sessions, uint64_t object_id,
+                             local::EventType event) {
+  loop_.post([this, alive = std::weak_ptr(alive_), sessions, object_id, event] {
+    if (alive.expired() || !object_event_) return;
+    for (const uint64_t session : sessions) object_event_(session, object_id, event);
+  });
+}
+
 Status Core::detach(const SessionRef& session, uint64_t object_id) {
   if (locks_.close(session->id, object_id)) return Status();
   if (pipes_.close(*catalog_, session->id, object_id)) return Status();
+  if (families_.close(*catalog_, session->id, object_id)) return Status();
   std::vector<ObjectRef> doomed;
   {
     std::lock_guard lock(registry_);

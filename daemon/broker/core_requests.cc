@@ -17,12 +17,22 @@ Result<Core::Request> Core::begin_request(const Caller& caller, const QueueRef& 
         .with_object("queue " + queue.name)
         .with_limit(kRequestMessagesMax, count);
   }
-  Catalog::Request found = catalog_->begin_request(queue.object_id, caller.uid, request_id,
+  return begin_numbers(caller, queue.object_id, "queue " + queue.name, request_id, count);
+}
+
+Result<Core::Request> Core::begin_numbers(const Caller& caller, uint64_t object_id,
+                                          const std::string& label, std::string_view request_id,
+                                          size_t count) {
+  if (request_id.empty() || request_id.size() > kRequestIdBytesMax) {
+    return Status(Reason::kInvalidArgument, "a request id has 1 to 64 bytes")
+        .with_limit(kRequestIdBytesMax, request_id.size());
+  }
+  Catalog::Request found = catalog_->begin_request(object_id, caller.uid, request_id,
                                                    static_cast<uint32_t>(count));
   if (found.state == RequestState::kStarted) {
     return Status(Reason::kBrokerAway,
                   "an earlier call with this request id is still under way; ask again")
-        .with_object("queue " + queue.name);
+        .with_object(label);
   }
   Request request;
   request.seen = found.state == RequestState::kDone;

@@ -46,8 +46,18 @@ Core::Core(Loop& loop, local::Keeper& keeper, const config::Options& options)
       locks_(*this, keeper, sessions_, memory_),
       pipes_(*this, keeper, memory_,
              [this](const Caller& caller, std::optional<uint32_t> owned) {
+               if (owned) *owned += families_.owned_by(caller.uid);
                return may_create(caller, owned);
              }),
+      families_({*this, keeper, memory_,
+                 [this](const Caller& caller, uint32_t owned) {
+                   return may_create(caller, owned + pipes_.owned_by(caller.uid));
+                 },
+                 [this] { return handle_hold_ns_.load(); },
+                 [this] { return inherited_.load() != 0; },
+                 [this](const auto& sessions, uint64_t object_id, local::EventType event) {
+                   tell_object_event(sessions, object_id, event);
+                 }}),
       tokens_(options.state_dir) {
   set_options(options);
 }
@@ -259,22 +269,26 @@ void Core::take_object(Kept& kept, uint32_t slot, const ObjectEntry& entry) {
     return put_aside("its first lines contradict the catalog");
   }
   object->queue = *queue;
-  memory_.adopt_queue(object->id, slot, entry.uid, object->segment, limits);
+  memory_.adopt(object->id, slot, entry.uid, object->segment, queue_grantee(*object->segment));
 }
 
 void Core::take_objects(Kept& kept) {
-  struct PipeRecord {
+  struct Record {
     uint32_t slot;
     ObjectState state;
     ObjectEntry entry;
   };
   std::vector<uint32_t> unfinished;
-  std::vector<PipeRecord> pipes;
+  std::vector<Record> pipes, members;
   {
     std::lock_guard lock(registry_);
     catalog_->each_object([&](uint32_t slot, ObjectState state, const ObjectEntry& entry) {
       if (entry.kind == static_cast<uint8_t>(ObjectKind::kPipe)) {
         pipes.push_back({slot, state, entry});
+        return;
+      }
+      if (FamilyTable::family_of(entry.kind) != nullptr) {
+        members.push_back({slot, state, entry});
         return;
       }
       const bool usable = state != ObjectState::kDeleting && check_object_name(entry.name).ok() &&
@@ -287,13 +301,18 @@ void Core::take_objects(Kept& kept) {
       take_object(kept, slot, entry);
       if (state == ObjectState::kQuarantined) objects_.at(entry.object_id)->queue.reset();
     });
-    catalog_->keep_fences_of([this](uint64_t id) { return objects_.contains(id); });
   }
   for (const uint32_t slot : unfinished) catalog_->remove_object(slot);
-  for (const PipeRecord& one : pipes) {
+  for (const Record& one : pipes) {
     pipes_.adopt(*catalog_, one.slot, one.state, one.entry,
                  [&kept](uint64_t id) { return kept.take(KeptKind::kMemory, id); });
   }
+  for (const Record& one : members) {
+    families_.adopt(*catalog_, one.slot, one.state, one.entry,
+                    [&kept](uint64_t id) { return kept.take(KeptKind::kMemory, id); });
+  }
+  catalog_->keep_fences_of(
+      [this](uint64_t id) { return objects_.contains(id) || families_.has(id); });
   pipes_.settle(*catalog_);
   for (local::Kept& one : kept.lent) pipes_.adopt_lent(std::move(one));
 }

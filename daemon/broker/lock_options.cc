@@ -50,6 +50,8 @@ const char* lock_kind_name(shm::LockKind kind) {
 
 const char* noun_of(ObjectKind kind) {
   switch (kind) {
+    case ObjectKind::kDict:
+      return "dict";
     case ObjectKind::kPipe:
       return "pipe";
     case ObjectKind::kQueue:

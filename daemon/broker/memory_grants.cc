@@ -13,9 +13,23 @@ namespace {
 constexpr int64_t kSqueezeEveryNs = 10'000'000;
 constexpr uint32_t kLoweredAtOnce = 1024;  // extents; others wait for their grants meanwhile
 
-uint64_t bytes_of(const shm::QueueLimits& limits, const ObjectGrant& grant) {
-  return shm::queue_granted_bytes(limits, {grant.extents, grant.segments}, grant.extents_ever);
-}
+class QueueGrantee final : public Grantee {
+ public:
+  explicit QueueGrantee(const shm::Queue& ring) : ring_(ring), limits_(ring.limits()) {}
+  shm::QueueGrant first() const override { return shm::queue_first_grant(limits_); }
+  shm::QueueGrant most() const override { return shm::queue_largest_grant(limits_); }
+  uint64_t bytes(const ObjectGrant& grant) const override {
+    return shm::queue_granted_bytes(limits_, {grant.extents, grant.segments}, grant.extents_ever);
+  }
+  shm::QueueGrant granted() const override { return ring_.granted(); }
+  void raise(const shm::QueueGrant& to) override { ring_.raise_grant(to); }
+  uint32_t lower(uint32_t extents) override { return ring_.lower_grant(extents); }
+  uint32_t extents_in_use() const override { return ring_.extents_in_use(); }
+
+ private:
+  shm::Queue ring_;
+  const shm::QueueLimits limits_;
+};
 
 Status refused(Reason reason, const char* limit, const char* whose, uint64_t bytes, uint64_t max,
                uint64_t used) {
@@ -121,110 +135,118 @@ MemoryCharge MemoryGrants::found(uid_t uid, uint64_t bytes) {
   return MemoryCharge(ledger_, uid, bytes);
 }
 
-bool MemoryGrants::map(Queue* queue, uint32_t slot, std::shared_ptr<Segment> segment,
-                       const shm::QueueLimits& limits) {
-  queue->slot = slot;
-  queue->segment = std::move(segment);
-  queue->limits = limits;
-  queue->most = shm::queue_largest_grant(limits);
-  queue->granted = catalog_->grant_of(slot);
-  return shm::Queue::attach(queue->segment->base(), queue->segment->bytes(), queue->segment->fd(),
-                            &queue->ring) == shm::Outcome::kOk;
+MemoryGrants::Granted& MemoryGrants::enter(uint64_t object_id, uint32_t slot,
+                                           std::shared_ptr<Segment> segment,
+                                           std::unique_ptr<Grantee> grantee, MemoryCharge charge) {
+  Granted& object = objects_[object_id];
+  object.slot = slot;
+  object.segment = std::move(segment);
+  object.grantee = std::move(grantee);
+  object.granted = catalog_->grant_of(slot);
+  object.charge = std::move(charge);
+  return object;
 }
 
-void MemoryGrants::add_queue(uint64_t object_id, uint32_t slot, std::shared_ptr<Segment> segment,
-                             const shm::QueueLimits& limits, MemoryCharge charge) {
+void MemoryGrants::add(uint64_t object_id, uint32_t slot, std::shared_ptr<Segment> segment,
+                       std::unique_ptr<Grantee> grantee, MemoryCharge charge) {
   std::lock_guard lock(mutex_);
-  Queue& queue = queues_[object_id];
-  queue.charge = std::move(charge);
-  if (!map(&queue, slot, std::move(segment), limits)) queues_.erase(object_id);
-}
-
-void MemoryGrants::adopt_queue(uint64_t object_id, uint32_t slot, uid_t uid,
-                               std::shared_ptr<Segment> segment, const shm::QueueLimits& limits) {
-  std::lock_guard lock(mutex_);
-  Queue& queue = queues_[object_id];
-  queue.charge = MemoryCharge(ledger_, uid, 0);
-  if (!map(&queue, slot, std::move(segment), limits)) {
-    queues_.erase(object_id);
-    return;
+  if (grantee) {
+    enter(object_id, slot, std::move(segment), std::move(grantee), std::move(charge));
   }
-  count_what_was_taken(object_id, queue);
-  queue.used_before = queue.granted.extents;
-  // What an earlier broker had written down and not finished.
-  queue.ring.raise_grant({queue.granted.extents, queue.granted.segments});
 }
 
-void MemoryGrants::remove_queue(uint64_t object_id) {
+void MemoryGrants::adopt(uint64_t object_id, uint32_t slot, uid_t uid,
+                         std::shared_ptr<Segment> segment, std::unique_ptr<Grantee> grantee) {
+  if (!grantee) return;
   std::lock_guard lock(mutex_);
-  queues_.erase(object_id);
+  Granted& object = enter(object_id, slot, std::move(segment), std::move(grantee),
+                          MemoryCharge(ledger_, uid, 0));
+  count_what_was_taken(object_id, object);
+  object.used_before = object.granted.extents;
+  // What an earlier broker had written down and not finished.
+  object.grantee->raise({object.granted.extents, object.granted.segments});
+}
+
+void MemoryGrants::remove(uint64_t object_id) {
+  std::lock_guard lock(mutex_);
+  objects_.erase(object_id);
+}
+
+std::unique_ptr<Grantee> queue_grantee(const Segment& segment) {
+  shm::Queue ring;
+  if (shm::Queue::attach(segment.base(), segment.bytes(), segment.fd(), &ring) !=
+      shm::Outcome::kOk) {
+    return nullptr;
+  }
+  return std::make_unique<QueueGrantee>(ring);
 }
 
 // Ours is never less than the header's (M2), unless a client has written there.
-void MemoryGrants::count_what_was_taken(uint64_t object_id, Queue& queue) {
-  const shm::QueueGrant header = queue.ring.granted();
-  if (header.extents > queue.granted.extents || header.segments > queue.granted.segments) {
-    if (!std::exchange(queue.accused, true)) {
+void MemoryGrants::count_what_was_taken(uint64_t object_id, Granted& object) {
+  const shm::QueueGrant header = object.grantee->granted();
+  if (header.extents > object.granted.extents || header.segments > object.granted.segments) {
+    if (!std::exchange(object.accused, true)) {
       os::log(os::LogLevel::kWarning,
               "the memory of object %llu says that %u extents and %u slot segments were granted, "
               "not %u and %u: a client has written that; they are counted",
               static_cast<unsigned long long>(object_id), header.extents, header.segments,
-              queue.granted.extents, queue.granted.segments);
+              object.granted.extents, object.granted.segments);
     }
-    queue.granted.extents = std::max(queue.granted.extents, header.extents);
-    queue.granted.segments = std::max(queue.granted.segments, header.segments);
-    queue.granted.extents_ever = std::max(queue.granted.extents_ever, queue.granted.extents);
-    catalog_->set_grant(queue.slot, queue.granted);
+    object.granted.extents = std::max(object.granted.extents, header.extents);
+    object.granted.segments = std::max(object.granted.segments, header.segments);
+    object.granted.extents_ever = std::max(object.granted.extents_ever, object.granted.extents);
+    catalog_->set_grant(object.slot, object.granted);
   }
-  const uint64_t granted = bytes_of(queue.limits, queue.granted);
-  queue.charge.set(std::max(granted, queue.segment->real_bytes()));
+  const uint64_t granted = object.grantee->bytes(object.granted);
+  object.charge.set(std::max(granted, object.segment->real_bytes()));
 }
 
-Status MemoryGrants::charge_for(Queue& queue, const ObjectGrant& wanted) {
-  return queue.charge.grow_to(bytes_of(queue.limits, wanted));
+Status MemoryGrants::charge_for(Granted& object, const ObjectGrant& wanted) {
+  return object.charge.grow_to(object.grantee->bytes(wanted));
 }
 
 Result<shm::QueueGrant> MemoryGrants::grow(uint64_t object_id, const shm::QueueGrant& at_least,
                                            bool anyway) {
   std::lock_guard lock(mutex_);
-  const auto at = queues_.find(object_id);
-  if (at == queues_.end()) return Status(Reason::kClosed, "the queue was deleted");
-  Queue& queue = at->second;
-  const auto with = [&queue](uint32_t extents, uint32_t segments) {
-    const uint32_t ever = std::max(extents, queue.granted.extents_ever);
+  const auto at = objects_.find(object_id);
+  if (at == objects_.end()) return Status(Reason::kClosed, "it was deleted");
+  Granted& object = at->second;
+  const auto with = [&object](uint32_t extents, uint32_t segments) {
+    const uint32_t ever = std::max(extents, object.granted.extents_ever);
     return ObjectGrant{extents, ever, segments};
   };
-  const ObjectGrant& now = queue.granted;
-  const uint32_t extents = std::clamp(at_least.extents, now.extents, queue.most.extents);
-  const uint32_t segments = std::clamp(at_least.segments, now.segments, queue.most.segments);
+  const ObjectGrant& now = object.granted;
+  const shm::QueueGrant most = object.grantee->most();
+  const uint32_t extents = std::clamp(at_least.extents, now.extents, most.extents);
+  const uint32_t segments = std::clamp(at_least.segments, now.segments, most.segments);
   const ObjectGrant enough = with(extents, segments);
-  ObjectGrant wanted = with(doubled(now.extents, extents, queue.most.extents),
-                            doubled(now.segments, segments, queue.most.segments));
-  if (!charge_for(queue, wanted).ok()) {
+  ObjectGrant wanted = with(doubled(now.extents, extents, most.extents),
+                            doubled(now.segments, segments, most.segments));
+  if (!charge_for(object, wanted).ok()) {
     wanted = enough;
-    Status status = charge_for(queue, wanted);
-    if (!status.ok() && squeeze()) status = charge_for(queue, wanted);
+    Status status = charge_for(object, wanted);
+    if (!status.ok() && squeeze()) status = charge_for(object, wanted);
     if (!status.ok() && !anyway) return status;
-    if (!status.ok()) queue.charge.set(bytes_of(queue.limits, wanted));
+    if (!status.ok()) object.charge.set(object.grantee->bytes(wanted));
   }
   if (wanted.extents != now.extents || wanted.segments != now.segments) {
-    queue.granted = wanted;
-    catalog_->set_grant(queue.slot, wanted);
+    object.granted = wanted;
+    catalog_->set_grant(object.slot, wanted);
   }
-  queue.ring.raise_grant({wanted.extents, wanted.segments});
+  object.grantee->raise({wanted.extents, wanted.segments});
   return shm::QueueGrant{wanted.extents, wanted.segments};
 }
 
-void MemoryGrants::lower(Queue& queue, uint32_t extents) {
-  const uint32_t least = std::min(shm::queue_first_grant(queue.limits).extents, queue.most.extents);
-  const uint32_t now = queue.granted.extents;
+void MemoryGrants::lower(Granted& object, uint32_t extents) {
+  const uint32_t least = object.grantee->first().extents;
+  const uint32_t now = object.granted.extents;
   const uint32_t to = std::max({extents, least, now > kLoweredAtOnce ? now - kLoweredAtOnce : 0});
   if (to >= now) return;
-  const uint32_t lowered = queue.ring.lower_grant(to);
+  const uint32_t lowered = object.grantee->lower(to);
   if (lowered >= now) return;
-  queue.granted.extents = lowered;
-  catalog_->set_grant(queue.slot, queue.granted);
-  queue.charge.set(std::max(bytes_of(queue.limits, queue.granted), queue.segment->real_bytes()));
+  object.granted.extents = lowered;
+  catalog_->set_grant(object.slot, object.granted);
+  object.charge.set(std::max(object.grantee->bytes(object.granted), object.segment->real_bytes()));
 }
 
 // Somebody is about to be refused what others have and do not use. Not at every such put: it is a
@@ -233,7 +255,7 @@ bool MemoryGrants::squeeze() {
   const int64_t now_ns = monotonic_ns();
   if (now_ns < next_squeeze_ns_) return false;
   const uint64_t before = ledger_->used();
-  for (auto& [id, queue] : queues_) lower(queue, queue.ring.extents_in_use());
+  for (auto& [id, object] : objects_) lower(object, object.grantee->extents_in_use());
   next_squeeze_ns_ = monotonic_ns() + kSqueezeEveryNs;
   return ledger_->used() < before;
 }
@@ -242,16 +264,16 @@ void MemoryGrants::measure() {
   std::vector<uint64_t> ids;
   {
     std::lock_guard lock(mutex_);
-    for (const auto& [id, queue] : queues_) ids.push_back(id);
+    for (const auto& [id, object] : objects_) ids.push_back(id);
   }
   for (const uint64_t id : ids) {
     std::lock_guard lock(mutex_);
-    const auto at = queues_.find(id);
-    if (at == queues_.end()) continue;
-    Queue& queue = at->second;
-    const uint32_t used = queue.ring.extents_in_use();
-    lower(queue, std::max(used, std::exchange(queue.used_before, used)));
-    count_what_was_taken(id, queue);
+    const auto at = objects_.find(id);
+    if (at == objects_.end()) continue;
+    Granted& object = at->second;
+    const uint32_t used = object.grantee->extents_in_use();
+    lower(object, std::max(used, std::exchange(object.used_before, used)));
+    count_what_was_taken(id, object);
   }
 }
 

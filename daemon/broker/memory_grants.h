@@ -7,11 +7,12 @@
 //   queue       what it may back at most under its grant (proto/shm/queue_grant.h): a small one at
 //               first, more when a put needs it, less when its memory stays free. Header, rows
 //               and control words are part of it; once granted they stay part of it
+//   dict        likewise (proto/shm/dict_grant.h), but what was granted stays
 // Session pages and the catalog do not count. Of a deleted object nothing counts, although whoever
 // has it mapped still keeps what is in it.
 //
-// A queue that needs more gets twice what it has, or just enough if that is all there is. Before
-// anybody is refused, all queues give back what they have been granted and do not use.
+// Who needs more gets twice what it has, or just enough if that is all there is. Before
+// anybody is refused, all give back what they have been granted and do not use.
 //
 // Invariants
 //   M1  the sum of what is charged <= each limit at the moment at which more is charged. A limit
@@ -85,6 +86,22 @@ class MemoryCharge {
   uint64_t bytes_ = 0;
 };
 
+// An object that backs its memory as it is granted. Called under the mutex of MemoryGrants.
+class Grantee {
+ public:
+  virtual ~Grantee() = default;
+  virtual shm::QueueGrant first() const = 0;
+  virtual shm::QueueGrant most() const = 0;
+  // Of real memory, at most, under this grant.
+  virtual uint64_t bytes(const ObjectGrant& grant) const = 0;
+  // What its header says, which a client may have written.
+  virtual shm::QueueGrant granted() const = 0;
+  virtual void raise(const shm::QueueGrant& to) = 0;
+  // Takes back down to `extents` what is not in use; what is granted then.
+  virtual uint32_t lower(uint32_t extents) = 0;
+  virtual uint32_t extents_in_use() const = 0;
+};
+
 class MemoryGrants {
  public:
   // `catalog` outlives this, or what is granted.
@@ -97,19 +114,19 @@ class MemoryGrants {
   // For something that is there already.
   MemoryCharge found(uid_t uid, uint64_t bytes);
 
-  // A queue that was made under queue_first_grant(), which `charge` is for; its record says so.
-  void add_queue(uint64_t object_id, uint32_t slot, std::shared_ptr<Segment> segment,
-                 const shm::QueueLimits& limits, MemoryCharge charge);
+  // One that was made under its first grant, which `charge` is for; its record says so.
+  void add(uint64_t object_id, uint32_t slot, std::shared_ptr<Segment> segment,
+           std::unique_ptr<Grantee> grantee, MemoryCharge charge);
   // At start: one of an earlier broker.
-  void adopt_queue(uint64_t object_id, uint32_t slot, uid_t uid, std::shared_ptr<Segment> segment,
-                   const shm::QueueLimits& limits);
-  void remove_queue(uint64_t object_id);
+  void adopt(uint64_t object_id, uint32_t slot, uid_t uid, std::shared_ptr<Segment> segment,
+             std::unique_ptr<Grantee> grantee);
+  void remove(uint64_t object_id);
   // At least so much in all (0: as it is). What is granted now; MEMORY_EXHAUSTED with the limit and
-  // what is in use; CLOSED when there is no such queue. `anyway`: not to be refused, for the end of
-  // a stream.
+  // what is in use; CLOSED when there is no such object. `anyway`: not to be refused, for the end
+  // of a stream.
   Result<shm::QueueGrant> grow(uint64_t object_id, const shm::QueueGrant& at_least,
                                bool anyway = false);
-  // Once a second: counts memory that nobody was granted, and takes back what a queue has not used
+  // Once a second: counts memory that nobody was granted, and takes back what has not been used
   // since the last time.
   void measure();
 
@@ -117,12 +134,10 @@ class MemoryGrants {
   uint64_t used_by(uid_t uid) const { return ledger_->used_by(uid); }
 
  private:
-  struct Queue {
+  struct Granted {
     uint32_t slot = 0;  // in the catalog
     std::shared_ptr<Segment> segment;
-    shm::QueueLimits limits;
-    shm::QueueGrant most;
-    shm::Queue ring;
+    std::unique_ptr<Grantee> grantee;
     ObjectGrant granted;       // as in the catalog
     uint32_t used_before = 0;  // extents, when last measured
     MemoryCharge charge;
@@ -130,18 +145,20 @@ class MemoryGrants {
   };
 
   // With mutex_ held.
-  bool map(Queue* queue, uint32_t slot, std::shared_ptr<Segment> segment,
-           const shm::QueueLimits& limits);
-  Status charge_for(Queue& queue, const ObjectGrant& wanted);
-  void count_what_was_taken(uint64_t object_id, Queue& queue);
-  void lower(Queue& queue, uint32_t extents);
+  Granted& enter(uint64_t object_id, uint32_t slot, std::shared_ptr<Segment> segment,
+                 std::unique_ptr<Grantee> grantee, MemoryCharge charge);
+  Status charge_for(Granted& object, const ObjectGrant& wanted);
+  void count_what_was_taken(uint64_t object_id, Granted& object);
+  void lower(Granted& object, uint32_t extents);
   bool squeeze();
 
   const std::shared_ptr<MemoryLedger> ledger_ = std::make_shared<MemoryLedger>();
   Catalog* catalog_ = nullptr;
   std::mutex mutex_;
-  std::unordered_map<uint64_t, Queue> queues_;
+  std::unordered_map<uint64_t, Granted> objects_;
   int64_t next_squeeze_ns_ = 0;
 };
+
+std::unique_ptr<Grantee> queue_grantee(const Segment& segment);  // null: not a queue
 
 }  // namespace heddle::broker

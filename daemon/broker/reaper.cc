@@ -152,6 +152,7 @@ void Core::reap(const Session& session, bool died) {
   locks_.reap(session);
   pipes_.reap(*catalog_, session, died);
   pipes_.serve();
+  families_.reap(*catalog_, session);
 }
 
 void Core::forget_session(const SessionRef& session) {
@@ -270,6 +271,7 @@ void Core::tick() {
   locks_.rescan();
   pipes_.rescan(*catalog_);
   pipes_.serve();
+  families_.tick();
   const int64_t now = now_ns();
   if (now >= next_slow_tick_ns_) {
     next_slow_tick_ns_ = now + kSlowTickNs;
@@ -298,6 +300,7 @@ void Core::slow_tick() {
     }
   }
   sweep_abandoned();
+  families_.slow_tick(*catalog_);
   if (now >= next_token_look_ns_) {
     next_token_look_ns_ = now + kTokenLookNs;
     tokens_.reserve(newest_token());

@@ -58,6 +58,13 @@ Result<std::shared_ptr<Segment>> Segment::map(local::Fd fd, uint64_t bytes) {
 
 Segment::~Segment() { ::munmap(base_, bytes_); }
 
+Result<std::shared_ptr<local::Fd>> Segment::reader() const {
+  const std::string path = "/proc/self/fd/" + std::to_string(fd_.get());
+  auto fd = std::make_shared<local::Fd>(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!*fd) return failed("opening shared memory for reading");
+  return fd;
+}
+
 uint64_t Segment::real_bytes() const {
   struct stat info;
   return ::fstat(fd_.get(), &info) == 0 ? static_cast<uint64_t>(info.st_blocks) * 512 : 0;

@@ -27,6 +27,8 @@ class Segment {
   void* base() const { return base_; }
   uint64_t bytes() const { return bytes_; }
   int fd() const { return fd_.get(); }
+  // Another descriptor of it that cannot be mapped for writing, nor made to be.
+  Result<std::shared_ptr<local::Fd>> reader() const;
   uint64_t real_bytes() const;  // of memory behind it now
 
  private:

@@ -9,6 +9,8 @@
 // its own.
 #pragma once
 
+#include <heddle/status.h>
+
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -24,5 +26,10 @@ struct Fence {
 
   explicit operator bool() const { return !lock.empty(); }
 };
+
+class Host;
+// STALE_FENCE, or INVALID_ARGUMENT for a token that was not granted yet. With the mutex of the
+// object's fenced writes held, until the write is published. `label`: "queue jobs".
+Status pass_fence(Host& host, const std::string& label, uint64_t object_id, const Fence& fence);
 
 }  // namespace heddle::objects

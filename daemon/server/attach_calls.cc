@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "daemon/server/attach_dicts.h"
 #include "daemon/server/attach_locks.h"
 #include "daemon/server/attach_pipes.h"
 
@@ -197,6 +198,10 @@ Result<std::string> answer_call(broker::Core& core, const objects::Caller& calle
         return list_pipes_json(core, caller, args->prefix, args->page_token, args->page_size,
                                bytes_max);
       }
+      if (local::ObjectKind kind; member_kind(args->kind, &kind)) {
+        return list_members_json(core, caller, kind, args->prefix, args->page_token,
+                                 args->page_size, bytes_max);
+      }
       return list(core, caller, *args, bytes_max);
     case local::CallMethod::kSessions: return sessions(core, caller, *args, bytes_max);
     case local::CallMethod::kWho: return who(core, caller, *args);
@@ -209,6 +214,9 @@ Result<std::string> answer_call(broker::Core& core, const objects::Caller& calle
     }
     case local::CallMethod::kDescribe: {
       if (args->kind == "pipe") return describe_pipe_json(core, caller, args->name, bytes_max);
+      if (local::ObjectKind kind; member_kind(args->kind, &kind)) {
+        return describe_member_json(core, caller, kind, args->name);
+      }
       const auto info = core.describe(caller, local::ObjectKind::kQueue, args->name);
       if (!info.ok()) return info.status();
       return text_of(object_json(*info));

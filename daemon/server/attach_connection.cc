@@ -44,6 +44,8 @@ bool is_lock(uint8_t kind) {
 
 bool is_pipe(uint8_t kind) { return kind == static_cast<uint8_t>(local::ObjectKind::kPipe); }
 
+bool is_member(uint8_t kind) { return broker::FamilyTable::family_of(kind) != nullptr; }
+
 void copy_text(char* to, size_t bytes, std::string_view from) {
   const size_t n = std::min(bytes - 1, from.size());
   std::memcpy(to, from.data(), n);
@@ -185,6 +187,7 @@ Status AttachConnection::open(const local::Packet& packet, uint32_t sequence) {
   flags.anonymous = (request.flags & local::kOpenAnonymous) != 0;
   if (is_lock(request.kind)) return open_lock(request, flags, sequence);
   if (is_pipe(request.kind)) return open_pipe(request, flags, sequence);
+  if (is_member(request.kind)) return open_member(request, flags, sequence);
   if (request.kind != static_cast<uint8_t>(local::ObjectKind::kQueue)) {
     return Status(Reason::kUnsupported, "this daemon has no objects of that kind")
         .with_limit(static_cast<uint64_t>(local::ObjectKind::kQueue), request.kind);
@@ -243,6 +246,33 @@ Status AttachConnection::open_pipe(const local::Open& request, broker::OpenFlags
   return Status();
 }
 
+// With r alone the descriptor can be mapped for reading, and for nothing else.
+Status AttachConnection::open_member(const local::Open& request, broker::OpenFlags flags,
+                                     uint32_t sequence) {
+  flags.counted = true;
+  const auto ref =
+      server_.core_.open_member(caller_, static_cast<local::ObjectKind>(request.kind),
+                                request.name, request.member, request.group, flags);
+  if (!ref.ok()) return ref.status();
+  local::Opened opened{};
+  opened.object_id = ref->object_id;
+  opened.bytes = ref->segment->bytes();
+  opened.rights = ref->rights;
+  opened.created = ref->created;
+  opened.member = ref->options;
+  copy_text(opened.name, sizeof opened.name, ref->name);
+  int fd = ref->segment->fd();
+  std::shared_ptr<void> keeps = ref->segment;
+  if ((ref->rights & local::kRightWrite) == 0) {
+    const auto reader = ref->segment->reader();
+    if (!reader.ok()) return reader.status();
+    fd = (*reader)->get();
+    keeps = *reader;
+  }
+  send(AttachType::kOpened, sequence, local::bytes_of(opened), {}, {fd}, std::move(keeps));
+  return Status();
+}
+
 Status AttachConnection::close_object(const local::Packet& packet, uint32_t sequence) {
   local::Close request;
   if (!whole(packet, &request)) return malformed("CLOSE");
@@ -261,6 +291,8 @@ Status AttachConnection::delete_object(const local::Packet& packet, uint32_t seq
     status = core.delete_queue(caller_, request.name);
   } else if (kind == local::ObjectKind::kPipe) {
     status = core.delete_pipe(caller_, request.name);
+  } else if (is_member(request.kind)) {
+    status = core.delete_member(caller_, kind, request.name);
   } else if (is_lock(request.kind)) {
     status = core.delete_lock(caller_, kind, request.name);
   } else {
@@ -307,7 +339,7 @@ Status AttachConnection::put_fenced(const local::Packet& packet, uint32_t sequen
 Status AttachConnection::grow(const local::Packet& packet, uint32_t sequence) {
   local::Grow request;
   if (!whole(packet, &request)) return malformed("GROW");
-  const auto granted = server_.core_.grow_queue(caller_, request);
+  const auto granted = server_.core_.grow_object(caller_, request);
   if (!granted.ok()) return granted.status();
   const local::Grow reply{request.object_id, granted->extents, granted->segments};
   send(AttachType::kGrown, sequence, local::bytes_of(reply));

@@ -50,6 +50,7 @@ class AttachConnection : public std::enable_shared_from_this<AttachConnection> {
   Status open(const local::Packet& packet, uint32_t sequence);
   Status open_lock(const local::Open& request, broker::OpenFlags flags, uint32_t sequence);
   Status open_pipe(const local::Open& request, broker::OpenFlags flags, uint32_t sequence);
+  Status open_member(const local::Open& request, broker::OpenFlags flags, uint32_t sequence);
   Status close_object(const local::Packet& packet, uint32_t sequence);
   Status delete_object(const local::Packet& packet, uint32_t sequence);
   Status call(const local::Packet& packet, uint32_t sequence);

@@ -4,11 +4,16 @@
 #include <mutex>
 #include <utility>
 
+#include "daemon/server/attach_dicts.h"
+#include "proto/shm/dict_layout.h"
+
 namespace heddle::server {
 namespace {
 
 constexpr size_t kGatheredMax = size_t{256} << 20;  // of all connections together
-constexpr int64_t kWaitNsMax = 1'000'000'000;       // the client asks again
+constexpr size_t kDictBodyBytesMax =
+    sizeof(local::DictFenced) + shm::kDictKeyBytesMax + shm::kDictValueBytesMax;
+constexpr int64_t kWaitNsMax = 1'000'000'000;  // the client asks again
 
 size_t gathered = 0;  // broker thread
 
@@ -87,8 +92,30 @@ Status AttachPuts::gather(const local::PutFenced& head, std::span<const std::byt
   return Status();
 }
 
+Status AttachPuts::take_dict(const objects::Caller& caller, const local::PutFenced& head,
+                             std::span<const std::byte> part, const Answer& answer) {
+  if (head.body_bytes > kDictBodyBytesMax) {
+    return Status(Reason::kTooLarge, "key and value are larger than a dict takes")
+        .with_limit(kDictBodyBytesMax, head.body_bytes);
+  }
+  Status status = gather(head, part);
+  if (!status.ok()) return status;
+  if (body_.size() < head.body_bytes) {
+    answer(local::PutDone{0, body_.size()});
+    return status;
+  }
+  const auto done = write_dict_fenced(core_, caller, head, body_);
+  drop_body();
+  answer(done);
+  return status;
+}
+
 void AttachPuts::take(const objects::Caller& caller, const local::PutFenced& head,
                       std::span<const std::byte> part, Answer answer) {
+  if (head.object_kind == static_cast<uint8_t>(local::ObjectKind::kDict)) {
+    if (Status bad = take_dict(caller, head, part, answer); !bad.ok()) answer(std::move(bad));
+    return;
+  }
   broker::QueueRef queue;
   Status status = find(caller, head, &queue);
   if (status.ok() && waiting_) {

@@ -33,6 +33,8 @@ class AttachPuts {
   struct Put;
 
   Status find(const objects::Caller& caller, const local::PutFenced& head, broker::QueueRef* queue);
+  Status take_dict(const objects::Caller& caller, const local::PutFenced& head,
+                   std::span<const std::byte> part, const Answer& answer);
   Status gather(const local::PutFenced& head, std::span<const std::byte> part);
   void drop_body();
   Status start(const objects::Caller& caller, const local::PutFenced& head,

@@ -14,6 +14,7 @@
 
 #include "daemon/server/accept_loop.h"
 #include "daemon/services/admin_service.h"
+#include "daemon/services/dict_service.h"
 #include "daemon/services/lock_service.h"
 #include "daemon/services/pipe_service.h"
 #include "daemon/services/queue_service.h"
@@ -71,6 +72,7 @@ class GrpcServerImpl final : public GrpcServer {
         queue_service_(env_),
         lock_service_(env_),
         pipe_service_(env_),
+        dict_service_(env_),
         admin_service_(env_, options.version),
         unknown_methods_(env_) {}
   ~GrpcServerImpl() override { drain(0); }
@@ -88,6 +90,7 @@ class GrpcServerImpl final : public GrpcServer {
     builder.RegisterService(&queue_service_);
     builder.RegisterService(&lock_service_);
     builder.RegisterService(&pipe_service_);
+    builder.RegisterService(&dict_service_);
     builder.RegisterService(&admin_service_);
     builder.RegisterCallbackGenericService(&unknown_methods_);
     server_ = builder.BuildAndStart();
@@ -123,6 +126,7 @@ class GrpcServerImpl final : public GrpcServer {
   services::QueueService queue_service_;
   services::LockService lock_service_;
   services::PipeService pipe_service_;
+  services::DictService dict_service_;
   services::AdminService admin_service_;
   UnknownMethods unknown_methods_;
   services::Worker worker_;  // its last tasks use all of the above

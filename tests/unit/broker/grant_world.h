@@ -45,7 +45,7 @@ class GrantWorld {
     grants_->use(*catalog_);
     grants_->set_limits(memory_max, per_uid_max);
     for (auto& [id, member] : members_) {
-      grants_->adopt_queue(id, member.slot, member.uid, member.segment, member.limits);
+      grants_->adopt(id, member.slot, member.uid, member.segment, queue_grantee(*member.segment));
     }
   }
   void limit(uint64_t all, uint64_t per_uid) {
@@ -73,7 +73,8 @@ class GrantWorld {
     ObjectEntry entry{};
     entry.object_id = id;
     member.slot = catalog_->add_object(entry, grant).value();
-    grants_->add_queue(id, member.slot, member.segment, limits, *std::move(charge));
+    grants_->add(id, member.slot, member.segment, queue_grantee(*member.segment),
+                 *std::move(charge));
     member.journal = static_cast<shm::JournalLine*>(::mmap(nullptr, sizeof(shm::JournalLine),
                                                            PROT_READ | PROT_WRITE,
                                                            MAP_SHARED | MAP_ANONYMOUS, -1, 0));
@@ -83,7 +84,7 @@ class GrantWorld {
     return Status();
   }
   void remove(uint64_t id) {
-    grants_->remove_queue(id);
+    grants_->remove(id);
     catalog_->remove_object(members_.at(id).slot);
     ::munmap(members_.at(id).journal, sizeof(shm::JournalLine));
     members_.erase(id);
