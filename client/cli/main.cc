@@ -53,6 +53,11 @@ void add_everything(CLI::App& root, Invocation& run) {
   add_queue_look(*queue, run);
   add_queue_work(*queue, run);
   add_pipe(*noun("pipe", "Named pipes: a bridge for shell pipelines"), run);
+  CLI::App* dict = noun("dict", "Named dicts: keys and values, watched and shared");
+  add_dict_read(*dict, run);
+  add_dict_write(*dict, run);
+  add_dict_dump(*dict, run);
+  add_dict_manage(*dict, run);
   CLI::App* lock = noun("lock", "Named locks: run a command under one, look, manage");
   add_lock_run(*lock, run);
   add_lock_manage(*lock, run);
@@ -138,7 +143,7 @@ std::vector<std::string> arguments_of(int argc, char** argv, Invocation& run) {
 }
 
 int run_command(int argc, char** argv) {
-  CLI::App root("heddle: queues, pipes and locks that any process on this machine can share",
+  CLI::App root("heddle: queues, pipes, dicts and locks that any process on this machine can share",
                 "heddle");
   Invocation run;
   add_everything(root, run);

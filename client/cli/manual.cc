@@ -12,7 +12,7 @@ namespace {
 constexpr char kHead[] = R"(.\" Made by `heddle manual`; do not edit.
 .TH HEDDLE 1 "" "heddle" "User Commands"
 .SH NAME
-heddle \- queues and locks that any process on this machine can share
+heddle \- queues, dicts and locks that any process on this machine can share
 .SH SYNOPSIS
 .B heddle
 .I NOUN VERB NAME
@@ -42,6 +42,26 @@ and
 write the body, and one newline after text and JSON;
 .B \-\-raw
 writes the body alone. What was put from a stream therefore comes out byte for byte.
+.SS Values of dicts
+A value is a text unless
+.B \-\-type
+says otherwise; a number that is to be counted with
+.B incr
+is an
+.BR int .
+.B \-\-json
+shows every value so that
+.B load
+and
+.B txn
+can read it back: "value" with a "type", "json_text" for JSON as it was written, "data" in base64
+for bytes and for what is not UTF-8. Each change has a revision, and
+.B \-\-if\-version
+takes the
+.I mod_revision
+of the entry that was read. With
+.B \-\-path
+a part of a JSON value is read or changed; of two who do so at once neither loses anything.
 .SS When a message is done
 .B get
 writes the message first and acknowledges it then: if it cannot be written, or the command is

@@ -25,6 +25,7 @@
 #include <string_view>
 #include <vector>
 
+#include "client/src/dict_channel.h"
 #include "client/src/lock_channel.h"
 #include "client/src/pipe_channel.h"
 
@@ -128,6 +129,15 @@ class HEDDLE_API Channel {
   virtual Status delete_pipe(std::string_view) { return Reason::kUnsupported; }
   virtual Result<std::vector<PipeInfo>> pipes(std::string_view) { return Reason::kUnsupported; }
   virtual Result<PipeInfo> pipe_info(std::string_view) { return Reason::kUnsupported; }
+
+  // Dicts; `create` as for queues.
+  virtual Result<std::shared_ptr<DictChannel>> open_dict(std::string_view, const DictOptions&,
+                                                         bool) {
+    return Reason::kUnsupported;
+  }
+  virtual Status delete_dict(std::string_view) { return Reason::kUnsupported; }
+  virtual Result<std::vector<DictInfo>> dicts(std::string_view) { return Reason::kUnsupported; }
+  virtual Result<DictInfo> dict_info(std::string_view) { return Reason::kUnsupported; }
 
   // Locks and their kin. A plane without them says UNSUPPORTED.
   virtual Result<std::shared_ptr<LockChannel>> open_lock(std::string_view, const LockSpec&) {

@@ -2,6 +2,7 @@
 #ifndef HEDDLE_CLIENT_H_
 #define HEDDLE_CLIENT_H_
 
+#include <heddle/dict.h>
 #include <heddle/lock.h>
 #include <heddle/options.h>
 #include <heddle/pipe.h>
@@ -129,6 +130,20 @@ class HEDDLE_API Client {
   Result<PipeInfo> pipe_info(std::string_view name);
   // Every end of it is closed. Owner or root only: DENIED. NOT_FOUND.
   Status delete_pipe(std::string_view name);
+
+  // Dicts (dict.h), never made by their use. Names, EXISTS_OTHER_OPTIONS and NOT_FOUND as for
+  // queues.
+  Result<Dict> create_dict(std::string_view name, const DictOptions& options = {});
+  // One nobody else knows, `anon/<number>`; it goes with the last session that has it open.
+  Result<Dict> create_anonymous_dict(const DictOptions& options = {});
+  // Opens; options that are given must agree.
+  Result<Dict> dict(std::string_view name, const DictOptions& options = {});
+  // Everybody's handles on it end with CLOSED. Owner or root only: DENIED.
+  Status delete_dict(std::string_view name);
+  // Those this user may see, by name, that start with `prefix`.
+  Result<std::vector<DictInfo>> dicts(std::string_view prefix = {});
+  // One of them, without opening it. NOT_FOUND.
+  Result<DictInfo> dict_info(std::string_view name);
 
   // The time of one round trip to the broker.
   Result<std::chrono::nanoseconds> ping();

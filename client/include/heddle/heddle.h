@@ -8,6 +8,7 @@
 #define HEDDLE_HEDDLE_H_
 
 #include <heddle/client.h>
+#include <heddle/dict.h>
 #include <heddle/lock.h>
 #include <heddle/lock_options.h>
 #include <heddle/message.h>

@@ -2,6 +2,7 @@
 #include <grpc/grpc.h>
 
 #include "client/src/channel.h"
+#include "client/src/grpc_channel/grpc_dict.h"
 #include "client/src/grpc_channel/grpc_lock.h"
 #include "client/src/grpc_channel/grpc_pipe.h"
 #include "client/src/grpc_channel/grpc_queue.h"
@@ -139,6 +140,19 @@ class GrpcChannel final : public Channel {
   }
   Result<std::string> lock_report(LockReport which) override {
     return detail::lock_report(*remote_, which);
+  }
+
+  Result<std::shared_ptr<DictChannel>> open_dict(std::string_view name,
+                                                 const DictOptions& options,
+                                                 bool create) override {
+    return detail::open_dict(remote_, name, options, create);
+  }
+  Status delete_dict(std::string_view name) override { return detail::delete_dict(*remote_, name); }
+  Result<std::vector<DictInfo>> dicts(std::string_view prefix) override {
+    return list_dicts(*remote_, prefix);
+  }
+  Result<DictInfo> dict_info(std::string_view name) override {
+    return detail::dict_info(*remote_, name);
   }
 
   Status create_pipe(std::string_view name, const PipeOptions& options) override {

@@ -42,6 +42,7 @@ Remote::Remote(std::string address, const ConnectOptions& connect_options)
       queues(v1::QueueService::NewStub(channel)),
       locks(v1::LockService::NewStub(channel)),
       pipes(v1::PipeService::NewStub(channel)),
+      dicts(v1::DictService::NewStub(channel)),
       admin(v1::AdminService::NewStub(channel)) {
   unsigned char random[12] = {};
   (void)!getrandom(random, sizeof random, 0);
@@ -60,6 +61,7 @@ Remote::~Remote() {
   (void)queues.release();
   (void)locks.release();
   (void)pipes.release();
+  (void)dicts.release();
   (void)admin.release();
   new std::shared_ptr<grpc::Channel>(std::move(channel));
 }

@@ -35,8 +35,8 @@ struct Line {
 
 struct Entry {
   std::uint64_t key = 0;
-  std::weak_ptr<Attachment> attachment;
-  shm::Actor* actor = nullptr;
+  std::weak_ptr<MappedObject> object;
+  void* actor = nullptr;  // Null: only read.
 };
 
 // Everything one thread holds.
@@ -53,16 +53,13 @@ struct ThreadState {
   }
 
   static void leave(const Entry& entry) {
-    const auto attachment = entry.attachment.lock();
-    if (!attachment) return;
-    std::lock_guard lock(attachment->mutex);
-    attachment->queue.leave(*entry.actor);
-    std::erase_if(attachment->actors, [&](const auto& a) { return a.get() == entry.actor; });
+    const auto object = entry.object.lock();
+    if (object && entry.actor != nullptr) object->leave(entry.actor);
   }
 
   // Lets go of what has been closed meanwhile.
   void prune() {
-    std::erase_if(entries, [](const Entry& entry) { return entry.attachment.expired(); });
+    std::erase_if(entries, [](const Entry& entry) { return entry.object.expired(); });
     std::erase_if(lines, [](Line& line) {
       if (!line.page->closed.load()) return false;
       line.release();
@@ -143,48 +140,121 @@ void leave_closed_sessions() {
   if (t_state != nullptr && t_state->generation == process_generation()) t_state->prune();
 }
 
-Attachment::Attachment() : key(next_key()), generation(process_generation()) {}
+MappedObject::MappedObject() : key(next_key()), generation(process_generation()) {}
 
 Attachment::~Attachment() {
   if (!mapping.here()) return;
   for (auto& actor : actors) queue.leave(*actor);
 }
 
-Status make_hands(Attachment& attachment, Hands** out) {
+void Attachment::leave(void* actor) {
+  std::lock_guard lock(mutex);
+  queue.leave(*static_cast<shm::Actor*>(actor));
+  std::erase_if(actors, [actor](const auto& one) { return one.get() == actor; });
+}
+
+DictAttachment::~DictAttachment() {
+  if (!mapping.here()) return;
+  for (auto& actor : actors) dict.leave(*actor);
+}
+
+void DictAttachment::leave(void* actor) {
+  std::lock_guard lock(mutex);
+  dict.leave(*static_cast<shm::DictActor*>(actor));
+  std::erase_if(actors, [actor](const auto& one) { return one.get() == actor; });
+}
+
+namespace {
+
+Status no_line(const MappedObject& object, const char* noun) {
+  const std::uint64_t lines = object.session->page()->thread_lines;
+  return Status(Reason::kTooManyThreads, "every line of the session page belongs to a thread")
+      .with_object(noun + (" " + object.name))
+      .with_limit(lines, lines + 1);
+}
+
+Status no_row(const MappedObject& object, const char* noun, std::uint64_t rows) {
+  return Status(Reason::kTooManyThreads, std::string("too many threads have the ") + noun + " open")
+      .with_object(noun + (" " + object.name))
+      .with_limit(rows, rows + 1);
+}
+
+// What this thread has on the object; `make` gives the actor, or a status.
+template <class Object, class Actor, class Make>
+Status remembered(Object& object, Actor** out, Make make) {
   ThreadState& state = thread_state();
   state.prune();
-  Hands& hands = t_hands[attachment.key % kHandsCached];
-  auto known = std::find_if(state.entries.begin(), state.entries.end(),
-                            [&](const Entry& entry) { return entry.key == attachment.key; });
-  if (known == state.entries.end()) {
-    const Line* line = line_of(state, attachment.session->page());
-    if (line == nullptr) {
-      const std::uint64_t lines = attachment.session->page()->thread_lines;
-      return Status(Reason::kTooManyThreads, "every line of the session page belongs to a thread")
-          .with_object("queue " + attachment.name)
-          .with_limit(lines, lines + 1);
-    }
-    auto actor = std::make_unique<shm::Actor>();
-    actor->owner = attachment.session->owner();
-    actor->thread = static_cast<std::uint16_t>(line->index);
-    actor->journal = &line->page->line(line->index).journal;
-    actor->doorbell_fd = attachment.session->doorbell();
-    actor->patience_ns = kLookEveryNs;
-    if (attachment.queue.enter(*actor) != shm::Outcome::kOk) {
-      return Status(Reason::kTooManyThreads, "too many threads have the queue open")
-          .with_object("queue " + attachment.name)
-          .with_limit(shm::kRowsMax, shm::kRowsMax + 1);
-    }
-    state.entries.push_back({attachment.key, attachment.weak_from_this(), actor.get()});
-    known = std::prev(state.entries.end());
-    std::lock_guard lock(attachment.mutex);
-    attachment.actors.push_back(std::move(actor));
+  const auto known = std::find_if(state.entries.begin(), state.entries.end(),
+                                  [&](const Entry& entry) { return entry.key == object.key; });
+  if (known != state.entries.end()) {
+    *out = static_cast<Actor*>(known->actor);
+    return {};
   }
-  hands = {.key = attachment.key,
-           .generation = attachment.generation,
-           .at = &attachment,
-           .actor = known->actor,
-           .uses = 0};
+  std::unique_ptr<Actor> actor;
+  if (Status status = make(state, &actor); !status.ok()) return status;
+  *out = actor.get();
+  state.entries.push_back({object.key, object.weak_from_this(), actor.get()});
+  if (!actor) return {};
+  std::lock_guard lock(object.mutex);
+  object.actors.push_back(std::move(actor));
+  return {};
+}
+
+}  // namespace
+
+Status make_hands(Attachment& attachment, Hands** out) {
+  shm::Actor* known = nullptr;
+  Status status = remembered<Attachment, shm::Actor>(
+      attachment, &known, [&](ThreadState& state, std::unique_ptr<shm::Actor>* made) -> Status {
+        const Line* line = line_of(state, attachment.session->page());
+        if (line == nullptr) return no_line(attachment, "queue");
+        auto actor = std::make_unique<shm::Actor>();
+        actor->owner = attachment.session->owner();
+        actor->thread = static_cast<std::uint16_t>(line->index);
+        actor->journal = &line->page->line(line->index).journal;
+        actor->doorbell_fd = attachment.session->doorbell();
+        actor->patience_ns = kLookEveryNs;
+        if (attachment.queue.enter(*actor) != shm::Outcome::kOk) {
+          return no_row(attachment, "queue", shm::kRowsMax);
+        }
+        *made = std::move(actor);
+        return {};
+      });
+  if (!status.ok()) return status;
+  Hands& hands = t_hands[attachment.key % kHandsCached];
+  hands.key = attachment.key;
+  hands.generation = attachment.generation;
+  hands.at = &attachment;
+  hands.actor = known;
+  hands.uses = 0;
+  *out = &hands;
+  return {};
+}
+
+Status make_hands(DictAttachment& attachment, Hands** out) {
+  shm::DictActor* known = nullptr;
+  Status status = remembered<DictAttachment, shm::DictActor>(
+      attachment, &known, [&](ThreadState& state, std::unique_ptr<shm::DictActor>* made) -> Status {
+        if (!attachment.writable()) return {};
+        const Line* line = line_of(state, attachment.session->page());
+        if (line == nullptr) return no_line(attachment, "dict");
+        auto actor = std::make_unique<shm::DictActor>();
+        actor->owner = attachment.session->owner();
+        actor->thread = static_cast<std::uint16_t>(line->index);
+        actor->patience_ns = kLookEveryNs;
+        if (attachment.dict.enter(*actor) != shm::Outcome::kOk) {
+          return no_row(attachment, "dict", shm::kDictRowsMax);
+        }
+        *made = std::move(actor);
+        return {};
+      });
+  if (!status.ok()) return status;
+  Hands& hands = t_hands[attachment.key % kHandsCached];
+  hands.key = attachment.key;
+  hands.generation = attachment.generation;
+  hands.dict = &attachment;
+  hands.dict_actor = known;
+  hands.uses = 0;
   *out = &hands;
   return {};
 }

@@ -1,6 +1,6 @@
-// One queue mapped by one session of one process, and the hands that this process's threads have on
-// it. A thread's way in is one compare of a thread-local entry; the slow way claims a line in the
-// session page (journal and bell) and a row in the queue.
+// One queue or dict mapped by one session of one process, and the hands that this process's threads
+// have on it. A thread's way in is one compare of a thread-local entry; the slow way claims a line
+// in the session page (journal and bell) and a row in the object.
 //
 // Lines are given back when the thread ends, rows when the thread ends or the queue is closed.
 #ifndef HEDDLE_CLIENT_SRC_SHM_CHANNEL_ATTACHMENT_H_
@@ -18,24 +18,35 @@
 #include "client/src/shm_channel/mapping.h"
 #include "client/src/shm_channel/process_generation.h"
 #include "client/src/shm_channel/session.h"
+#include "proto/local/attach.h"
 #include "proto/local/fd.h"
+#include "proto/shm/dict.h"
 #include "proto/shm/queue.h"
 
 namespace heddle::detail {
 
-struct Attachment : std::enable_shared_from_this<Attachment> {
-  Attachment();
-  ~Attachment();
+// What every kind of mapped object has.
+struct MappedObject : std::enable_shared_from_this<MappedObject> {
+  MappedObject();
+  virtual ~MappedObject() = default;
+  // A thread that has ended, or lets go: its hands, as they were remembered.
+  virtual void leave(void* actor) = 0;
 
   const std::uint64_t key;         // Unique in this process and its children; never 0.
   const std::uint64_t generation;  // Of the process.
   std::shared_ptr<Session> session;
   Mapping mapping;
   local::Fd fd;  // Kept to reserve memory of the segment.
-  shm::Queue queue;
   std::uint64_t object_id = 0;
   std::uint8_t rights = 0;
   std::string name;  // Full.
+};
+
+struct Attachment : MappedObject {
+  ~Attachment() override;
+  void leave(void* actor) override;
+
+  shm::Queue queue;
   QueueOptions options;
 
   // Of other threads too: whoever closes the queue lets go for all.
@@ -43,15 +54,31 @@ struct Attachment : std::enable_shared_from_this<Attachment> {
   std::vector<std::unique_ptr<shm::Actor>> actors;
 };
 
+struct DictAttachment : MappedObject {
+  ~DictAttachment() override;
+  void leave(void* actor) override;
+  bool writable() const { return (rights & local::kRightWrite) != 0; }
+
+  shm::Dict dict;
+  std::mutex mutex;
+  std::vector<std::unique_ptr<shm::DictActor>> actors;
+};
+
 // A waiting thread looks at the connection this often.
 inline constexpr std::int64_t kLookEveryNs = 1'000'000'000;
 
-// A thread's hands on a queue.
+// A thread's hands on a queue or a dict; the key tells which it is.
 struct Hands {
   std::uint64_t key = 0;
   std::uint64_t generation = 0;
-  Attachment* at = nullptr;
-  shm::Actor* actor = nullptr;
+  union {
+    Attachment* at = nullptr;
+    DictAttachment* dict;
+  };
+  union {
+    shm::Actor* actor = nullptr;
+    shm::DictActor* dict_actor;  // Null: it may only be read.
+  };
   std::uint32_t uses = 0;
 };
 
@@ -71,6 +98,7 @@ extern thread_local constinit Hands t_hands[kHandsCached]
 
 // The slow way. TOO_MANY_THREADS when the session page or the queue has no more room.
 Status make_hands(Attachment& attachment, Hands** out);
+Status make_hands(DictAttachment& attachment, Hands** out);
 
 // What else a thread keeps in its line of a session page; destroyed with the thread's hold on it.
 struct LineTenant {

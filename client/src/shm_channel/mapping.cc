@@ -9,14 +9,15 @@
 
 namespace heddle::detail {
 
-Result<Mapping> Mapping::map(int fd, std::uint64_t bytes) {
+Result<Mapping> Mapping::map(int fd, std::uint64_t bytes, bool read_only) {
   struct stat info {};
   if (::fstat(fd, &info) != 0) return Status::from_errno(errno, "fstat of a shared segment");
   if (bytes == 0 || static_cast<std::uint64_t>(info.st_size) < bytes) {
     return Status(Reason::kCorrupt, "a shared segment is shorter than the broker said")
         .with_limit(bytes, static_cast<std::uint64_t>(info.st_size));
   }
-  void* base = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  const int rights = read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+  void* base = ::mmap(nullptr, bytes, rights, MAP_SHARED, fd, 0);
   if (base == MAP_FAILED) {
     return Status(Reason::kMemoryExhausted,
                   "cannot map a shared segment of " + std::to_string(bytes) +

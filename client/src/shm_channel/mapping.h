@@ -13,9 +13,9 @@ namespace heddle::detail {
 class Mapping {
  public:
   Mapping() = default;
-  // Maps the first `bytes` of `fd` for reading and writing; the fd may be closed afterwards.
-  // CORRUPT if the file is shorter, MEMORY_EXHAUSTED if the kernel refuses.
-  static Result<Mapping> map(int fd, std::uint64_t bytes);
+  // Maps the first `bytes` of `fd` for reading and, unless told otherwise, writing; the fd may be
+  // closed afterwards. CORRUPT if the file is shorter, MEMORY_EXHAUSTED if the kernel refuses.
+  static Result<Mapping> map(int fd, std::uint64_t bytes, bool read_only = false);
   Mapping(Mapping&& other) noexcept { swap(other); }
   Mapping& operator=(Mapping&& other) noexcept {
     Mapping taken(std::move(other));

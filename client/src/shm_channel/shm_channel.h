@@ -47,6 +47,11 @@ class ShmChannel final : public Channel, public std::enable_shared_from_this<Shm
   Status delete_pipe(std::string_view name) override;
   Result<std::vector<PipeInfo>> pipes(std::string_view prefix) override;
   Result<PipeInfo> pipe_info(std::string_view name) override;
+  Result<std::shared_ptr<DictChannel>> open_dict(std::string_view name, const DictOptions& options,
+                                                 bool create) override;
+  Status delete_dict(std::string_view name) override;
+  Result<std::vector<DictInfo>> dicts(std::string_view prefix) override;
+  Result<DictInfo> dict_info(std::string_view name) override;
   Result<std::shared_ptr<LockChannel>> open_lock(std::string_view name,
                                                  const LockSpec& spec) override;
   Status delete_lock(SyncKind kind, std::string_view name) override;
@@ -58,6 +63,9 @@ class ShmChannel final : public Channel, public std::enable_shared_from_this<Shm
   // Asks the broker for the queue's memory and maps it, in this process's session.
   Result<std::shared_ptr<Attachment>> attach(std::string_view name, const QueueOptions& options,
                                              bool create);
+  // The same for a dict; with r alone it is mapped for reading.
+  Result<std::shared_ptr<DictAttachment>> attach_dict(std::string_view name,
+                                                      const DictOptions& options, bool create);
   Result<QueueInfo> describe_queue(std::string_view name);
   // The same for what lies in a lock segment.
   Result<std::unique_ptr<LockPlace>> attach_lock(std::string_view name, const LockSpec& spec);

@@ -1,0 +1,102 @@
+// A dict over shared memory: every operation ends in the same shm::Dict function that the broker
+// calls for remote clients. What takes several of them is in proto/local/dict_calls.h, for both.
+#ifndef HEDDLE_CLIENT_SRC_SHM_CHANNEL_SHM_DICT_H_
+#define HEDDLE_CLIENT_SRC_SHM_CHANNEL_SHM_DICT_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "client/src/channel.h"
+#include "client/src/dict_channel.h"
+#include "client/src/shm_channel/attachment.h"
+#include "client/src/shm_channel/process_mutex.h"
+#include "proto/local/dict_calls.h"
+
+namespace heddle::detail {
+
+class ShmChannel;
+
+class ShmDict final : public DictChannel {
+ public:
+  ShmDict(std::shared_ptr<ShmChannel> channel, std::shared_ptr<DictAttachment> attachment);
+  ~ShmDict() override;
+
+  const std::string& name() const override { return name_; }
+
+  Status get_into(std::string_view key, std::span<std::byte> room, DictRead* read) override;
+  Status get(std::string_view key, DictGot* out) override;
+  Status get_many(std::span<const std::string_view> keys,
+                  std::vector<std::optional<DictEntry>>* out) override;
+  Status write(const DictWriteSpec& spec, DictChanged* out) override;
+  Status update(std::span<const Dict::Pair> pairs, std::size_t* done,
+                std::uint64_t* revision) override;
+  Result<std::uint64_t> clear() override;
+  Status increment(DictIncrementSpec& spec, DictChanged* out) override;
+  Status append(std::string_view key, const DictInput& value, const DictSetOptions& options,
+                DictChanged* out, std::size_t* length) override;
+  Status touch(std::string_view key, const DictExpiry& expiry, DictChanged* out) override;
+  Result<std::string> get_json(std::string_view key, std::string_view pointer) override;
+  Status edit(const DictEditSpec& spec, DictEdited* out) override;
+  Status scan(const DictScanOptions& options, const std::string& place, DictPage* out) override;
+  Result<std::shared_ptr<DictWatchChannel>> watch(const DictWatchOptions& options) override;
+  Status transact(std::span<const DictCompare> compares, std::span<const DictOperation> then,
+                  std::span<const DictOperation> otherwise, const std::optional<Fence>& fence,
+                  DictTransacted* out) override;
+  Result<DictInfo> info() override;
+  Result<std::uint64_t> revision() override;
+
+  // For a watch: the hands of the calling thread, which are looked at once a second while it waits.
+  Hands* hands(Status* status) {
+    Hands* hands = hands_now();
+    return hands != nullptr ? hands : hands_slow(status);
+  }
+  Status look(DictAttachment& attachment);
+  Status explain(shm::Outcome outcome, DictAttachment& attachment, std::uint64_t key_bytes = 0,
+                 std::uint64_t value_bytes = 0, std::uint64_t revision = 0);
+
+ private:
+  // Null now and then: whoever goes the slow way looks whether the session still stands.
+  [[gnu::always_inline]] Hands* hands_now() {
+    Hands* hands = cached_hands(key_.load(std::memory_order_relaxed));
+    if (hands == nullptr || hands->uses == kUsesPerLook) return nullptr;
+    if (shm::dict_ended(hands->dict->dict.memory())) return nullptr;
+    ++hands->uses;
+    return hands;
+  }
+  Hands* hands_slow(Status* status);
+  // As hands(), and it may write.
+  Hands* writing_hands(Status* status);
+  // `operate(dict, actor)` with the memory it needs; OK for outcomes that are values.
+  template <class Operate>
+  Status change(std::uint64_t key_bytes, std::uint64_t bytes, Operate operate,
+                shm::Outcome* outcome, std::uint64_t* revision);
+  bool more_memory(DictAttachment& attachment, std::uint32_t extents, Status* status);
+  Status write_fenced(const DictWriteSpec& spec, const shm::DictWrite& write, DictChanged* out);
+
+  static constexpr std::uint32_t kUsesPerLook = 4096;
+
+  const std::shared_ptr<ShmChannel> channel_;
+  std::atomic<std::uint64_t> key_;  // Of attachment_; 0 = attach anew.
+  ProcessMutex mutex_;
+  std::shared_ptr<DictAttachment> attachment_;            // Guarded by mutex_.
+  std::vector<std::shared_ptr<DictAttachment>> retired_;  // May still be in use by other threads.
+  bool loss_told_ = false;                                // Guarded by mutex_.
+  const std::string name_;
+};
+
+// Entries as the memory protocol has them.
+void meta_from(const shm::DictEntry& entry, DictMeta* out);
+DictEntry entry_from(local::DictItem item);
+// Into *out but for the dict's revision.
+void changed_from(shm::Outcome outcome, const shm::DictWritten& written, DictChanged* out);
+
+// A watch that waits for the dict's own words, beginning behind the last change or as told.
+Result<std::shared_ptr<DictWatchChannel>> watch_shm_dict(std::shared_ptr<ShmDict> dict,
+                                                         const DictWatchOptions& options);
+
+}  // namespace heddle::detail
+
+#endif  // HEDDLE_CLIENT_SRC_SHM_CHANNEL_SHM_DICT_H_
