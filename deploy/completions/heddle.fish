@@ -12,6 +12,7 @@ end
 complete -c heddle -f
 complete -c heddle -n '__heddle_at ' -a queue
 complete -c heddle -n '__heddle_at ' -a pipe
+complete -c heddle -n '__heddle_at ' -a dict
 complete -c heddle -n '__heddle_at ' -a lock
 complete -c heddle -n '__heddle_at ' -a sem
 complete -c heddle -n '__heddle_at ' -a event
@@ -130,6 +131,100 @@ complete -c heddle -n '__heddle_in pipe recv' -s t -l timeout -x -d 'Give up whe
 complete -c heddle -n '__heddle_at pipe ls' -a TEXT
 complete -c heddle -n '__heddle_at pipe info' -a '(heddle pipe ls --names 2>/dev/null)'
 complete -c heddle -n '__heddle_at pipe delete' -a '(heddle pipe ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at dict' -a get
+complete -c heddle -n '__heddle_at dict' -a keys
+complete -c heddle -n '__heddle_at dict' -a items
+complete -c heddle -n '__heddle_at dict' -a watch
+complete -c heddle -n '__heddle_at dict' -a set
+complete -c heddle -n '__heddle_at dict' -a del
+complete -c heddle -n '__heddle_at dict' -a incr
+complete -c heddle -n '__heddle_at dict' -a append
+complete -c heddle -n '__heddle_at dict' -a touch
+complete -c heddle -n '__heddle_at dict' -a txn
+complete -c heddle -n '__heddle_at dict' -a edit
+complete -c heddle -n '__heddle_at dict' -a dump
+complete -c heddle -n '__heddle_at dict' -a load
+complete -c heddle -n '__heddle_at dict' -a create
+complete -c heddle -n '__heddle_at dict' -a ls
+complete -c heddle -n '__heddle_at dict' -a info
+complete -c heddle -n '__heddle_at dict' -a clear
+complete -c heddle -n '__heddle_at dict' -a delete
+complete -c heddle -n '__heddle_at dict get' -a '(heddle dict ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in dict get' -l path -x -d 'Part of a JSON value: a pointer like /a/b/0'
+complete -c heddle -n '__heddle_in dict get' -l raw -d 'The value alone, without a newline'
+complete -c heddle -n '__heddle_at dict keys' -a '(heddle dict ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in dict keys' -l prefix -x -d 'Only keys that begin with it'
+complete -c heddle -n '__heddle_in dict keys' -l from -x -d 'Only keys from this one on, by bytes'
+complete -c heddle -n '__heddle_in dict keys' -l to -x -d 'Only keys below this one'
+complete -c heddle -n '__heddle_in dict keys' -l unsorted -d 'As they come, without keeping all of them first'
+complete -c heddle -n '__heddle_in dict keys' -l raw -d 'As they are, each with a NUL behind it'
+complete -c heddle -n '__heddle_at dict items' -a '(heddle dict ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in dict items' -l prefix -x -d 'Only keys that begin with it'
+complete -c heddle -n '__heddle_in dict items' -l from -x -d 'Only keys from this one on, by bytes'
+complete -c heddle -n '__heddle_in dict items' -l to -x -d 'Only keys below this one'
+complete -c heddle -n '__heddle_in dict items' -l unsorted -d 'As they come, without keeping all of them first'
+complete -c heddle -n '__heddle_at dict watch' -a '(heddle dict ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in dict watch' -l from -x -d 'Begin with this change (the next one)'
+complete -c heddle -n '__heddle_in dict watch' -l prefix -x -d 'Only keys that begin with it'
+complete -c heddle -n '__heddle_in dict watch' -l snapshot -d 'First all entries as they are'
+complete -c heddle -n '__heddle_in dict watch' -l previous -d 'With --json: what was there before'
+complete -c heddle -n '__heddle_in dict watch' -s n -l max -x -d 'End after so many'
+complete -c heddle -n '__heddle_in dict watch' -s t -l timeout -x -d 'End with 5 when nothing has changed for so long'
+complete -c heddle -n '__heddle_at dict set' -a '(heddle dict ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in dict set' -l type -x -a 'text int double bool null json data' -d 'What it is (text)'
+complete -c heddle -n '__heddle_in dict set' -l path -x -d 'Part of a JSON value: a pointer like /a/b/0'
+complete -c heddle -n '__heddle_in dict set' -l merge -d 'VALUE is a merge patch (RFC 7396)'
+complete -c heddle -n '__heddle_in dict set' -l patch -d 'VALUE is a list of operations (RFC 6902)'
+complete -c heddle -n '__heddle_in dict set' -l if-version -x -d 'Only if its mod_revision is this one; 0: only if it is absent'
+complete -c heddle -n '__heddle_in dict set' -l if-absent -d 'Only if it is not there'
+complete -c heddle -n '__heddle_in dict set' -l if-present -d 'Only if it is there'
+complete -c heddle -n '__heddle_in dict set' -l ttl -x -d 'It is gone after so long'
+complete -c heddle -n '__heddle_in dict set' -l keep-ttl -d 'Its expiry stays as it is'
+complete -c heddle -n '__heddle_in dict set' -l persist -d 'It has no expiry'
+complete -c heddle -n '__heddle_in dict set' -l session -d 'It goes when this command ends'
+complete -c heddle -n '__heddle_in dict set' -l fence -x -d 'Refused once somebody else has been granted the lock (LOCK:TOKEN)'
+complete -c heddle -n '__heddle_at dict del' -a '(heddle dict ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in dict del' -l path -x -d 'Part of a JSON value: a pointer like /a/b/0'
+complete -c heddle -n '__heddle_in dict del' -l if-version -x -d 'Only if its mod_revision is this one; 0: only if it is absent'
+complete -c heddle -n '__heddle_in dict del' -l if-absent -d 'Only if it is not there'
+complete -c heddle -n '__heddle_in dict del' -l if-present -d 'Only if it is there'
+complete -c heddle -n '__heddle_in dict del' -l fence -x -d 'Refused once somebody else has been granted the lock (LOCK:TOKEN)'
+complete -c heddle -n '__heddle_at dict incr' -a '(heddle dict ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in dict incr' -l path -x -d 'Part of a JSON value: a pointer like /a/b/0'
+complete -c heddle -n '__heddle_in dict incr' -l least -x -d 'Refused below it'
+complete -c heddle -n '__heddle_in dict incr' -l most -x -d 'Refused above it'
+complete -c heddle -n '__heddle_in dict incr' -l ttl -x -d 'It is gone after so long (as it was)'
+complete -c heddle -n '__heddle_at dict append' -a '(heddle dict ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in dict append' -l type -x -a 'text data' -d 'What it is (text)'
+complete -c heddle -n '__heddle_in dict append' -l if-version -x -d 'Only if its mod_revision is this one; 0: only if it is absent'
+complete -c heddle -n '__heddle_in dict append' -l if-absent -d 'Only if it is not there'
+complete -c heddle -n '__heddle_in dict append' -l if-present -d 'Only if it is there'
+complete -c heddle -n '__heddle_at dict touch' -a '(heddle dict ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in dict touch' -l ttl -x -d 'It is gone after so long'
+complete -c heddle -n '__heddle_in dict touch' -l persist -d 'It has no expiry'
+complete -c heddle -n '__heddle_at dict txn' -a '(heddle dict ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at dict edit' -a '(heddle dict ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at dict dump' -a '(heddle dict ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at dict load' -a '(heddle dict ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in dict load' -l clear -d 'First erase what is there'
+complete -c heddle -n '__heddle_in dict load' -l partial -d 'Lines without a last one are fine'
+complete -c heddle -n '__heddle_in dict create' -l max-entries -x -d 'Entries at most (1000000)'
+complete -c heddle -n '__heddle_in dict create' -l max-bytes -x -d 'Bytes of all keys and values (256M)'
+complete -c heddle -n '__heddle_in dict create' -l max-value-bytes -x -d 'Bytes of one value (16M)'
+complete -c heddle -n '__heddle_in dict create' -l history -x -d 'Changes that can be read back (1024)'
+complete -c heddle -n '__heddle_in dict create' -l no-previous -d 'Changes do not tell what they replaced: less memory'
+complete -c heddle -n '__heddle_in dict create' -l default-ttl -x -d 'Entries are gone after so long, unless a write says otherwise'
+complete -c heddle -n '__heddle_in dict create' -l eviction -x -a 'reject evict_oldest_write evict_lru evict_ttl_first' -d 'At a limit: refuse, or which entry goes (reject)'
+complete -c heddle -n '__heddle_in dict create' -l ttl-on-overwrite -x -a 'clear keep default' -d 'What becomes of an expiry when its entry is written again (clear)'
+complete -c heddle -n '__heddle_in dict create' -l lifetime -x -a 'kept attached' -d 'Until deleted, or until nobody has it open (kept)'
+complete -c heddle -n '__heddle_in dict create' -l mode -x -d 'Permission bits, like 0660: r reads, w writes (0600)'
+complete -c heddle -n '__heddle_in dict create' -l group -x -d 'Owning group; you must be in it'
+complete -c heddle -n '__heddle_in dict create' -l exclusive -d 'Fail if it is there'
+complete -c heddle -n '__heddle_at dict ls' -a TEXT
+complete -c heddle -n '__heddle_in dict ls' -l names -d 'Names alone, a line each'
+complete -c heddle -n '__heddle_at dict info' -a '(heddle dict ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at dict clear' -a '(heddle dict ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at dict delete' -a '(heddle dict ls --names 2>/dev/null)'
 complete -c heddle -n '__heddle_at lock' -a run
 complete -c heddle -n '__heddle_at lock' -a elect
 complete -c heddle -n '__heddle_at lock' -a acquire

@@ -12,6 +12,8 @@ from command import SOURCE, heddle
 VERBS = ("create ls info delete put get ack nack bury extend peek browse who join purge kick "
          "shutdown reopen work").split()
 OTHERS = {
+    "dict": "create ls info clear delete get keys items watch set del incr append touch txn edit "
+            "dump load",
     "lock": "create ls info delete run elect acquire release who waiters force-release repair "
             "graph deadlocks orders",
     "sem": "create ls info delete run acquire release who waiters force-release",
@@ -62,6 +64,7 @@ class Usage(unittest.TestCase):
         self.assertIn("1 to 256", self.usage("queue", "work", "x", "-P", "0", "--", "true"))
         self.assertIn("1 or more", self.usage("queue", "get", "x", "-n", "0"))
         self.assertIn("mutex|rlock|rw", self.usage("lock", "create", "x", "--kind", "spin"))
+        self.assertIn("text|int|double", self.usage("dict", "set", "x", "k", "v", "--type", "map"))
         self.assertIn("--count", self.usage("sem", "create", "x"))
         self.assertIn("--hold", self.usage("lock", "acquire", "x"))
         self.assertIn("lock run", self.usage("lock", "release", "x"))
