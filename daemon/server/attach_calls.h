@@ -11,6 +11,9 @@
 
 namespace heddle::server {
 
+// What stands around the rows of a page, a name among it.
+inline constexpr size_t kPageFrameBytes = 512;
+
 // Never more than `bytes_max`: lists come in pages that fit. Broker thread.
 Result<std::string> answer_call(broker::Core& core, const objects::Caller& caller,
                                 local::CallMethod method, std::string_view arguments,

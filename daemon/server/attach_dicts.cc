@@ -13,8 +13,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kPageFrameBytes = 512;
-
 json member_json(const broker::MemberInfo& info) {
   static constexpr const char* kLifetime[] = {"kept", "attached", "session"};
   const local::DictOptionsWire& options = info.options.dict;

@@ -12,8 +12,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kPageFrameBytes = 512;  // what stands around the rows, a name among it
-
 // Nothing for 0.
 json blocked_for(uint32_t since_ms) {
   return since_ms == 0 ? json() : json(objects::blocked_for_ms(since_ms));

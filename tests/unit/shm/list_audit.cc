@@ -3,7 +3,7 @@
 namespace heddle::shm {
 namespace {
 
-std::string at(uint64_t n) { return " at " + std::to_string(n); }
+std::string at_element(uint64_t n) { return " at " + std::to_string(n); }
 
 }  // namespace
 
@@ -34,7 +34,7 @@ std::vector<std::string> ListAudit::values() const {
 bool ListAudit::in_use(uint64_t ref, const char* what) {
   const uint64_t stamp = memory_.stamp(ref_line(ref)).load();
   const bool used = same_life(stamp, ref) && stamp_state(stamp) == DictChunkState::kUsed;
-  if (!used) wrong(std::string(what) + " is not in use" + at(ref_line(ref)));
+  if (!used) wrong(std::string(what) + " is not in use" + at_element(ref_line(ref)));
   if (!used_.insert(ref_line(ref)).second) wrong(std::string(what) + " is named twice");
   return used;
 }
@@ -111,22 +111,22 @@ void ListAudit::extents() {
     };
     switch (dict_extent_state(word)) {
       case DictExtentState::kEmpty:
-        if (!hinted(kDictClassEmpty)) wrong("an empty extent is lost" + at(e));
+        if (!hinted(kDictClassEmpty)) wrong("an empty extent is lost" + at_element(e));
         break;
       case DictExtentState::kClaimed:
-        wrong("an extent is left claimed" + at(e));
+        wrong("an extent is left claimed" + at_element(e));
         break;
       case DictExtentState::kCarved: {
         const uint32_t c = dict_extent_class(word);
         if (c >= kDictClasses) return wrong("an extent of no class");
         for (const auto& bits : memory_.extent(e).free) {
-          if (bits.load() != 0 && !hinted(c)) wrong("free chunks are not hinted" + at(e));
+          if (bits.load() != 0 && !hinted(c)) wrong("free chunks are not hinted" + at_element(e));
         }
         chunks(e, c);
         break;
       }
       case DictExtentState::kLent:
-        if (lent_.count(e) == 0) wrong("an extent is lent to nobody" + at(e));
+        if (lent_.count(e) == 0) wrong("an extent is lent to nobody" + at_element(e));
         break;
     }
   }
@@ -137,17 +137,18 @@ void ListAudit::chunks(uint32_t e, uint32_t size_class) {
     const uint32_t line = e * kDictExtentLines + k * kDictClassLines[size_class];
     const uint64_t s = memory_.stamp(line).load();
     const bool bit = (memory_.extent(e).free[k / 64].load() >> k % 64 & 1) != 0;
-    if (s != 0 && stamp_class(s) != size_class) wrong("a chunk of another class" + at(line));
+    if (s != 0 && stamp_class(s) != size_class)
+      wrong("a chunk of another class" + at_element(line));
     switch (stamp_state(s)) {
       case DictChunkState::kFree:
-        if (!bit) wrong("a free chunk is lost" + at(line));
+        if (!bit) wrong("a free chunk is lost" + at_element(line));
         break;
       case DictChunkState::kCached:
-        if (cached_.count(line) == 0) wrong("a cached chunk is lost" + at(line));
+        if (cached_.count(line) == 0) wrong("a cached chunk is lost" + at_element(line));
         break;
       case DictChunkState::kUsed:
         if (used_.count(line) + resting_.count(line) != 1) {
-          wrong("a chunk in use is lost, or rests while it is in the list" + at(line));
+          wrong("a chunk in use is lost, or rests while it is in the list" + at_element(line));
         }
         break;
       case DictChunkState::kDying:

@@ -18,7 +18,7 @@
 namespace heddle::shm {
 namespace {
 
-bool long_run() { return std::getenv("HEDDLE_LONG") != nullptr; }
+bool runs_long() { return std::getenv("HEDDLE_LONG") != nullptr; }
 
 const std::string kNowhere = "<" + std::to_string(static_cast<int>(Outcome::kOutOfRange)) + ">";
 
@@ -180,7 +180,7 @@ class ListModel {
 
 TEST(List, RandomOperationsAgainstAVector) {
   const size_t wanted[] = {3, 27, 60, 300, 1500, 0};
-  for (unsigned seed = 1; seed <= (long_run() ? 60u : 4u); ++seed) {
+  for (unsigned seed = 1; seed <= (runs_long() ? 60u : 4u); ++seed) {
     ListSegment s(small_list());
     ListActor a = s.actor(1);
     ListModel model(s.list(), a, seed);
@@ -202,7 +202,7 @@ TEST(List, ManyElementsComeAndGo) {
   ListSegment s(limits);
   List& l = s.list();
   ListActor a = s.actor(1);
-  const int n = long_run() ? 1'000'000 : 30'000;
+  const int n = runs_long() ? 1'000'000 : 30'000;
   uint64_t extents = 0;
   for (int round = 0; round < 3; ++round) {
     for (int i = 0; i < n; ++i) ASSERT_EQ(append(l, a, std::to_string(i)), Outcome::kOk);
@@ -360,7 +360,7 @@ TEST(List, ThreadsAtOnce) {
   const auto write = [&](uint16_t owner) {
     ListActor a = s.actor(owner);
     std::mt19937 random(owner);
-    const int n = long_run() ? 400'000 : 8'000;
+    const int n = runs_long() ? 400'000 : 8'000;
     for (int i = 0; i < n; ++i) {
       const std::string name = std::to_string(owner) + ":" + std::to_string(i);
       const auto at = static_cast<int64_t>(random() % 60);
@@ -403,8 +403,8 @@ TEST(List, ThreadsAtOnce) {
 
 /// Whatever stands in the segment, every function ends and stays inside it.
 TEST(List, ADamagedSegmentHarmsNobody) {
-  test::Watchdog dog("damaged list", long_run() ? 1200 : 60);
-  const int rounds = long_run() ? 3000 : 60;
+  test::Watchdog dog("damaged list", runs_long() ? 1200 : 60);
+  const int rounds = runs_long() ? 3000 : 60;
   for (int round = 0; round < rounds; ++round) {
     ListSegment s(small_list());
     List& l = s.list();
