@@ -10,14 +10,15 @@ import unittest
 
 import grpc
 
-from wire import Connection, Session, admin, details, locks, pipes, queues, sessions, types
+from wire import (Connection, Session, admin, details, dicts, locks, pipes, queues, sessions,
+                  types)
 
 NOBODY = 65534
 DAEMON = 1  # the gid of a group that is everywhere, and not nobody's
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 SERVICES = ((queues, "QueueService", "queue"), (sessions, "SessionService", "session"),
             (admin, "AdminService", "admin"))
-APART = {"LockService", "PipeService"}  # have tests of their own
+APART = {"LockService", "PipeService", "DictService"}  # have tests of their own
 # Not about one object: they show only what the caller may see, or counters of the broker.
 OF_NO_OBJECT = {"QueueService.List", "SessionService.Open", "AdminService.List",
                 "AdminService.Sessions", "AdminService.Stats", "AdminService.Status"}
@@ -102,6 +103,21 @@ def pipe_requests(name):
         yield method.name, request
 
 
+# And for dicts.
+DICTS_READING = {"Create", "Info", "Get", "GetMany", "Scan", "Watch"}
+DICTS_OWNING = {"Delete"}
+
+
+def dict_requests(name):
+    for method in dicts.DESCRIPTOR.services_by_name["DictService"].methods:
+        request = getattr(dicts, method.input_type.name)(**({} if method.name == "List"
+                                                            else {"name": name}))
+        if "key" in request.DESCRIPTOR.fields_by_name:
+            request.key = "k"
+        if method.name != "List":
+            yield method.name, request
+
+
 def call(connection, stub, method, request, metadata=None):
     """None when it is served, else the reason of the refusal."""
     function = getattr(getattr(connection, stub), method)
@@ -109,9 +125,14 @@ def call(connection, stub, method, request, metadata=None):
         if isinstance(function, grpc.StreamStreamMultiCallable):
             for _ in function(iter([request]), timeout=20):
                 break
+        elif isinstance(function, grpc.UnaryStreamMultiCallable):
+            for _ in function(request, timeout=2):
+                break
         else:
             function(request, timeout=20, metadata=metadata)
     except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+            return None  # a stream on which nothing happened
         return details(error)["ErrorInfo"].reason
     return None
 
@@ -190,6 +211,29 @@ class Rights(unittest.TestCase):
     def test_using_a_pipe_is_not_owning_it(self):
         for method, reason in self.pipe_refusals(0o666).items():
             self.assertEqual(reason, "DENIED" if method in PIPES_OWNING else None, method)
+
+    def dict_refusals(self, mode):
+        self.mine.dict.Create(dicts.DictServiceCreateRequest(
+            name=self.name, options=dicts.DictOptions(mode=mode)))
+        found = {method: call(self.theirs, "dict", method, request)
+                 for method, request in dict_requests(self.name)}
+        self.assertGreater(len(found), 12)
+        listed = self.theirs.dict.List(dicts.DictServiceListRequest(prefix=self.name)).dicts
+        self.assertEqual(len(listed), 0 if mode == 0o600 else 1)
+        return found
+
+    def test_without_rights_a_dict_does_not_exist(self):
+        for method, reason in self.dict_refusals(0o600).items():
+            self.assertEqual(reason, "DENIED" if method == "Create" else "NOT_FOUND", method)
+
+    def test_reading_a_dict_is_not_writing_it(self):
+        for method, reason in self.dict_refusals(0o644).items():
+            self.assertEqual(reason, None if method in DICTS_READING else "DENIED", method)
+
+    def test_writing_a_dict_is_not_owning_it(self):
+        found = self.dict_refusals(0o666)
+        self.assertEqual({method for method, reason in found.items() if reason == "DENIED"},
+                         DICTS_OWNING)
 
     def test_a_group_is_known_by_its_members_connection(self):
         self.mine.create(self.name, mode=0o640, group=str(DAEMON))
