@@ -83,13 +83,18 @@ Status Remote::connect() {
                                                   std::to_string(options.timeout.count()) + " ms")
         .with_object("address " + target);
   }
-  grpc::ClientContext context;
-  context.set_deadline(system_clock::now() + options.timeout);
+  const auto end = system_clock::now() + options.timeout;
   v1::AdminServiceStatusResponse response;
-  if (const auto result = admin->Status(&context, {}, &response); !result.ok()) {
-    // It may have counted as connected for a moment.
+  for (;;) {
+    grpc::ClientContext context;
+    context.set_deadline(end);
+    const auto result = admin->Status(&context, {}, &response);
+    if (result.ok()) break;
+    // It may have counted as connected for a moment, or broken off in this one.
     Status why = broker_is_away(result) ? turned_away(target) : Status();
-    return why.ok() ? status_from(result) : std::move(why);
+    if (!why.ok()) return why;
+    const bool again = broker_is_away(result) && system_clock::now() < end;
+    if (!again || !channel->WaitForConnected(end)) return status_from(result);
   }
   version = response.version();
   if (options.sessionless) return {};
