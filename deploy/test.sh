@@ -67,8 +67,7 @@ run_tests() {
   rm -rf "$dir/results" "$dir/junit.xml"
   echo "== testing $preset"
   (cd "$dir" && ctest --output-on-failure --test-output-size-passed 1048576 \
-    --no-label-summary --output-junit junit.xml --schedule-random \
-    -j "$jobs" ${regex:+-R "$regex"} "$@") || true
+    --no-label-summary --output-junit junit.xml -j "$jobs" ${regex:+-R "$regex"} "$@") || true
   if [[ ! -s $dir/junit.xml ]]; then
     notes+=("FAILED $preset: ctest ran nothing")
     failed=$((failed + 1))

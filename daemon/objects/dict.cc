@@ -14,7 +14,9 @@ using shm::Outcome;
 
 constexpr uint32_t kSweptAtOnce = 4096;  // in one tick
 constexpr int64_t kFollowerNapNs = 500'000'000;
-constexpr uint32_t kScanLooks = 64;  // of one call
+constexpr uint32_t kScanLooks = 64;      // of one call
+constexpr int64_t kIdleMs = 1000;        // without a change
+constexpr uint32_t kTrimmedAtOnce = 64;  // extents
 
 }  // namespace
 
@@ -232,11 +234,34 @@ void Dict::erase_owned(uint64_t session_id) {
 }
 
 void Dict::tick() {
-  if (!usable().ok() || !dict_.may_expire()) return;
+  if (!usable().ok()) return;
+  if (dict_.is_busy()) {
+    Hands hands(*this);
+    if (hands.actor != nullptr) dict_.help(*hands.actor);
+  }
+  if (dict_.may_expire()) sweep();
+  tidy_memory();
+}
+
+void Dict::sweep() {
   const int64_t now_ms = shm::dict_now_ms();
   if (now_ms < next_sweep_ms_) return;
   Hands hands(*this);
   if (hands.actor != nullptr) next_sweep_ms_ = sweep_.run(*hands.actor, now_ms, kSweptAtOnce);
+}
+
+// Memory that a pause of a second finds empty goes back, some of it at a time: whoever writes large
+// values again and again keeps his.
+void Dict::tidy_memory() {
+  const uint64_t revision = dict_.revision();
+  if (revision == trimmed_revision_) return;
+  const int64_t now_ms = shm::dict_now_ms();
+  if (std::exchange(seen_revision_, revision) != revision) next_trim_ms_ = now_ms + kIdleMs;
+  if (now_ms < next_trim_ms_) return;
+  Hands hands(*this);
+  if (hands.actor == nullptr) return;
+  const uint32_t trimmed = dict_.memory().trim(*hands.actor, kTrimmedAtOnce);
+  if (trimmed < kTrimmedAtOnce) trimmed_revision_ = revision;
 }
 
 void Dict::end_of_object() {

@@ -62,6 +62,7 @@ class Dict final : public Member, public std::enable_shared_from_this<Dict> {
   uint64_t watch(uint64_t revision, std::function<void()> ready);
   void unwatch(uint64_t number);
 
+  Host& host() const { return host_; }
   shm::DictLimits limits() const { return dict_.limits(); }
   uint64_t revision() const { return dict_.revision(); }
   uint64_t oldest_revision() const { return dict_.oldest_revision(); }
@@ -102,9 +103,15 @@ class Dict final : public Member, public std::enable_shared_from_this<Dict> {
   std::vector<std::unique_ptr<shm::DictActor>> actors_;
   std::vector<shm::DictActor*> idle_;
 
+  void sweep();
+  void tidy_memory();
+
   // tick(); broker thread
   DictSweep sweep_{dict_};
   int64_t next_sweep_ms_ = 0;
+  int64_t next_trim_ms_ = 0;
+  uint64_t seen_revision_ = 0;     // at the last look
+  uint64_t trimmed_revision_ = 0;  // nothing is to be given back since
 
   mutable std::mutex watch_mutex_;  // a leaf
   std::unordered_map<uint64_t, Watcher> watchers_;

@@ -55,7 +55,7 @@
 // the row it reaps.
 //
 // Not here yet: giving back the pages of old levels of the directory and of extents that are
-// carved (DictMemory::trim() gives back the others), help for a stopped thread by the broker.
+// carved (DictMemory::trim() gives back the others).
 #pragma once
 
 #include <cstddef>
@@ -163,6 +163,10 @@ class Dict {
   void reap(DictActor& reaper, uint16_t dead);
   /// One thread of a living session has ended.
   void reap_thread(DictActor& reaper, uint16_t owner, uint16_t thread);
+  /// Some thread is in the middle of a write. Looks, and stores nothing.
+  bool is_busy() const;
+  /// Changes that others see get their revisions, although the threads that made them are stopped.
+  void help(DictActor& helper);
   /// Makes the oldest `places` of the history readable no longer. Returns how many there were.
   [[gnu::noinline]] uint32_t release_history(DictActor& a, uint32_t places);
   /// False: no entry ever had an expiry.
@@ -376,6 +380,8 @@ class Dict {
   void release_split_block(DictActor& reaper, uint64_t s);
   bool was_published(DictActor& reaper, uint64_t x);
   bool is_in_bucket(uint32_t line) const;
+  void help_write(DictActor& helper, uint64_t x);
+  void help_transaction(DictActor& helper, uint64_t list);
 
   DictMemory memory_;
   DictLimits limits_{};

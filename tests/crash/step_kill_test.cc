@@ -11,11 +11,12 @@
 #include <cstdlib>
 
 #include "tests/crash/step_world.h"
-#include "tests/support/stepper.h"
+#include "tests/support/states.h"
 
 namespace heddle::shm {
 namespace {
 
+using test::states_of;
 using test::SteppedChild;
 
 struct Totals {
@@ -32,21 +33,6 @@ class StepKill : public ::testing::TestWithParam<size_t> {
     }
   }
 };
-
-/// Steps `body` once; the images of all distinct states on the way, the first and the last
-/// included.
-std::vector<World::Image> states_of(World& world, const std::function<int()>& body,
-                                    Totals* totals) {
-  std::vector<World::Image> images;
-  std::unordered_set<uint64_t> seen;
-  SteppedChild child(body);
-  do {
-    ++totals->points;
-    if (seen.insert(world.hash()).second) images.push_back(world.save());
-  } while (child.step());
-  totals->states += images.size();
-  return images;
-}
 
 void report(const char* what, const Scenario& s, const Totals& t,
             std::chrono::steady_clock::time_point since) {
@@ -65,7 +51,7 @@ TEST_P(StepKill, ClientLosesNothing) {
   const auto body = [&] {
     return static_cast<int>(scenario.operate(world.queue(), world.victim(), world.report()));
   };
-  const std::vector<World::Image> images = states_of(world, body, &totals);
+  const std::vector<World::Image> images = states_of(world, body, &totals.points, &totals.states);
   const uint64_t steps = totals.points;
   std::unordered_set<uint64_t> seen;
   for (size_t i = 0; i < images.size(); ++i) {
@@ -102,7 +88,7 @@ TEST_P(StepKill, ReaperIsResumed) {
       [&] {
         return static_cast<int>(scenario.operate(world.queue(), world.victim(), world.report()));
       },
-      &ignored);
+      &ignored.points, &ignored.states);
   const size_t most = std::getenv("HEDDLE_LONG") != nullptr ? images.size() : 3;
   const size_t stride = images.size() > most ? images.size() / most : 1;
   for (size_t i = 0; i < images.size(); i += stride) {
@@ -113,7 +99,7 @@ TEST_P(StepKill, ReaperIsResumed) {
           world.reap_victim(kReaper);
           return 0;
         },
-        &totals);
+        &totals.points, &totals.states);
     for (size_t half = 0; half < halves.size(); ++half) {
       world.restore(halves[half]);
       // The next incarnation: first the dead reaper, then whom that one was repairing.

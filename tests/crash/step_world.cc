@@ -2,21 +2,13 @@
 
 #include <cstring>
 
+#include "tests/support/states.h"
+
 namespace heddle::shm {
 namespace {
 
 constexpr uint64_t kAreaBytes = 6 * kExtentBytes;
 constexpr uint64_t kSegmentsSaved = 5;
-
-uint64_t mix(uint64_t hash, const std::byte* from, uint64_t bytes) {
-  for (uint64_t i = 0; i + 8 <= bytes; i += 8) {
-    uint64_t word;
-    std::memcpy(&word, from + i, 8);
-    hash = (hash ^ word) * 0x9e3779b97f4a7c15;
-    hash ^= hash >> 29;
-  }
-  return hash;
-}
 
 }  // namespace
 
@@ -61,15 +53,16 @@ uint64_t World::hash() const {
   auto& self = const_cast<World&>(*this);
   const auto* base = static_cast<const std::byte*>(self.segment_.base());
   const QueueGeometry g = QueueGeometry::of(scenario_.limits);
-  uint64_t h = mix(1, base, sizeof(QueueHeader));
-  h = mix(h, base + g.rows_at, 16 * sizeof(Row));
-  h = mix(h, base + g.segments_at, 8 * sizeof(SegmentControl));
-  h = mix(h, base + g.extents_at, 64 * 8);
-  h = mix(h, base + g.chunk_words_at, 4 * kChunksPerExtent * 8);
-  h = mix(h, base + g.slots_at, 3 * kSlotsPerSegment * sizeof(Slot));
-  h = mix(h, reinterpret_cast<const std::byte*>(self.segment_.line(kVictim)), sizeof(JournalLine));
-  return mix(h, reinterpret_cast<const std::byte*>(self.segment_.line(kReaper)),
-             sizeof(JournalLine));
+  uint64_t h = test::mix(1, base, sizeof(QueueHeader));
+  h = test::mix(h, base + g.rows_at, 16 * sizeof(Row));
+  h = test::mix(h, base + g.segments_at, 8 * sizeof(SegmentControl));
+  h = test::mix(h, base + g.extents_at, 64 * 8);
+  h = test::mix(h, base + g.chunk_words_at, 4 * kChunksPerExtent * 8);
+  h = test::mix(h, base + g.slots_at, 3 * kSlotsPerSegment * sizeof(Slot));
+  h = test::mix(h, reinterpret_cast<const std::byte*>(self.segment_.line(kVictim)),
+                sizeof(JournalLine));
+  return test::mix(h, reinterpret_cast<const std::byte*>(self.segment_.line(kReaper)),
+                   sizeof(JournalLine));
 }
 
 void World::reap_victim(uint16_t reaper) {

@@ -8,7 +8,8 @@
 # Labels: the folder is one by itself; "asan" and "tsan" take part in the sanitizer runs (build
 # targets asan_tests, tsan_tests), "slow" is left out by --quick, "long" runs with --long only.
 # TIMEOUT (seconds, default 60, an hour under --long) is ctest's; each GoogleTest case also has
-# the 30 s watchdog of tests/support. Under --long tests see HEDDLE_LONG=1.
+# the 30 s watchdog of tests/support. Under --long tests see HEDDLE_LONG=1. What may take longest
+# starts first, so that no core is idle at the end.
 find_package(GTest REQUIRED)
 option(HEDDLE_LONG_TESTS "Run soaks with their long figures" OFF)
 add_custom_target(asan_tests)
@@ -80,13 +81,15 @@ function(heddle_test_properties name labels timeout serial)
   string(REGEX REPLACE "/.*" "" folder "${folder}")
   set(environment HEDDLE_BUILD_DIR=${CMAKE_BINARY_DIR} HEDDLE_SOURCE_DIR=${PROJECT_SOURCE_DIR}
       HEDDLE_PYTHON=${HEDDLE_PYTHON} GTEST_OUTPUT=xml:${CMAKE_BINARY_DIR}/results/${name}.xml)
+  if(NOT timeout)
+    set(timeout 60)
+  endif()
+  set(cost ${timeout})
   if(HEDDLE_LONG_TESTS)
     set(timeout 3600)
     list(APPEND environment HEDDLE_LONG=1)
-  elseif(NOT timeout)
-    set(timeout 60)
   endif()
   set_tests_properties(${name} PROPERTIES
-    LABELS "${folder};${labels}" SKIP_RETURN_CODE 77 TIMEOUT ${timeout} RUN_SERIAL ${serial}
-    ENVIRONMENT "${environment}")
+    LABELS "${folder};${labels}" SKIP_RETURN_CODE 77 TIMEOUT ${timeout} COST ${cost}
+    RUN_SERIAL ${serial} ENVIRONMENT "${environment}")
 endfunction()

@@ -1,5 +1,6 @@
 #include "tests/support/stepper.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
@@ -19,6 +20,23 @@ namespace {
 void wait_for_stop(pid_t pid, int* status) {
   while (waitpid(pid, status, __WALL) < 0 && errno == EINTR) {
   }
+}
+
+/// Both on one processor while there are stepped children: each step is two switches between them,
+/// and on two processors, the other one has to be woken for each.
+cpu_set_t g_allowed;
+int g_stepped = 0;
+
+void stay_here() {
+  if (g_stepped++ > 0 || sched_getaffinity(0, sizeof g_allowed, &g_allowed) != 0) return;
+  cpu_set_t here;
+  CPU_ZERO(&here);
+  CPU_SET(sched_getcpu(), &here);
+  sched_setaffinity(0, sizeof here, &here);
+}
+
+void go_anywhere() {
+  if (--g_stepped == 0) sched_setaffinity(0, sizeof g_allowed, &g_allowed);
 }
 
 /// The instruction at the program counter is a system call.
@@ -47,6 +65,7 @@ bool can_step(const char** why) {
 }
 
 SteppedChild::SteppedChild(const std::function<int()>& body) {
+  stay_here();
   pid_ = fork();
   if (pid_ == 0) {
     if (ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) _exit(126);
@@ -59,7 +78,10 @@ SteppedChild::SteppedChild(const std::function<int()>& body) {
   if (!ended_) ptrace(PTRACE_SETOPTIONS, pid_, nullptr, PTRACE_O_EXITKILL);
 }
 
-SteppedChild::~SteppedChild() { kill(); }
+SteppedChild::~SteppedChild() {
+  kill();
+  if (!free_) go_anywhere();
+}
 
 bool SteppedChild::step() {
   if (ended_) return false;
@@ -94,6 +116,9 @@ void SteppedChild::kill() {
 int SteppedChild::finish(int timeout_ms) {
   int status = 0;
   if (ended_) return -1;
+  sched_setaffinity(pid_, sizeof g_allowed, &g_allowed);
+  go_anywhere();
+  free_ = true;
   ptrace(PTRACE_DETACH, pid_, nullptr, nullptr);
   for (int waited = 0; waited < timeout_ms * 10; ++waited) {
     const pid_t done = waitpid(pid_, &status, WNOHANG);

@@ -39,6 +39,7 @@ class SteppedChild {
   uint64_t steps_ = 0;
   bool at_syscall_ = false;
   bool ended_ = false;
+  bool free_ = false;  // it runs, or ran, where it likes
 };
 
 }  // namespace heddle::test

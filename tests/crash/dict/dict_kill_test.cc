@@ -64,7 +64,7 @@ TEST_P(DictTwoReapers, OneWaitsForNobody) {
   const DictScenario scenario = dict_scenarios()[GetParam()];
   DictFigures f;
   const DictSample most =
-      long_run() ? DictSample{.stops = 200, .victims = 40} : DictSample{.stops = 4, .victims = 2};
+      long_run() ? DictSample{.stops = 200, .victims = 40} : DictSample{.stops = 2, .victims = 2};
   EXPECT_EQ(run_two_reapers(scenario, most, &f), "");
   report("two reapers", scenario.name, f, start_ns);
 }

@@ -3,30 +3,17 @@
 #include <unordered_set>
 
 #include "tests/crash/dict/dict_stage.h"
-#include "tests/support/stepper.h"
+#include "tests/support/states.h"
 
 namespace heddle::shm {
 namespace {
 
+using test::states_of;
 using test::SteppedChild;
 
 std::string complaint(const DictScenario& s, const char* what, uint64_t n,
                       const std::string& wrong) {
   return std::string(s.name) + ", " + what + " " + std::to_string(n) + ": " + wrong;
-}
-
-/// Steps `body` once; the images of all distinct states on the way.
-std::vector<DictStage::Image> states_of(DictStage& stage, const std::function<int()>& body,
-                                        DictFigures* f) {
-  std::vector<DictStage::Image> images;
-  std::unordered_set<uint64_t> seen;
-  SteppedChild child(body);
-  do {
-    ++f->points;
-    if (seen.insert(stage.hash()).second) images.push_back(stage.save());
-  } while (child.step());
-  f->states += images.size();
-  return images;
 }
 
 /// Between samples; more than `all` for none.
@@ -93,7 +80,8 @@ std::string run_killed(const DictScenario& scenario, const DictSample& most, Dic
     return static_cast<int>(scenario.operate(stage.dict(), stage.victim()));
   };
   const uint64_t before = f->points;
-  const std::vector<DictStage::Image> images = states_of(stage, body, f);
+  const std::vector<DictStage::Image> images =
+      states_of(stage, body, &f->points, &f->states, most.images());
   const uint64_t steps = f->points - before;
   std::unordered_set<uint64_t> seen;
   const size_t stride = stride_for(images.size(), most.states);
@@ -130,7 +118,7 @@ std::string run_reaper_killed(const DictScenario& scenario, const DictSample& mo
   DictFigures ignored;
   const std::vector<DictStage::Image> images = states_of(
       stage, [&] { return static_cast<int>(scenario.operate(stage.dict(), stage.victim())); },
-      &ignored);
+      &ignored.points, &ignored.states, most.images());
   const size_t first = images.size() * most.victims_from / 100;
   const size_t stride = stride_for(images.size() - first, most.victims);
   for (size_t i = first + stride / 2; i < images.size(); i += stride) {
@@ -141,7 +129,7 @@ std::string run_reaper_killed(const DictScenario& scenario, const DictSample& mo
           stage.reap_all(kReaper);
           return 0;
         },
-        f);
+        &f->points, &f->states, most.images());
     const size_t step = stride_for(halves.size(), most.states);
     for (size_t half = halves.size() % step; half < halves.size(); half += step) {
       stage.restore(halves[half]);
@@ -169,7 +157,7 @@ std::string run_two_reapers(const DictScenario& scenario, const DictSample& most
   DictFigures ignored;
   const std::vector<DictStage::Image> images = states_of(
       stage, [&] { return static_cast<int>(scenario.operate(stage.dict(), stage.victim())); },
-      &ignored);
+      &ignored.points, &ignored.states, most.images());
   const size_t stride = stride_for(images.size(), most.victims);
   const auto reap = [&] {
     stage.reap_all(kReaper);
@@ -243,8 +231,9 @@ std::string run_frozen(const DictScenario& scenario, const DictSample& most, Dic
     }
     ++f->freezes;
     f->points += stops[i];
+    std::string wrong = i % 3 == 0 ? stage.help() : "";
     Others others(stage);
-    std::string wrong = others.laps(120);
+    wrong += others.laps(120);
     const int status = child.finish(5000);
     if (status < 0) wrong += "the resumed operation hangs; ";
     if (status == static_cast<int>(Outcome::kCorrupt)) wrong += "the resumed one says corrupt; ";

@@ -204,7 +204,7 @@ void add_arrays(std::vector<DictScenario>* all) {
 }
 
 void add_sizes(std::vector<DictScenario>* all) {
-  const std::string large(100'000, 'L');
+  const std::string large(66'000, 'L');
   const auto set_large = [large](Dict& d, DictActor& a) { return put(d, a, kKey, large); };
   all->push_back({"insert of a large value", [](DictStage& s) { fill(s, 3); }, set_large});
   all->push_back(

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "tests/support/stepper.h"
+#include "tests/support/states.h"
 
 namespace heddle::shm {
 namespace {
@@ -24,16 +24,6 @@ DictLimits stage_limits(const DictScenario& scenario) {
   limits.keep_previous = scenario.keep_previous;
   if (scenario.limits) scenario.limits(&limits);
   return limits;
-}
-
-uint64_t mix(uint64_t hash, const std::byte* from, uint64_t bytes) {
-  for (uint64_t i = 0; i + 8 <= bytes; i += 8) {
-    uint64_t word;
-    std::memcpy(&word, from + i, 8);
-    hash = (hash ^ word) * 0x9e3779b97f4a7c15;
-    hash ^= hash >> 29;
-  }
-  return hash;
 }
 
 /// Two changes that were under way at once may have come in either order.
@@ -140,7 +130,7 @@ uint64_t DictStage::hash() {
   uint64_t h = 1;
   const uint32_t used = dict().memory().header().extents_used.load();
   if (used > extents_dirty_) extents_dirty_ = used;
-  for (const Region& r : regions(used)) h = mix(h, segment_.base() + r.at, r.hashed);
+  for (const Region& r : regions(used)) h = test::mix(h, segment_.base() + r.at, r.hashed);
   return h;
 }
 
@@ -150,6 +140,28 @@ void DictStage::reap_all(uint16_t reaper, bool second_first) {
   dict().reap(r, kVictim);
   if (second_stopped_) dict().reap(r, kSecond);
   dict().leave(r);
+}
+
+std::string DictStage::help() {
+  DictActor helper = newcomer(kHelper);
+  dict().help(helper);
+  dict().leave(helper);
+  std::vector<Change> log;
+  if (scenario_.extents != 0) return "";
+  std::string wrong = follow(&log);
+  const auto check = [&](const std::string& key) {
+    const auto was = base_.find(key);
+    if (was != base_.end() && was->second.expires_ms == kLongPast) return;
+    std::string told = was == base_.end() ? kAbsent : was->second.value;
+    for (const Change& c : log) {
+      if (c.key == key) told = is_value(c.kind) ? c.value : kAbsent;
+    }
+    const std::string seen = value_of(dict(), key);
+    if (seen != told) wrong += "key " + key.substr(0, 20) + " has changed and nobody was told; ";
+  };
+  for (const auto& [key, entry] : before_) check(key);
+  for (const auto& [key, entry] : after_) check(key);
+  return wrong;
 }
 
 std::string DictStage::follow(std::vector<Change>* log) {

@@ -13,7 +13,7 @@
 namespace heddle::shm {
 
 inline constexpr int64_t kLongPast = 1;  // an expiry
-inline constexpr uint16_t kVictim = 5, kSecond = 6, kReaper = 9, kSecondReaper = 10;
+inline constexpr uint16_t kVictim = 5, kSecond = 6, kReaper = 9, kSecondReaper = 10, kHelper = 23;
 
 class DictStage;
 
@@ -60,6 +60,8 @@ class DictStage {
   uint64_t hash();
 
   DictActor newcomer(uint16_t owner) { return segment_.actor(owner); }
+  /// What the broker does for a stopped thread; then nothing that is seen lacks its revision.
+  std::string help();
   /// Whoever was in the middle of something when the victim died.
   void reap_all(uint16_t reaper, bool second_first = false);
   /// Empty if every promise holds after the reap; the state is used up.
@@ -107,6 +109,9 @@ struct DictSample {
   size_t victims = SIZE_MAX;  // states of the dead that a reaper is killed over
   size_t victims_from = 0;    // the first of them, in percent of all
   size_t before_history = 0;  // stops at so many instructions before a place is chosen instead
+  /// How many images are kept to choose from.
+  size_t images() const { return states < kImagesMin ? kImagesMin : states; }
+  static constexpr size_t kImagesMin = 128;
 };
 /// What the tests run; a complaint, or nothing. Figures are added to.
 struct DictFigures {

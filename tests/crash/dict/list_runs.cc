@@ -3,29 +3,17 @@
 #include <unordered_set>
 
 #include "tests/crash/dict/list_stage.h"
-#include "tests/support/stepper.h"
+#include "tests/support/states.h"
 
 namespace heddle::shm {
 namespace {
 
+using test::states_of;
 using test::SteppedChild;
 
 std::string complaint(const ListScenario& s, const char* what, uint64_t n,
                       const std::string& wrong) {
   return std::string(s.name) + ", " + what + " " + std::to_string(n) + ": " + wrong;
-}
-
-std::vector<ListStage::Image> states_of(ListStage& stage, const std::function<int()>& body,
-                                        ListFigures* f) {
-  std::vector<ListStage::Image> images;
-  std::unordered_set<uint64_t> seen;
-  SteppedChild child(body);
-  do {
-    ++f->points;
-    if (seen.insert(stage.hash()).second) images.push_back(stage.save());
-  } while (child.step());
-  f->states += images.size();
-  return images;
 }
 
 size_t stride_for(size_t all, size_t most) {
@@ -98,7 +86,8 @@ std::string run_killed(const ListScenario& scenario, const ListSample& most, Lis
   ListStage stage(scenario);
   if (!stage.unsound().empty()) return complaint(scenario, "kills", 0, stage.unsound());
   const uint64_t before = f->points;
-  const std::vector<ListStage::Image> images = states_of(stage, body_of(stage), f);
+  const std::vector<ListStage::Image> images =
+      states_of(stage, body_of(stage), &f->points, &f->states, most.images());
   const uint64_t steps = f->points - before;
   std::unordered_set<uint64_t> seen;
   const size_t stride = stride_for(images.size(), most.states);
@@ -133,7 +122,8 @@ std::string run_reaper_killed(const ListScenario& scenario, const ListSample& mo
   ListStage stage(scenario);
   if (!stage.unsound().empty()) return complaint(scenario, "kills", 0, stage.unsound());
   ListFigures ignored;
-  const std::vector<ListStage::Image> images = states_of(stage, body_of(stage), &ignored);
+  const std::vector<ListStage::Image> images =
+      states_of(stage, body_of(stage), &ignored.points, &ignored.states, most.images());
   const size_t stride = stride_for(images.size(), most.victims);
   for (size_t i = stride / 2; i < images.size(); i += stride) {
     stage.restore(images[i]);
@@ -141,7 +131,8 @@ std::string run_reaper_killed(const ListScenario& scenario, const ListSample& mo
       stage.reap_all(kListReaper);
       return 0;
     };
-    const std::vector<ListStage::Image> halves = states_of(stage, reap, f);
+    const std::vector<ListStage::Image> halves =
+        states_of(stage, reap, &f->points, &f->states, most.images());
     const size_t step = stride_for(halves.size(), most.states);
     for (size_t half = halves.size() % step; half < halves.size(); half += step) {
       stage.restore(halves[half]);

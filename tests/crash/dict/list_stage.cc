@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "tests/support/stepper.h"
+#include "tests/support/states.h"
 
 namespace heddle::shm {
 namespace {
@@ -22,16 +22,6 @@ ListLimits stage_limits() {
   limits.max_bytes = 1 << 20;
   limits.max_value_bytes = 256 * 1024;
   return limits;
-}
-
-uint64_t mix(uint64_t hash, const std::byte* from, uint64_t bytes) {
-  for (uint64_t i = 0; i + 8 <= bytes; i += 8) {
-    uint64_t word;
-    std::memcpy(&word, from + i, 8);
-    hash = (hash ^ word) * 0x9e3779b97f4a7c15;
-    hash ^= hash >> 29;
-  }
-  return hash;
 }
 
 }  // namespace
@@ -163,7 +153,7 @@ uint64_t ListStage::hash() {
   uint64_t h = 1;
   const uint32_t used = list().memory().header().extents_used.load();
   if (used > extents_dirty_) extents_dirty_ = used;
-  for (const Region& r : regions(used)) h = mix(h, segment_.base() + r.at, r.hashed);
+  for (const Region& r : regions(used)) h = test::mix(h, segment_.base() + r.at, r.hashed);
   return h;
 }
 

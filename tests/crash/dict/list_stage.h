@@ -87,6 +87,9 @@ std::vector<ListScenario> list_scenarios();
 
 struct ListSample {
   size_t states = SIZE_MAX, kills = SIZE_MAX, stops = SIZE_MAX, victims = SIZE_MAX;
+  /// How many images are kept to choose from.
+  size_t images() const { return states < kImagesMin ? kImagesMin : states; }
+  static constexpr size_t kImagesMin = 128;
 };
 struct ListFigures {
   uint64_t points = 0, kills = 0, states = 0, freezes = 0;

@@ -6,11 +6,12 @@
 
 #include "proto/shm/futex.h"
 #include "tests/crash/locks/lock_stage.h"
-#include "tests/support/stepper.h"
+#include "tests/support/states.h"
 
 namespace heddle::shm {
 namespace {
 
+using test::states_of;
 using test::SteppedChild;
 using enum LockMode;
 
@@ -23,19 +24,6 @@ bool exclusive_kind(LockKind kind) {
 
 std::string complaint(const LockScenario& s, const char* where, uint64_t at, const std::string& w) {
   return s.name + ", " + where + " " + std::to_string(at) + ": " + w;
-}
-
-std::vector<LockStage::Image> states_of(LockStage& stage, const std::function<int()>& body,
-                                        Figures* f) {
-  std::vector<LockStage::Image> images;
-  std::unordered_set<uint64_t> seen;
-  SteppedChild child(body);
-  do {
-    ++f->points;
-    if (seen.insert(stage.hash()).second) images.push_back(stage.save());
-  } while (child.step());
-  f->states += images.size();
-  return images;
 }
 
 /// Whether a word grants something to `owner`: then the others have to wait.
@@ -114,7 +102,7 @@ std::string run_states(const LockScenario& scenario, Figures* f) {
   alone.sleepers.clear();
   LockStage stage(alone);
   const auto body = [&] { return static_cast<int>(alone.operate(stage.lock(), stage.victim())); };
-  const std::vector<LockStage::Image> images = states_of(stage, body, f);
+  const std::vector<LockStage::Image> images = states_of(stage, body, &f->points, &f->states);
   for (size_t i = 0; i < images.size(); ++i) {
     stage.restore(images[i]);
     const bool owned = stage.victim_owns();
@@ -131,7 +119,7 @@ std::string run_states(const LockScenario& scenario, Figures* f) {
       stage.reap();
       return 0;
     };
-    const std::vector<LockStage::Image> halves = states_of(stage, reap, f);
+    const std::vector<LockStage::Image> halves = states_of(stage, reap, &f->points, &f->states);
     for (size_t half = 0; half < halves.size(); ++half) {
       stage.restore(halves[half]);
       stage.reap();
@@ -183,14 +171,16 @@ std::string run_pair(const LockScenario& first, const LockScenario& second, Figu
   LockStage stage(alone);
   LockActor& other_victim = stage.second_victim();
   const auto images = states_of(
-      stage, [&] { return static_cast<int>(alone.operate(stage.lock(), stage.victim())); }, f);
+      stage, [&] { return static_cast<int>(alone.operate(stage.lock(), stage.victim())); },
+      &f->points, &f->states);
   const size_t most = long_run() ? images.size() : 4;
   const size_t every = images.size() > most ? images.size() / most : 1;
   for (size_t i = 0; i < images.size(); i += every) {
     stage.restore(images[i]);
     // The second one meets what the first one left; it must not wait long for one that is stopped.
     const auto both = states_of(
-        stage, [&] { return static_cast<int>(second.operate(stage.lock(), other_victim)); }, f);
+        stage, [&] { return static_cast<int>(second.operate(stage.lock(), other_victim)); },
+        &f->points, &f->states);
     for (size_t j = 0; j < both.size(); ++j) {
       stage.restore(both[j]);
       const bool owned = stage.victim_owns();

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "proto/shm/futex.h"
+#include "tests/support/states.h"
 
 namespace heddle::shm {
 namespace {
@@ -73,14 +74,7 @@ void LockStage::restore(const Image& image) {
 uint64_t LockStage::hash() const {
   auto& self = const_cast<LockStage&>(*this);
   uint64_t h = 1;
-  const auto mix = [&h](const void* from, size_t bytes) {
-    for (size_t i = 0; i + 8 <= bytes; i += 8) {
-      uint64_t word;
-      std::memcpy(&word, static_cast<const std::byte*>(from) + i, 8);
-      h = (h ^ word) * 0x9e3779b97f4a7c15;
-      h ^= h >> 29;
-    }
-  };
+  const auto mix = [&h](const void* from, size_t bytes) { h = test::mix(h, from, bytes); };
   // `seen` and the journal hold clock readings; the reaper looks at neither.
   LockSegment& segment = self.world_.segment();
   mix(&lock_.line(), 96);

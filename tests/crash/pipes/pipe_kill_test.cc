@@ -7,12 +7,13 @@
 #include <unordered_set>
 
 #include "tests/crash/pipes/pipe_stage.h"
-#include "tests/support/stepper.h"
+#include "tests/support/states.h"
 #include "tests/support/watchdog.h"
 
 namespace heddle::shm {
 namespace {
 
+using test::states_of;
 using test::SteppedChild;
 
 class PipeKill : public ::testing::TestWithParam<size_t> {
@@ -44,19 +45,6 @@ class PipeKill : public ::testing::TestWithParam<size_t> {
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-/// Images of all distinct states while `body` runs, the first and the last included.
-std::vector<PipeStage::Image> states_of(PipeStage& stage, const std::function<int()>& body,
-                                        uint64_t* points) {
-  std::vector<PipeStage::Image> images;
-  std::unordered_set<uint64_t> seen;
-  SteppedChild child(body);
-  do {
-    ++*points;
-    if (seen.insert(stage.hash()).second) images.push_back(stage.save());
-  } while (child.step());
-  return images;
-}
-
 size_t bytes_of(const Bodies& bodies) {
   size_t bytes = 0;
   for (const std::string& body : bodies) bytes += body.size();
@@ -64,8 +52,8 @@ size_t bytes_of(const Bodies& bodies) {
 }
 
 TEST_P(PipeKill, NothingIsLostOrLeftBehind) {
-  uint64_t points = 0, kills = 0;
-  const auto images = states_of(stage_, operate_, &points);
+  uint64_t points = 0, kills = 0, distinct = 0;
+  const auto images = states_of(stage_, operate_, &points, &distinct);
   for (size_t i = 0; i < images.size(); ++i) {
     stage_.restore(images[i]);
     stage_.reap_victim();
@@ -129,7 +117,7 @@ TEST(PipeBrokerKill, AnInterruptedEntryIsFinishedOrTakenBack) {
 
 TEST_P(PipeKill, AReaperThatDiesIsFollowed) {
   uint64_t ignored = 0, points = 0, states = 0;
-  const auto images = states_of(stage_, operate_, &ignored);
+  const auto images = states_of(stage_, operate_, &ignored, &ignored);
   const size_t most = std::getenv("HEDDLE_LONG") != nullptr ? images.size() : 8;
   const size_t stride = images.size() > most ? images.size() / most : 1;
   for (size_t i = 0; i < images.size(); i += stride) {
@@ -140,8 +128,7 @@ TEST_P(PipeKill, AReaperThatDiesIsFollowed) {
           stage_.reap_victim();
           return 0;
         },
-        &points);
-    states += halves.size();
+        &points, &states);
     for (size_t half = 0; half < halves.size(); ++half) {
       stage_.restore(halves[half]);
       stage_.reap_victim();

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <numeric>
 
+#include "tests/support/states.h"
+
 namespace heddle::shm {
 namespace {
 
@@ -63,18 +65,8 @@ void PipeStage::restore(const Image& image) {
 }
 
 uint64_t PipeStage::hash() {
-  uint64_t h = 1;
-  const auto mix = [&h](const std::byte* from, uint64_t bytes) {
-    for (uint64_t i = 0; i < bytes; i += 8) {
-      uint64_t word;
-      std::memcpy(&word, from + i, 8);
-      h = (h ^ word) * 0x9e3779b97f4a7c15;
-      h ^= h >> 29;
-    }
-  };
-  mix(segment_.base(), sizeof(PipeHeader));
-  mix(segment_.base() + kPipeHeaderBytes, options_of(scenario_).capacity);
-  return h;
+  const uint64_t h = test::mix(1, segment_.base(), sizeof(PipeHeader));
+  return test::mix(h, segment_.base() + kPipeHeaderBytes, options_of(scenario_).capacity);
 }
 
 Bodies PipeStage::drain(Outcome* last) {
