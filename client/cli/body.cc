@@ -1,13 +1,17 @@
 #include "client/cli/body.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdint>
 
 namespace heddle::cli {
 
 namespace {
 
+constexpr std::size_t kReadBytes = 256 * 1024;
 constexpr std::array<const char*, 4> kKindNames = {"data", "text", "json", "json_text"};
 
 // Whether a number may be too long for a double, and with that for most readers of JSON.
@@ -80,6 +84,29 @@ BodyKind kind_of(const std::string& word) {
     if (word == kKindNames[i]) return static_cast<BodyKind>(i);
   }
   return BodyKind::kData;
+}
+
+ssize_t read_stdin(std::string& buffer) {
+  const std::size_t before = buffer.size();
+  buffer.resize(before + kReadBytes);
+  ssize_t got = 0;
+  do {
+    got = ::read(STDIN_FILENO, buffer.data() + before, kReadBytes);
+  } while (got < 0 && errno == EINTR);
+  buffer.resize(before + static_cast<std::size_t>(got > 0 ? got : 0));
+  return got;
+}
+
+Status cannot_read_stdin() { return Status::from_errno(errno, "reading stdin"); }
+
+Result<std::string> whole_body(const std::string& word) {
+  if (word != "-") return word;
+  std::string body;
+  for (;;) {
+    const ssize_t got = read_stdin(body);
+    if (got < 0) return cannot_read_stdin();
+    if (got == 0) return body;
+  }
 }
 
 Json message_json(std::string_view body, BodyKind kind) {

@@ -5,6 +5,7 @@
 #include <heddle/message.h>
 #include <heddle/options.h>
 #include <heddle/queue.h>
+#include <sys/types.h>
 
 #include <cstddef>
 #include <nlohmann/json.hpp>
@@ -28,6 +29,13 @@ BodyKind kind_of(const std::string& word);  // one of those words
 // heddle.v1.Message. Data that is UTF-8 comes as text; JSON with numbers that a double cannot hold
 // comes as json_text.
 Json message_json(std::string_view body, BodyKind kind);
+
+// Appends the next piece of stdin: how many bytes, 0 at the end, -1 with errno.
+ssize_t read_stdin(std::string& buffer);
+// What errno says about it.
+Status cannot_read_stdin();
+// What was typed, or for "-" all of stdin.
+Result<std::string> whole_body(const std::string& word);
 
 // Whether the body gets a newline when it is written for a person or a shell.
 inline bool wants_newline(BodyKind kind) { return kind != BodyKind::kData; }

@@ -40,14 +40,20 @@ std::vector<char*> pointers_to(const std::vector<std::string>& words) {
   return pointers;
 }
 
+// -1: ours.
+struct Streams {
+  int in = -1, out = -1;
+};
+
 // In the child, which shares our memory until it has become the command: system calls only.
-[[noreturn]] void become(char* const* command, char* const* environment, int stdin_fd,
+[[noreturn]] void become(char* const* command, char* const* environment, const Streams& streams,
                          bool own_group, const sigset_t& mask, pid_t parent, volatile int* error) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   // The parent may have died before the line above; then nobody would send that signal.
   if (::getppid() != parent) ::_exit(1);
   if (own_group) ::setpgid(0, 0);
-  if (stdin_fd >= 0) ::dup2(stdin_fd, STDIN_FILENO);
+  if (streams.in >= 0) ::dup2(streams.in, STDIN_FILENO);
+  if (streams.out >= 0) ::dup2(streams.out, STDOUT_FILENO);
   ::signal(SIGPIPE, SIG_DFL);
   ::sigprocmask(SIG_SETMASK, &mask, nullptr);
   ::execvpe(command[0], command, environment);
@@ -64,9 +70,8 @@ bool replaced(std::string_view entry, const std::vector<std::string>& settings) 
   return false;
 }
 
-// `stdin_fd` -1: ours.
 Spawn start(const std::vector<std::string>& command, const std::vector<std::string>& environment,
-            int stdin_fd, bool own_group, const sigset_t& mask) {
+            const Streams& streams, bool own_group, const sigset_t& mask) {
   std::vector<char*> words = pointers_to(command);
   words.push_back(nullptr);
   std::vector<char*> settings = pointers_to(environment);
@@ -79,7 +84,7 @@ Spawn start(const std::vector<std::string>& command, const std::vector<std::stri
   // Not fork: this process has threads and maps queues; vfork copies nothing and stops only us.
   const pid_t pid = ::vfork();
   if (pid == 0) {
-    become(words.data(), settings.data(), stdin_fd, own_group, mask, parent, &error);
+    become(words.data(), settings.data(), streams, own_group, mask, parent, &error);
   }
   if (pid < 0) return {.error = errno};
   if (error != 0) {
@@ -96,7 +101,7 @@ Spawn spawn(const std::vector<std::string>& command, const std::vector<std::stri
             std::string_view body, const sigset_t& mask) {
   const int fd = file_of(body);
   if (fd < 0) return {.error = errno};
-  const Spawn child = start(command, environment, fd, true, mask);
+  const Spawn child = start(command, environment, {.in = fd}, true, mask);
   ::close(fd);
   return child;
 }
@@ -104,7 +109,11 @@ Spawn spawn(const std::vector<std::string>& command, const std::vector<std::stri
 Spawn spawn_here(const std::vector<std::string>& command,
                  const std::vector<std::string>& environment, bool own_group,
                  const sigset_t& mask) {
-  return start(command, environment, -1, own_group, mask);
+  return start(command, environment, {}, own_group, mask);
+}
+
+Spawn spawn_into(int stdout_fd, const std::vector<std::string>& command, const sigset_t& mask) {
+  return start(command, {}, {.out = stdout_fd}, false, mask);
 }
 
 }  // namespace heddle::cli

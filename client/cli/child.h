@@ -27,6 +27,9 @@ Spawn spawn(const std::vector<std::string>& command, const std::vector<std::stri
 Spawn spawn_here(const std::vector<std::string>& command,
                  const std::vector<std::string>& environment, bool own_group, const sigset_t& mask);
 
+// The same with what it writes to stdout going to `stdout_fd`.
+Spawn spawn_into(int stdout_fd, const std::vector<std::string>& command, const sigset_t& mask);
+
 }  // namespace heddle::cli
 
 #endif  // HEDDLE_CLIENT_CLI_CHILD_H_

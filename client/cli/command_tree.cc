@@ -65,7 +65,8 @@ void collect(const CLI::App& app, const std::string& path, std::vector<VerbFacts
 }  // namespace
 
 bool runs_command(const std::string& path) {
-  return path == "queue work" || path == "lock run" || path == "lock elect" || path == "sem run";
+  return path == "queue work" || path == "dict compute" || path == "lock run" ||
+         path == "lock elect" || path == "sem run";
 }
 
 std::vector<VerbFacts> facts_of(const CLI::App& root) {

@@ -264,7 +264,7 @@ Result<Dict> open_dict(const Invocation& run, const std::string& name) {
 }
 
 int changed_exit(const Invocation& run, const std::string& name, const std::string& key,
-                 const DictChanged& changed, const Json& more) {
+                 const DictChanged& changed, const Json& more, const std::string& mismatch) {
   Json document = {{"name", name},
                    {"outcome", dict_outcome_name(changed.outcome)},
                    {"existed", changed.existed},
@@ -284,8 +284,10 @@ int changed_exit(const Invocation& run, const std::string& name, const std::stri
       return run.fail(Reason::kExists, subject + ": it is there already", document);
     default:
       return run.fail(Reason::kMismatch,
-                      subject + ": it is not what it had to be (mod_revision " +
-                          std::to_string(changed.mod_revision) + ")",
+                      subject + ": " +
+                          (mismatch.empty() ? "it is not what was asked for; its mod_revision is " +
+                                                  std::to_string(changed.mod_revision)
+                                            : mismatch),
                       document);
   }
 }

@@ -45,8 +45,10 @@ void add_fence(CLI::App& verb, WriteOptions& options);
 // Opens; NOT_FOUND names the command that makes one.
 Result<Dict> open_dict(const Invocation& run, const std::string& name);
 // Prints the outcome of a change, if asked to, and gives the exit status for it.
+// `mismatch` is why a value or revision was not what it had to be, if that is known.
 int changed_exit(const Invocation& run, const std::string& name, const std::string& key,
-                 const DictChanged& changed, const Json& more = Json::object());
+                 const DictChanged& changed, const Json& more = Json::object(),
+                 const std::string& mismatch = "");
 
 }  // namespace heddle::cli
 

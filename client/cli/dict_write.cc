@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "client/cli/arguments.h"
+#include "client/cli/body.h"
 #include "client/cli/dict_words.h"
 #include "client/cli/terminal.h"
 #include "client/cli/verbs.h"
@@ -23,27 +24,18 @@ struct WriteArguments {
   WriteOptions how;
 };
 
-// "-" is stdin, whole.
-std::string body_of(const std::string& value) {
-  if (value != "-") return value;
-  std::string text;
-  char piece[65536];
-  for (std::size_t n; (n = std::fread(piece, 1, sizeof piece, stdin)) > 0;) text.append(piece, n);
-  return text;
-}
-
 int edited_exit(const Invocation& run, const WriteArguments& given,
                 const Result<DictEdited>& edited) {
   if (!edited) return run.fail(edited.status());
-  const int status =
-      changed_exit(run, given.name, given.key, edited->changed, {{"json_text", edited->json}});
-  return status;
+  return changed_exit(run, given.name, given.key, edited->changed, {{"json_text", edited->json}});
 }
 
 int set_verb(const Invocation& run, const WriteArguments& given) {
   auto options = given.how.options();
   if (!options) return run.fail(options.status());
-  const std::string text = body_of(given.value);
+  const auto read = whole_body(given.value);
+  if (!read) return run.fail(read.status());
+  const std::string& text = *read;
   const bool in_part = given.path || given.merge || given.patch;
   if (in_part && given.type != "text" && given.type != "json") {
     return run.fail(Status(Reason::kInvalidArgument, "in part only JSON values are changed"));
@@ -91,10 +83,24 @@ std::optional<double> real_of(const std::optional<std::string>& text) {
   return value ? value->number() : std::nullopt;
 }
 
+// Why a number was not added to.
+std::string not_added(const WriteArguments& given, const DictRead& found, DictType type) {
+  if (found.type != DictType::kInt64 && found.type != DictType::kDouble) {
+    return std::string("it is of type ") + type_name(found.type) +
+           ", no number; heddle dict set --type int writes one";
+  }
+  if (found.type == DictType::kInt64 && type == DictType::kDouble) {
+    return "it is an int, and " + given.by + " is no whole number";
+  }
+  return "adding " + given.by + " would pass a bound (--least, --most, or what the type holds)";
+}
+
 int incremented_exit(const Invocation& run, const WriteArguments& given,
-                     const Result<DictChanged>& changed, const Json& now) {
+                     const Result<DictChanged>& changed, const Json& now, const DictRead& found,
+                     DictType type) {
   if (!changed) return run.fail(changed.status());
-  const int status = changed_exit(run, given.name, given.key, *changed, {{"value", now}});
+  const int status = changed_exit(run, given.name, given.key, *changed, {{"value", now}},
+                                  not_added(given, found, type));
   if (status == kExitOk && !run.json) std::printf("%s\n", now.dump().c_str());
   return status;
 }
@@ -129,23 +135,25 @@ int incr_verb(const Invocation& run, const WriteArguments& given) {
   DictType type = whole ? DictType::kInt64 : DictType::kDouble;
   DictRead read;
   std::byte room[8];
-  if (dict->get_into(given.key, room, &read).ok() && read.type == DictType::kDouble) {
-    type = read.type;
-  }
+  read.type = type;  // of a key that is missing
+  (void)dict->get_into(given.key, room, &read);
+  if (read.type == DictType::kDouble) type = read.type;
   if (type == DictType::kInt64) {
     std::int64_t now = 0;
     const auto changed = dict->increment(given.key, *whole, &now, options);
-    return incremented_exit(run, given, changed, now);
+    return incremented_exit(run, given, changed, now, read, type);
   }
   double now = 0;
   const auto changed = dict->increment(given.key, *real, &now, options);
-  return incremented_exit(run, given, changed, now);
+  return incremented_exit(run, given, changed, now, read, type);
 }
 
 int append_verb(const Invocation& run, const WriteArguments& given) {
   auto options = given.how.options();
   if (!options) return run.fail(options.status());
-  auto value = value_of(body_of(given.value), given.type);
+  const auto text = whole_body(given.value);
+  if (!text) return run.fail(text.status());
+  auto value = value_of(*text, given.type);
   if (!value) return run.fail(value.status());
   auto dict = open_dict(run, given.name);
   if (!dict) return run.fail(dict.status());
@@ -295,9 +303,9 @@ Json result_json(const DictOperation& asked, const DictOperationResult& result) 
 
 int txn_verb(const Invocation& run, const WriteArguments& given) {
   Transaction transaction;
-  if (Status bad = read_transaction(body_of(given.value), &transaction); !bad.ok()) {
-    return run.fail(bad);
-  }
+  const auto text = whole_body(given.value);
+  if (!text) return run.fail(text.status());
+  if (Status bad = read_transaction(*text, &transaction); !bad.ok()) return run.fail(bad);
   auto dict = open_dict(run, given.name);
   if (!dict) return run.fail(dict.status());
   auto done = dict->transact(transaction.compares, transaction.then, transaction.otherwise);

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -167,7 +168,7 @@ void show_command(CLI::App& verb) {
     std::string help = formatter.make_help(app, std::move(name), mode);
     const std::string usage = "[OPTIONS] NAME";
     if (const auto at = help.find(usage); at != std::string::npos) {
-      help.insert(at + usage.size(), " -- COMMAND [ARGUMENT...]");
+      help.insert(std::min(help.find('\n', at), help.size()), " -- COMMAND [ARGUMENT...]");
     }
     return help;
   });

@@ -56,6 +56,7 @@ void add_everything(CLI::App& root, Invocation& run) {
   CLI::App* dict = noun("dict", "Named dicts: keys and values, watched and shared");
   add_dict_read(*dict, run);
   add_dict_write(*dict, run);
+  add_dict_compute(*dict, run);
   add_dict_dump(*dict, run);
   add_dict_manage(*dict, run);
   CLI::App* lock = noun("lock", "Named locks: run a command under one, look, manage");

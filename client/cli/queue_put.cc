@@ -1,9 +1,5 @@
 // heddle queue put NAME BODY | - | - --lines
-#include <unistd.h>
-
-#include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -17,7 +13,6 @@ namespace heddle::cli {
 
 namespace {
 
-constexpr std::size_t kReadBytes = 256 * 1024;
 constexpr std::size_t kBatchLines = 256;
 
 struct PutArguments {
@@ -60,35 +55,12 @@ std::string put_words(const Status& status, const Queue& queue, const Timeout& t
   }
 }
 
-// Appends up to kReadBytes from stdin: how many, 0 at the end, -1 with errno.
-ssize_t read_stdin(std::string& buffer) {
-  const std::size_t before = buffer.size();
-  buffer.resize(before + kReadBytes);
-  ssize_t got = 0;
-  do {
-    got = ::read(STDIN_FILENO, buffer.data() + before, kReadBytes);
-  } while (got < 0 && errno == EINTR);
-  buffer.resize(before + static_cast<std::size_t>(got > 0 ? got : 0));
-  return got;
-}
-
-int fail_to_read(const Invocation& run) {
-  return run.fail(
-      Status(Reason::kInternal, std::string("cannot read stdin: ") + std::strerror(errno)));
-}
-
 int put_one(const Invocation& run, const PutArguments& given, Queue& queue) {
-  std::string body = given.body;
+  auto read = whole_body(given.body);
+  if (!read) return run.fail(read.status());
+  const std::string& body = *read;
   // Words are text; a stream is bytes, and comes out as the same bytes.
-  BodyKind kind = is_utf8(body) ? BodyKind::kText : BodyKind::kData;
-  if (body == "-") {
-    body.clear();
-    ssize_t got = 0;
-    while ((got = read_stdin(body)) > 0) {
-    }
-    if (got < 0) return fail_to_read(run);
-    kind = BodyKind::kData;
-  }
+  BodyKind kind = given.body != "-" && is_utf8(body) ? BodyKind::kText : BodyKind::kData;
   if (!given.kind.empty()) kind = kind_of(given.kind);
   const bool json = kind == BodyKind::kJson || kind == BodyKind::kJsonText;
   if (json && !Json::accept(body)) {
@@ -115,7 +87,7 @@ class LinePutter {
     std::string buffer;
     for (;;) {
       const ssize_t got = read_stdin(buffer);
-      if (got < 0) return fail_to_read(run_);
+      if (got < 0) return run_.fail(cannot_read_stdin());
       const bool more = got > 0;
       const std::size_t used = put_lines(buffer, !more);
       if (!status_.ok()) return fail();

@@ -5,6 +5,7 @@
 
 #include "client/src/channel.h"
 #include "client/src/dict_channel.h"
+#include "proto/local/dict_lease.h"
 
 namespace heddle {
 
@@ -352,6 +353,25 @@ Result<std::vector<DictValue>> Dict::values(const std::string& prefix) {
                              [&](DictEntry entry) { all.push_back(std::move(entry.value)); });
   if (!status.ok()) return status;
   return all;
+}
+
+Result<DictLeased> Dict::get_or_lease(std::string_view key, const DictLeaseOptions& options) {
+  if (!dict_) return no_dict();
+  const std::int64_t lease_ms = options.lease.count();
+  if (lease_ms < 1 || lease_ms > local::kDictLeaseMsMax) {
+    return Status(Reason::kInvalidArgument, "a lease is from 1 ms to a day")
+        .with_object("dict " + name())
+        .with_limit(local::kDictLeaseMsMax, static_cast<std::uint64_t>(lease_ms));
+  }
+  DictLeased out;
+  Status status = dict_->get_or_lease(key, options, detail::deadline_after(options.timeout), &out);
+  if (!status.ok()) return status;
+  return out;
+}
+
+Result<bool> Dict::end_lease(std::string_view key, std::uint64_t lease) {
+  if (!dict_) return no_dict();
+  return dict_->end_lease(key, lease);
 }
 
 Result<DictWatch> Dict::watch(const DictWatchOptions& options) {

@@ -71,6 +71,9 @@ class HEDDLE_API DictChannel : public std::enable_shared_from_this<DictChannel> 
                           std::span<const DictOperation> then,
                           std::span<const DictOperation> otherwise,
                           const std::optional<Fence>& fence, DictTransacted* out) = 0;
+  virtual Status get_or_lease(std::string_view key, const DictLeaseOptions& options,
+                              std::int64_t deadline_ns, DictLeased* out) = 0;
+  virtual Result<bool> end_lease(std::string_view key, std::uint64_t lease) = 0;
   virtual Result<DictInfo> info() = 0;
   virtual Result<std::uint64_t> revision() = 0;
 };

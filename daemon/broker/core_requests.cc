@@ -7,10 +7,6 @@ namespace heddle::broker {
 
 Result<Core::Request> Core::begin_request(const Caller& caller, const QueueRef& queue,
                                           std::string_view request_id, size_t count) {
-  if (request_id.empty() || request_id.size() > kRequestIdBytesMax) {
-    return Status(Reason::kInvalidArgument, "a request id has 1 to 64 bytes")
-        .with_limit(kRequestIdBytesMax, request_id.size());
-  }
   if (count == 0 || count > kRequestMessagesMax) {
     return Status(Reason::kInvalidArgument,
                   "a put with a request id has 1 to 32 messages; put more in several calls")
@@ -27,8 +23,8 @@ Result<Core::Request> Core::begin_numbers(const Caller& caller, uint64_t object_
     return Status(Reason::kInvalidArgument, "a request id has 1 to 64 bytes")
         .with_limit(kRequestIdBytesMax, request_id.size());
   }
-  Catalog::Request found = catalog_->begin_request(object_id, caller.uid, request_id,
-                                                   static_cast<uint32_t>(count));
+  Catalog::Request found =
+      catalog_->begin_request(object_id, caller.uid, request_id, static_cast<uint32_t>(count));
   if (found.state == RequestState::kStarted) {
     return Status(Reason::kBrokerAway,
                   "an earlier call with this request id is still under way; ask again")

@@ -442,8 +442,8 @@ void FamilyTable::slow_tick(Catalog& catalog) {
     std::lock_guard lock(mutex_);
     for (const auto& [id, object] : objects_) {
       if (abandoned(*object)) doomed.push_back(object);
-      if (object->member && object->member->quarantined() && object->entry.reserved[0] == 0) {
-        object->entry.reserved[0] = 1;  // said once
+      if (object->member && object->member->quarantined() && !object->told_quarantined) {
+        object->told_quarantined = true;
         os::log(os::LogLevel::kError,
                 "%s is out of service: its memory failed a check while in use",
                 object->label().c_str());

@@ -88,6 +88,7 @@ class FamilyTable {
     MemoryCharge charge;                              // of one that is not under MemoryGrants
     std::unordered_map<uint64_t, uint32_t> attached;  // by session
     int64_t held_until_ns = 0;
+    bool told_quarantined = false;
 
     std::string label() const { return std::string(family->noun()) + " " + name; }
     bool damaged() const { return !member || member->quarantined(); }

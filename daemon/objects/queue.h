@@ -254,7 +254,7 @@ class Queue : public std::enable_shared_from_this<Queue> {
   bool serve_putters(Finished* finished);
   void serve_joiners(Finished* finished);
   shm::Outcome take_one(Waiter& wait);
-  Status pass_fence(const Fence& fence);  // queue_fence.cc; right before the publication
+  Status pass_fence(const Fence& fence);  // fence.cc; right before the publication
   shm::Outcome put_bodies(Waiter& wait);
   shm::Outcome put_recorded(Waiter& wait);
   bool others_hold(const Caller& caller) const;

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "daemon/broker/dict_once.h"
+#include "daemon/objects/dict_leases.h"
 #include "daemon/services/dict_lookup.h"
 #include "daemon/services/dict_service.h"
 #include "daemon/services/dict_wire.h"
@@ -83,6 +84,22 @@ Status session_owner(const Caller& caller, bool wanted, shm::DictWrite* write) {
                                               const v1::DictService##Name##Request* request, \
                                               v1::DictService##Name##Response* response)
 
+template <class Request>
+static uint64_t lease_of(const Request& request) {
+  if constexpr (requires { request.lease(); }) return request.lease();
+  return 0;
+}
+
+static Status write_with_lease(objects::Dict& dict, const Asked& asked, uint64_t lease,
+                               DictDone* made) {
+  return dict.change(
+      asked.fence, asked.write.key.bytes, asked.write.bytes,
+      [&](shm::Dict& memory, shm::DictActor& actor) {
+        return local::write_leased(memory, actor, asked.write, lease, &made->written);
+      },
+      &made->outcome);
+}
+
 // One entry is written or erased; with what was there before where that is asked for.
 template <class Request, class Response>
 static Status change_entry(Env& env, const Caller& caller, const MemberRef& ref,
@@ -94,6 +111,9 @@ static Status change_entry(Env& env, const Caller& caller, const MemberRef& ref,
   Status status = once(
       env, caller, ref, request, {dict_key_from(request)},
       [&](DictDone* made) {
+        if (const uint64_t lease = lease_of(request); lease != 0) {
+          return write_with_lease(dict, asked, lease, made);
+        }
         return dict.write(asked.write, asked.fence, &made->outcome, &made->written,
                           request.return_previous() ? &previous : nullptr);
       },

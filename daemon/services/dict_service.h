@@ -1,5 +1,5 @@
 // DictService: each method turns a request into one call of the broker or of a dict. Those that
-// change entries are in dict_calls.cc, Watch is in dict_watch.cc.
+// change entries are in dict_calls.cc, Watch is in dict_watch.cc, leases are in dict_leases.cc.
 #pragma once
 
 #include "daemon/services/call.h"
@@ -37,6 +37,8 @@ class DictService final : public DictServiceBase {
   HEDDLE_DICT_METHOD(Edit);
   HEDDLE_DICT_METHOD(Txn);
   HEDDLE_DICT_METHOD(Scan);
+  HEDDLE_DICT_METHOD(GetOrLease);
+  HEDDLE_DICT_METHOD(EndLease);
 #undef HEDDLE_DICT_METHOD
   grpc::ServerWriteReactor<v1::DictServiceWatchResponse>* Watch(
       Context* context, const v1::DictServiceWatchRequest* request) override;

@@ -6,11 +6,11 @@ _heddle() {
   for ((i = 1; i < COMP_CWORD; i++)); do
     case ${COMP_WORDS[i]} in
       --) return ;;
-      --runtime-dir|--address|--plane|--max-len|--max-bytes|--max-msg-bytes|--max-leases|--max-deliveries|--overflow|--eos|--on-producer-death|--lifetime|--mode|--group|--state|-n|--max|--kind|-t|--timeout|--fence|--ack|--lease|--body|--after|-P|--parallel|--capacity|--access|--count|--path|--prefix|--from|--to|--type|--if-version|--ttl|--least|--most|--max-entries|--max-value-bytes|--history|--default-ttl|--eviction|--ttl-on-overwrite|--on-death|--lock-delay|--session|--permits|--parties) ((i++)) ;;
+      --runtime-dir|--address|--plane|--max-len|--max-bytes|--max-msg-bytes|--max-leases|--max-deliveries|--overflow|--eos|--on-producer-death|--lifetime|--mode|--group|--state|-n|--max|--kind|-t|--timeout|--fence|--ack|--lease|--body|--after|-P|--parallel|--capacity|--access|--count|--path|--prefix|--from|--to|--type|--if-version|--ttl|--least|--most|--early|--max-entries|--max-value-bytes|--history|--default-ttl|--eviction|--ttl-on-overwrite|--on-death|--lock-delay|--session|--permits|--parties) ((i++)) ;;
       -*) ;;
       *)
         case "$path ${COMP_WORDS[i]}" in
-          ' queue'|' queue create'|' queue ls'|' queue info'|' queue purge'|' queue kick'|' queue delete'|' queue shutdown'|' queue reopen'|' queue put'|' queue get'|' queue ack'|' queue nack'|' queue bury'|' queue extend'|' queue peek'|' queue browse'|' queue who'|' queue join'|' queue work'|' pipe'|' pipe create'|' pipe send'|' pipe recv'|' pipe ls'|' pipe info'|' pipe delete'|' dict'|' dict get'|' dict keys'|' dict items'|' dict watch'|' dict set'|' dict del'|' dict incr'|' dict append'|' dict touch'|' dict txn'|' dict edit'|' dict dump'|' dict load'|' dict create'|' dict ls'|' dict info'|' dict clear'|' dict delete'|' lock'|' lock run'|' lock elect'|' lock acquire'|' lock release'|' lock create'|' lock ls'|' lock info'|' lock delete'|' lock who'|' lock waiters'|' lock force-release'|' lock repair'|' lock graph'|' lock deadlocks'|' lock orders'|' sem'|' sem create'|' sem run'|' sem acquire'|' sem release'|' sem ls'|' sem info'|' sem delete'|' sem who'|' sem waiters'|' sem force-release'|' event'|' event wait'|' event set'|' event clear'|' event create'|' event ls'|' event info'|' event delete'|' event waiters'|' barrier'|' barrier create'|' barrier wait'|' barrier abort'|' barrier reset'|' barrier ls'|' barrier info'|' barrier delete'|' barrier waiters'|' ping'|' status'|' ls'|' session'|' session ls'|' version'|' completion') path="$path ${COMP_WORDS[i]}" ;;
+          ' queue'|' queue create'|' queue ls'|' queue info'|' queue purge'|' queue kick'|' queue delete'|' queue shutdown'|' queue reopen'|' queue put'|' queue get'|' queue ack'|' queue nack'|' queue bury'|' queue extend'|' queue peek'|' queue browse'|' queue who'|' queue join'|' queue work'|' pipe'|' pipe create'|' pipe send'|' pipe recv'|' pipe ls'|' pipe info'|' pipe delete'|' dict'|' dict get'|' dict keys'|' dict items'|' dict watch'|' dict set'|' dict del'|' dict incr'|' dict append'|' dict touch'|' dict txn'|' dict edit'|' dict compute'|' dict dump'|' dict load'|' dict create'|' dict ls'|' dict info'|' dict clear'|' dict delete'|' lock'|' lock run'|' lock elect'|' lock acquire'|' lock release'|' lock create'|' lock ls'|' lock info'|' lock delete'|' lock who'|' lock waiters'|' lock force-release'|' lock repair'|' lock graph'|' lock deadlocks'|' lock orders'|' sem'|' sem create'|' sem run'|' sem acquire'|' sem release'|' sem ls'|' sem info'|' sem delete'|' sem who'|' sem waiters'|' sem force-release'|' event'|' event wait'|' event set'|' event clear'|' event create'|' event ls'|' event info'|' event delete'|' event waiters'|' barrier'|' barrier create'|' barrier wait'|' barrier abort'|' barrier reset'|' barrier ls'|' barrier info'|' barrier delete'|' barrier waiters'|' ping'|' status'|' ls'|' session'|' session ls'|' version'|' completion') path="$path ${COMP_WORDS[i]}" ;;
           *) ((names++)) ;;
         esac
         ;;
@@ -221,7 +221,7 @@ _heddle() {
       ;;
     ' dict')
       flags='-h --help --json -q --quiet --runtime-dir --address --plane'
-      verbs='get keys items watch set del incr append touch txn edit dump load create ls info clear delete'
+      verbs='get keys items watch set del incr append touch txn edit compute dump load create ls info clear delete'
       case $before in
         --plane) values='auto shm grpc' ;;
       esac
@@ -302,6 +302,14 @@ _heddle() {
       flags='-h --help --json -q --quiet --runtime-dir --address --plane'
       noun=dict
       case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' dict compute')
+      flags='--type --ttl --early --wait --lease --raw -t --timeout -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=dict
+      case $before in
+        --type) values='text int double bool json data' ;;
         --plane) values='auto shm grpc' ;;
       esac
       ;;

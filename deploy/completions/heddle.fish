@@ -142,6 +142,7 @@ complete -c heddle -n '__heddle_at dict' -a append
 complete -c heddle -n '__heddle_at dict' -a touch
 complete -c heddle -n '__heddle_at dict' -a txn
 complete -c heddle -n '__heddle_at dict' -a edit
+complete -c heddle -n '__heddle_at dict' -a compute
 complete -c heddle -n '__heddle_at dict' -a dump
 complete -c heddle -n '__heddle_at dict' -a load
 complete -c heddle -n '__heddle_at dict' -a create
@@ -204,6 +205,14 @@ complete -c heddle -n '__heddle_in dict touch' -l ttl -x -d 'It is gone after so
 complete -c heddle -n '__heddle_in dict touch' -l persist -d 'It has no expiry'
 complete -c heddle -n '__heddle_at dict txn' -a '(heddle dict ls --names 2>/dev/null)'
 complete -c heddle -n '__heddle_at dict edit' -a '(heddle dict ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at dict compute' -a '(heddle dict ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in dict compute' -l type -x -a 'text int double bool json data' -d 'What the command writes (text)'
+complete -c heddle -n '__heddle_in dict compute' -l ttl -x -d 'The value is gone after so long (as the dict says)'
+complete -c heddle -n '__heddle_in dict compute' -l early -x -d 'With no more left it is computed anew (0)'
+complete -c heddle -n '__heddle_in dict compute' -l wait -d 'For the new value, rather than the old one'
+complete -c heddle -n '__heddle_in dict compute' -l lease -x -d 'How long the command has (5m)'
+complete -c heddle -n '__heddle_in dict compute' -l raw -d 'Without a newline at the end'
+complete -c heddle -n '__heddle_in dict compute' -s t -l timeout -x -d 'How long to wait for somebody else (for ever)'
 complete -c heddle -n '__heddle_at dict dump' -a '(heddle dict ls --names 2>/dev/null)'
 complete -c heddle -n '__heddle_at dict load' -a '(heddle dict ls --names 2>/dev/null)'
 complete -c heddle -n '__heddle_in dict load' -l clear -d 'First erase what is there'

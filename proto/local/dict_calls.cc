@@ -239,7 +239,7 @@ Outcome read_changes(const shm::Dict& dict, std::string_view prefix, bool want_p
     if (outcome == Outcome::kEmpty) break;
     if (outcome != Outcome::kOk) return outcome;
     if (++next->at >= of) *next = {next->revision + 1, 0};
-    if (!std::string_view(event.item.key).starts_with(prefix)) continue;
+    if (!dict_key_seen(event.item.key, prefix)) continue;
     bytes += event.item.key.size() + event.item.value.size() + event.previous.value.size();
     out->push_back(std::move(event));
     event = {};

@@ -56,12 +56,20 @@ shm::Outcome edit_document(shm::Dict& dict, shm::DictActor& a, const shm::DictWr
                            const JsonEdit& edit, shm::DictWritten* written, std::string* at,
                            Status* why);
 
+/// Keys that begin so are leases, see dict_lease.h.
+inline constexpr std::string_view kDictLeasePrefix{"\0lease\0", 7};
+/// Whether whoever asks for this prefix sees the key.
+inline bool dict_key_seen(std::string_view key, std::string_view prefix) {
+  return key.starts_with(prefix) &&
+         (!key.starts_with(kDictLeasePrefix) || prefix.starts_with(kDictLeasePrefix));
+}
+
 struct DictFilter {
   std::string prefix;
   std::string from, to;  // from <= key < to, by bytes; empty: no bound
   bool keys_only = false;
   bool admits(std::string_view key) const {
-    return key.starts_with(prefix) && key >= from && (to.empty() || key < to);
+    return dict_key_seen(key, prefix) && key >= from && (to.empty() || key < to);
   }
 };
 /// Where a scan goes on, and the revision at which it began. As text: 48 digits.

@@ -52,6 +52,9 @@ Status described(shm::Outcome outcome, const DictFacts& facts) {
                     "the history does not go back to that revision; start at the oldest one, or "
                     "with a snapshot")
           .with_limit(facts.dict->oldest_revision(), facts.revision);
+    case shm::Outcome::kLeaseLost:
+      return Status(Reason::kLeaseLost,
+                    "the lease of this key has run out, or was ended; nothing was written");
     case shm::Outcome::kCorrupt:
       return Status(Reason::kCorrupt, "its memory failed a check; it is out of service: delete it");
     default:

@@ -8,7 +8,8 @@ LOCAL = {"proto/local", "proto/local/fd.h"}  # fd.h: a descriptor that closes it
 API = VOCAB | {"client/include"}
 FOUNDATION = VOCAB | {"daemon/os", "daemon/config", "proto/local/fd.h"}
 STATUSES = {"proto/local/outcome_status", "proto/local/lock_status", "proto/local/pipe_status",
-            "proto/local/dict_status", "proto/local/dict_calls", "proto/local/json_document"}
+            "proto/local/dict_status", "proto/local/dict_calls", "proto/local/dict_lease",
+            "proto/local/json_document"}
 OBJECTS = FOUNDATION | STATUSES | {"proto/shm"}
 BROKER = OBJECTS | LOCAL | {"daemon/objects"}
 SERVICES = FOUNDATION | {"proto/heddle", "daemon/broker", "daemon/objects"}
@@ -29,6 +30,7 @@ ARROWS = {
     "proto/local/dict_status": (VOCAB | {"proto/shm", "proto/local/outcome_status"}, set()),
     "proto/local/json_document": (VOCAB, {"json"}),
     "proto/local/dict_calls": (VOCAB | {"proto/shm", "proto/local/json_document"}, set()),
+    "proto/local/dict_lease": (VOCAB | {"proto/shm", "proto/local/dict_calls"}, set()),
     "client/include": (VOCAB, set()),
     "client/src": (API | LOCAL | STATUSES | {"proto/shm"}, {"json", "boost"}),
     "client/src/grpc": (API | {"client/src", "proto/heddle"}, {"grpc", "json"}),

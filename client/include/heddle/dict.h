@@ -149,8 +149,8 @@ struct DictChanged {
 // ttl_on_overwrite says.
 class DictExpiry {
  public:
-  DictExpiry() = default;                                             // as the dict says
-template <typename Rep, typename Period>
+  DictExpiry() = default;  // as the dict says
+  template <typename Rep, typename Period>
   DictExpiry(std::chrono::duration<Rep, Period> ttl)  // NOLINT
       : how_(std::chrono::ceil<std::chrono::milliseconds>(ttl)) {}
   DictExpiry(std::chrono::system_clock::time_point at) : how_(at) {}  // NOLINT
@@ -174,9 +174,26 @@ struct DictSetOptions {
   DictExpiry expiry = {};
   bool session = false;  // It goes with this session.
   bool return_previous = false;
+  // From get_or_lease(): it ends with this change. LEASE_LOST, a failure, if it has ended before.
+  std::uint64_t lease = 0;
   // Refused with STALE_FENCE, a failure, once somebody else has been granted the lock; goes by way
-  // of the broker. Not together with if_value and return_previous on shared memory.
+  // of the broker. Not together with if_value, return_previous and lease on shared memory.
   std::optional<Fence> fence = {};
+};
+
+struct DictLeaseOptions {
+  // How long the one who computes has; its lease ends with its session, too. Up to a day.
+  std::chrono::milliseconds lease = std::chrono::seconds(10);
+  // A value that has no more left to live is stale: one caller computes it anew, and the others get
+  // it meanwhile, or wait. 0: values are good until they expire.
+  std::chrono::milliseconds early = {};
+  bool wait_when_stale = false;
+  std::chrono::nanoseconds timeout = kForever;  // For somebody else.
+};
+struct DictLeased {
+  std::optional<DictGot> entry = {};
+  bool stale = false;       // The entry is; it is being computed anew.
+  std::uint64_t lease = 0;  // Not 0: by this caller, who ends it with set() or end_lease().
 };
 
 struct DictIncrementOptions {
@@ -378,14 +395,21 @@ class HEDDLE_API Dict {
   // Every key that is there now goes, one after the other: how many.
   Result<std::uint64_t> clear();
 
+  // The value, or the right to compute it: one caller gets that, the others wait for the value, or
+  // for the right when it was given up, ran out, or its owner died. TIMED_OUT (EMPTY with timeout
+  // 0): somebody else computes. Keys of up to 4,089 bytes; needs w.
+  Result<DictLeased> get_or_lease(std::string_view key, const DictLeaseOptions& options = {});
+  // Gives it up. False: it had ended before.
+  Result<bool> end_lease(std::string_view key, std::uint64_t lease);
+
   // Atomically. A missing entry begins as options.initial; a value of another type, or a sum beyond
   // a bound, is a kMismatch and *now is what is there.
   Result<DictChanged> increment(std::string_view key, std::int64_t by, std::int64_t* now = nullptr,
                                 const DictIncrementOptions& options = {});
   template <std::integral T>
-    requires(!std::same_as<T, std::int64_t>)
-  Result<DictChanged> increment(std::string_view key, T by, std::int64_t* now = nullptr,
-                                const DictIncrementOptions& options = {}) {
+  requires(!std::same_as<T, std::int64_t>) Result<DictChanged> increment(
+      std::string_view key, T by, std::int64_t* now = nullptr,
+      const DictIncrementOptions& options = {}) {
     return increment(key, static_cast<std::int64_t>(by), now, options);
   }
   Result<DictChanged> increment(std::string_view key, double by, double* now = nullptr,

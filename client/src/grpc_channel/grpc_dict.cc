@@ -173,7 +173,7 @@ DictInfo dict_info_from(const v1::DictInfo& wire) {
 /// A write that says nothing of what must be there can be made twice.
 bool dict_needs_id(const DictSetOptions& options) {
   return options.if_version || options.if_absent || options.if_present || options.if_value ||
-         options.return_previous;
+         options.return_previous || options.lease != 0;
 }
 
 }  // namespace
@@ -332,6 +332,7 @@ Status GrpcDict::write(const DictWriteSpec& spec, DictChanged* out) {
   dict_value_to(*spec.value, request.mutable_value());
   dict_expiry_to(options.expiry, request.mutable_expiry());
   request.set_session(options.session);
+  request.set_lease(options.lease);
   HEDDLE_DICT_CALL(Set, spec.value->length() + (options.return_previous ? max_value_bytes_ : 0));
   if (status.ok()) dict_changed_from(response.changed(), response.revision(), out);
   return status;
@@ -495,6 +496,47 @@ Result<std::uint64_t> GrpcDict::revision() {
   auto all = info();
   if (!all.ok()) return all.status();
   return all->revision;
+}
+
+Status GrpcDict::get_or_lease(std::string_view key, const DictLeaseOptions& options,
+                              std::int64_t deadline_ns, DictLeased* out) {
+  v1::DictServiceGetOrLeaseRequest request;
+  v1::DictServiceGetOrLeaseResponse response;
+  request.set_name(name_);
+  dict_key_to(key, &request);
+  request.set_lease_ms(options.lease.count());
+  request.set_early_ms(options.early.count());
+  request.set_wait_when_stale(options.wait_when_stale);
+  request.set_request_id(remote_->next_request_id());
+  const auto attempt = [&](grpc::ClientContext& context) {
+    timeout_to(deadline_ns, &request);
+    return remote_->dicts->GetOrLease(&context, request, &response);
+  };
+  Status status = told(remote_->call(deadline_ns, attempt, nullptr, max_value_bytes_));
+  if (!status.ok()) return status;
+  out->stale = response.stale();
+  out->lease = response.lease();
+  if (response.has_entry()) {
+    DictGot got;
+    static_cast<DictEntry&>(got) = dict_entry_from(response.entry());
+    got.key = key;
+    got.revision = response.revision();
+    out->entry = std::move(got);
+  }
+  if (out->entry || out->lease != 0) return status;
+  if (deadline_ns == kTry) return Reason::kEmpty;
+  return Status(Reason::kTimedOut,
+                "session " + std::to_string(response.holder()) + " is computing the value")
+      .with_object("dict " + name_);
+}
+
+Result<bool> GrpcDict::end_lease(std::string_view key, std::uint64_t lease) {
+  v1::DictServiceEndLeaseRequest request;
+  dict_key_to(key, &request);
+  request.set_lease(lease);
+  HEDDLE_DICT_CALL(EndLease, 0);
+  if (!status.ok()) return status;
+  return response.ended();
 }
 
 Result<std::shared_ptr<DictWatchChannel>> GrpcDict::watch(const DictWatchOptions& options) {

@@ -44,6 +44,9 @@ class GrpcDict final : public DictChannel {
   Status transact(std::span<const DictCompare> compares, std::span<const DictOperation> then,
                   std::span<const DictOperation> otherwise, const std::optional<Fence>& fence,
                   DictTransacted* out) override;
+  Status get_or_lease(std::string_view key, const DictLeaseOptions& options,
+                      std::int64_t deadline_ns, DictLeased* out) override;
+  Result<bool> end_lease(std::string_view key, std::uint64_t lease) override;
   Result<DictInfo> info() override;
   Result<std::uint64_t> revision() override;
 

@@ -100,6 +100,14 @@ extern thread_local constinit Hands t_hands[kHandsCached]
 Status make_hands(Attachment& attachment, Hands** out);
 Status make_hands(DictAttachment& attachment, Hands** out);
 
+// Asks the broker for more of the object's memory, see Grow in proto/local/attach.h: OK when it has
+// so much now. Blocks until there is an answer, at most until `until_ns`; a broker that is away has
+// that long to come back. SESSION_LOST: attach anew. `label` names the object in what is refused.
+Status ask_memory(MappedObject& object, const std::string& label, const shm::QueueGrant& at_least,
+                  std::int64_t until_ns);
+// For callers who named no time: enough for a broker to come back.
+inline constexpr std::int64_t kGrantWaitNs = 5'000'000'000;
+
 // What else a thread keeps in its line of a session page; destroyed with the thread's hold on it.
 struct LineTenant {
   virtual ~LineTenant() = default;

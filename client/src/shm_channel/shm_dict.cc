@@ -60,11 +60,11 @@ shm::DictWrite write_of(std::string_view key, const DictInput* value, const Dict
   return write;
 }
 
+}  // namespace
+
 std::uint64_t session_of(const DictAttachment& attachment) {
   return std::uint64_t{attachment.session->generation()} << 16 | attachment.session->owner();
 }
-
-}  // namespace
 
 void meta_from(const shm::DictEntry& entry, DictMeta* out) {
   out->mod_revision = entry.mod_revision;
@@ -161,21 +161,6 @@ Status ShmDict::explain(Outcome outcome, DictAttachment& attachment, std::uint64
   return local::dict_status(outcome, {name_, &attachment.dict, key_bytes, value_bytes, revision});
 }
 
-template <class Operate>
-Status ShmDict::change(std::uint64_t key_bytes, std::uint64_t bytes, Operate operate,
-                       Outcome* outcome, std::uint64_t* revision) {
-  Status status;
-  Hands* hands = writing_hands(&status);
-  if (hands == nullptr) return status;
-  DictAttachment& at = *hands->dict;
-  *outcome = local::with_memory(
-      at.dict, *hands->dict_actor, bytes, [&](shm::DictActor& actor) { return operate(at, actor); },
-      [&](std::uint32_t extents) { return more_memory(at, extents, &status); });
-  if (*outcome == Outcome::kMemoryExhausted && !status.ok()) return status;
-  if (revision != nullptr) *revision = at.dict.revision();
-  return explain(*outcome, at, key_bytes, bytes);
-}
-
 // No status unless there is something to say: it would have to be destroyed.
 Status ShmDict::get_into(std::string_view key, std::span<std::byte> room, DictRead* read) {
   Hands* hands = hands_now();
@@ -249,6 +234,9 @@ Status ShmDict::write(const DictWriteSpec& spec, DictChanged* out) {
   status = change(
       spec.key.size(), write.bytes,
       [&](DictAttachment& at, shm::DictActor& actor) {
+        if (options.lease != 0) {
+          return local::write_leased(at.dict, actor, write, options.lease, &written);
+        }
         return options.return_previous
                    ? local::write_returning(at.dict, actor, write, &written, &previous)
                    : at.dict.write(actor, write, &written);

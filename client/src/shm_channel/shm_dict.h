@@ -13,7 +13,7 @@
 #include "client/src/dict_channel.h"
 #include "client/src/shm_channel/attachment.h"
 #include "client/src/shm_channel/process_mutex.h"
-#include "proto/local/dict_calls.h"
+#include "proto/local/dict_lease.h"
 
 namespace heddle::detail {
 
@@ -45,6 +45,9 @@ class ShmDict final : public DictChannel {
   Status transact(std::span<const DictCompare> compares, std::span<const DictOperation> then,
                   std::span<const DictOperation> otherwise, const std::optional<Fence>& fence,
                   DictTransacted* out) override;
+  Status get_or_lease(std::string_view key, const DictLeaseOptions& options,
+                      std::int64_t deadline_ns, DictLeased* out) override;
+  Result<bool> end_lease(std::string_view key, std::uint64_t lease) override;
   Result<DictInfo> info() override;
   Result<std::uint64_t> revision() override;
 
@@ -73,6 +76,9 @@ class ShmDict final : public DictChannel {
   template <class Operate>
   Status change(std::uint64_t key_bytes, std::uint64_t bytes, Operate operate,
                 shm::Outcome* outcome, std::uint64_t* revision);
+  Status ask_lease(std::string_view key, const DictLeaseOptions& options,
+                   local::DictLeaseTold* told, std::uint64_t* revision);
+  Status wait_for_holder(std::uint64_t revision, std::int64_t until_ms, std::int64_t deadline_ns);
   bool more_memory(DictAttachment& attachment, std::uint32_t extents, Status* status);
   Status write_fenced(const DictWriteSpec& spec, const shm::DictWrite& write, DictChanged* out);
 
@@ -87,7 +93,23 @@ class ShmDict final : public DictChannel {
   const std::string name_;
 };
 
-// Entries as the memory protocol has them.
+template <class Operate>
+Status ShmDict::change(std::uint64_t key_bytes, std::uint64_t bytes, Operate operate,
+                       shm::Outcome* outcome, std::uint64_t* revision) {
+  Status status;
+  Hands* hands = writing_hands(&status);
+  if (hands == nullptr) return status;
+  DictAttachment& at = *hands->dict;
+  *outcome = local::with_memory(
+      at.dict, *hands->dict_actor, bytes, [&](shm::DictActor& actor) { return operate(at, actor); },
+      [&](std::uint32_t extents) { return more_memory(at, extents, &status); });
+  if (*outcome == shm::Outcome::kMemoryExhausted && !status.ok()) return status;
+  if (revision != nullptr) *revision = at.dict.revision();
+  return explain(*outcome, at, key_bytes, bytes);
+}
+
+// Entries as the memory protocol has them, and the session as it owns some.
+std::uint64_t session_of(const DictAttachment& attachment);
 void meta_from(const shm::DictEntry& entry, DictMeta* out);
 DictEntry entry_from(local::DictItem item);
 // Into *out but for the dict's revision.

@@ -18,7 +18,6 @@ using Json = nlohmann::json;
 
 constexpr std::uint32_t kPageRows = 100;
 constexpr std::size_t kPartBytes = 60'000;
-constexpr std::int64_t kGrowTurnMs = 500, kGrowMs = 5'000, kMs = 1'000'000;
 
 local::DictOptionsWire wire_of(const DictOptions& options) {
   local::DictOptionsWire wire{};
@@ -176,32 +175,20 @@ Result<DictInfo> ShmDict::info() {
   return info;
 }
 
-// Others of this process get their turn at the socket between two attempts; a broker that is away
-// has some seconds to come back.
 bool ShmDict::more_memory(DictAttachment& attachment, std::uint32_t extents, Status* status) {
-  const local::Grow ask{attachment.object_id, extents, 0};
-  const std::int64_t until_ns = monotonic_ns() + kGrowMs * kMs;
-  for (;;) {
-    local::Packet answer;
-    *status = attachment.session->request(AttachType::kGrow, local::bytes_of(ask), {},
-                                          AttachType::kGrown, &answer, kGrowTurnMs);
-    if (status->ok()) return true;
-    if (status->is(Reason::kSessionLost)) key_.store(0);
-    const bool away = status->is(Reason::kBrokerAway) || status->is(Reason::kDaemonUnreachable);
-    if (!away || monotonic_ns() >= until_ns) {
-      if (status->object().empty()) *status = std::move(*status).with_object("dict " + name_);
-      return false;
-    }
-  }
+  *status = ask_memory(attachment, "dict " + name_, {extents, 0}, monotonic_ns() + kGrantWaitNs);
+  if (status->is(Reason::kSessionLost)) key_.store(0);
+  return status->ok();
 }
 
 // The broker checks the token and writes in one turn, see PutFenced in proto/local/attach.h.
 Status ShmDict::write_fenced(const DictWriteSpec& spec, const shm::DictWrite& write,
                              DictChanged* out) {
   const DictSetOptions& options = *spec.options;
-  if (options.if_value || options.return_previous) {
+  if (options.if_value || options.return_previous || options.lease != 0) {
     return Status(Reason::kUnsupported,
-                  "over shared memory a fenced write has neither if_value nor return_previous")
+                  "over shared memory a fenced write has neither if_value, return_previous nor a "
+                  "lease")
         .with_object("dict " + name_);
   }
   Status status;

@@ -67,7 +67,6 @@ void keep(LoanRoom& room, const LoanState& state) {
 }
 
 // For a broker that is away, when memory is needed by a call that has no timeout.
-constexpr std::int64_t kGrantWaitNs = 5'000'000'000;
 
 // Producer cells carry the attachment they belong to.
 constexpr std::uint64_t kCellBits = 24;

@@ -1,5 +1,5 @@
-// More memory for a queue, see Grow in proto/local/attach.h and proto/shm/queue_grant.h. Only what
-// ends with MEMORY_EXHAUSTED comes here.
+// More memory for an object, see Grow in proto/local/attach.h and proto/shm/queue_grant.h. Only
+// what ends with MEMORY_EXHAUSTED comes here.
 #include <algorithm>
 
 #include "client/src/shm_channel/shm_queue.h"
@@ -34,22 +34,28 @@ bool ShmQueue::more_memory(Hands& hands, std::int64_t deadline_ns, Asking* askin
 }
 
 Status ShmQueue::ask_memory(Hands& hands, const shm::QueueGrant& at_least, std::int64_t until_ns) {
-  const local::Grow ask{hands.at->object_id, at_least.extents, at_least.segments};
+  Status status = detail::ask_memory(*hands.at, "queue " + name_, at_least, until_ns);
+  if (status.is(Reason::kSessionLost)) key_.store(0);  // the next operation attaches anew
+  return status;
+}
+
+Status ask_memory(MappedObject& object, const std::string& label, const shm::QueueGrant& at_least,
+                  std::int64_t until_ns) {
+  const local::Grow ask{object.object_id, at_least.extents, at_least.segments};
   for (;;) {
     const std::int64_t left_ms = (until_ns - monotonic_ns()) / kMs;
     local::Packet answer;
-    Status status = hands.at->session->request(local::AttachType::kGrow, local::bytes_of(ask), {},
-                                               local::AttachType::kGrown, &answer,
-                                               std::clamp<std::int64_t>(left_ms, 1, kTurnMs));
+    Status status = object.session->request(local::AttachType::kGrow, local::bytes_of(ask), {},
+                                            local::AttachType::kGrown, &answer,
+                                            std::clamp<std::int64_t>(left_ms, 1, kTurnMs));
     if (status.ok()) return status;
-    if (status.is(Reason::kSessionLost)) key_.store(0);  // the next operation attaches anew
     if (not_heard(status) && monotonic_ns() < until_ns) {
       // Says so when there is no daemon any more, and nobody would ever answer.
-      Status gone = hands.at->session->look();
+      Status gone = object.session->look();
       if (gone.ok()) continue;
       status = std::move(gone);
     }
-    return status.object().empty() ? std::move(status).with_object("queue " + name_) : status;
+    return status.object().empty() ? std::move(status).with_object(label) : status;
   }
 }
 

@@ -66,7 +66,10 @@ class Dicts:
         self.assertEqual(self.ok("incr", "n", "41"), "42\n")
         self.assertEqual(self.ok("incr", "x", "0.5"), "0.5\n")
         self.assertEqual(self.ok("incr", "x", "1"), "1.5\n")
-        self.ends(14, "incr", "n", "1", "--most", "42")
+        self.assertIn("would pass a bound", self.ends(14, "incr", "n", "1", "--most", "42").err)
+        self.ok("set", "word", "5 apples")
+        self.assertIn("of type text, no number", self.ends(14, "incr", "word").err)
+        self.assertIn("no whole number", self.ends(14, "incr", "n", "0.5").err)
         self.assertEqual(self.ok("get", "n"), "42\n")
         self.ok("append", "t", "ab")
         self.ok("append", "t", "cd")
@@ -176,6 +179,37 @@ class Dicts:
         bad = heddle("dict", "load", copy, given="nonsense\n", plane=self.plane)
         self.assertEqual(bad.status, 2, bad)
         self.assertIn("line 1", bad.err)
+
+    def test_one_computes(self):
+        self.assertEqual(self.ok("compute", "k", "--ttl", "1h", "--", "echo", "slow"), "slow\n")
+        self.assertEqual(self.ok("compute", "k", "--", "echo", "again"), "slow\n")
+        row = json.loads(self.ok("compute", "k", "--early", "2h", "--type", "int", "--json", "--",
+                                 "echo", "7"))
+        self.assertEqual((row["value"], row["computed"], row["stale"]), (7, True, False))
+        failed = self.ends(9, "compute", "other", "--", "sh", "-c", "exit 9")
+        self.assertIn("nothing was written, sh ended with 9", failed.err)
+        self.ends(127, "compute", "other", "--", "/no/such/command")
+        self.ends(125, "compute", "other", "--type", "int", "--", "echo", "many")
+        self.assertIn("a command is missing", self.ends(125, "compute", "other").err)
+        self.assertEqual(self.ok("keys"), "k\n")
+
+    def test_a_killed_one_is_followed_by_the_next(self):
+        directory = tempfile.mkdtemp()
+        began, gate = directory + "/began", directory + "/gate"
+        os.mkfifo(began)
+        os.mkfifo(gate)
+        # Over gRPC a death is proved by silence alone, which takes as long as a session.
+        lease = "1h" if self.plane == "shm" else "2s"
+        slow = subprocess.Popen([HEDDLE, "dict", "compute", self.name, "k", "--lease", lease,
+                                 "--plane", self.plane,
+                                 "--", "sh", "-c", f"echo began > {began}; read x < {gate}"])
+        with open(began, encoding="ascii") as told:
+            told.read()
+        ended = self.ends(124, "compute", "k", "--timeout", "50ms", "--", "echo", "mine")
+        self.assertIn("is computing the value", ended.err)
+        slow.kill()
+        slow.wait()
+        self.assertEqual(self.ok("compute", "k", "--", "echo", "mine"), "mine\n")
 
     def test_managing(self):
         self.assertIn(self.name, heddle("dict", "ls", given="").out)
