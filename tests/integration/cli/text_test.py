@@ -13,7 +13,7 @@ VERBS = ("create ls info delete put get ack nack bury extend peek browse who joi
          "shutdown reopen work").split()
 OTHERS = {
     "dict": "create ls info clear delete get keys items watch set del incr append touch txn edit "
-            "dump load",
+            "compute dump load",
     "lock": "create ls info delete run elect acquire release who waiters force-release repair "
             "graph deadlocks orders",
     "sem": "create ls info delete run acquire release who waiters force-release",
