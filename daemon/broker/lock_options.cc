@@ -52,6 +52,10 @@ const char* noun_of(ObjectKind kind) {
   switch (kind) {
     case ObjectKind::kDict:
       return "dict";
+    case ObjectKind::kList:
+      return "list";
+    case ObjectKind::kBlock:
+      return "block";
     case ObjectKind::kPipe:
       return "pipe";
     case ObjectKind::kQueue:

@@ -76,11 +76,13 @@ enum class AttachType : uint16_t {
   kGrown = 20,
 };
 
-// 4 to 6 belong to kinds that are not there yet: block, list, pool.
+// 6 belongs to a kind that is not there yet: pool.
 enum class ObjectKind : uint8_t {
   kQueue = 1,
   kPipe = 2,
   kDict = 3,
+  kBlock = 4,
+  kList = 5,
   kLock = 7,  // mutex, rlock, rw
   kSemaphore = 8,
   kCondition = 9,
@@ -245,7 +247,34 @@ struct DictOptionsWire {
 };
 static_assert(sizeof(DictOptionsWire) == 40 && offsetof(DictOptionsWire, max_entries) == 8);
 
-// Objects that are one segment each: dicts. All begin as this does.
+// ListOptionsWire.given; kGivenMaxLen, kGivenMaxBytes, kGivenMaxValueBytes, kGivenLifetime,
+// kGivenMode and kGivenGroup as above.
+struct ListOptionsWire {
+  uint32_t given;
+  uint16_t mode;     // 0600 style
+  uint8_t lifetime;  // Lifetime
+  uint8_t reserved;
+  uint64_t max_len;
+  uint64_t max_bytes;  // of all values
+  uint32_t max_value_bytes;
+  uint32_t reserved2[3];
+};
+static_assert(sizeof(ListOptionsWire) == 40 && offsetof(ListOptionsWire, max_len) == 8);
+
+// BlockOptionsWire.given; kGivenLifetime, kGivenMode and kGivenGroup as above.
+inline constexpr uint32_t kGivenSize = 1u << 23;  // needed to create one
+
+struct BlockOptionsWire {
+  uint32_t given;
+  uint16_t mode;     // 0600 style
+  uint8_t lifetime;  // Lifetime
+  uint8_t reserved;
+  uint64_t size;  // bytes of the data
+  uint64_t reserved2[3];
+};
+static_assert(sizeof(BlockOptionsWire) == 40 && offsetof(BlockOptionsWire, size) == 8);
+
+// Objects that are one segment each: dicts, lists, blocks. All begin as this does.
 struct MemberOptionsHead {
   uint32_t given;
   uint16_t mode;
@@ -254,6 +283,8 @@ struct MemberOptionsHead {
 union MemberOptionsWire {
   MemberOptionsHead head;
   DictOptionsWire dict;
+  ListOptionsWire list;
+  BlockOptionsWire block;
 };
 static_assert(sizeof(MemberOptionsWire) == 40);
 
@@ -265,7 +296,7 @@ struct Open {
     QueueOptionsWire options;
     LockOptionsWire lock;
     PipeOptionsWire pipe;
-    MemberOptionsWire member;  // of a dict
+    MemberOptionsWire member;  // of a dict, list or block
   };
   char group[32];  // name or number; with kGivenGroup
   char name[kAttachNameBytes];
@@ -429,9 +460,9 @@ struct TakeLent {
 };
 static_assert(sizeof(TakeLent) == 24);
 
-// A queue or dict may back more of its memory (proto/shm/queue_grant.h, dict_grant.h): asked for
-// when what was granted is found in use. `extents` and `segments` are how many at least in all, 0:
-// as many as there are; the answer says how many there are now. So asked again it is the same
+// A queue, dict or list may back more of its memory (proto/shm/queue_grant.h, dict_grant.h): asked
+// for when what was granted is found in use. `extents` and `segments` are how many at least in all,
+// 0: as many as there are; the answer says how many there are now. So asked again it is the same
 // grant. FAILED with MEMORY_EXHAUSTED names the limit that is reached and what is in use.
 struct Grow {
   uint64_t object_id;

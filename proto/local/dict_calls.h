@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "proto/local/json_document.h"
+#include "proto/local/memory_asks.h"
 #include "proto/shm/dict.h"
 #include "proto/shm/dict_grant.h"
 
@@ -25,22 +26,6 @@ struct DictItem {
 
 inline shm::DictKey dict_key(std::string_view key) {
   return {key.data(), static_cast<uint32_t>(key.size() < UINT32_MAX ? key.size() : UINT32_MAX)};
-}
-
-/// Runs `operate(actor)`. When memory is lacking `grow(extents)` asks for so many in all; only
-/// when there will be none (false) the history has to make room. `bytes`: of the value.
-template <class Operate, class Grow>
-shm::Outcome with_memory(shm::Dict& dict, shm::DictActor& a, uint64_t bytes, Operate operate,
-                         Grow grow) {
-  constexpr uint32_t kSpare = 4, kAsksMax = 64;
-  for (uint32_t asks = 0;; ++asks) {
-    a.spare_history = asks < kAsksMax && shm::dict_may_grow(dict.memory());
-    const shm::Outcome outcome = operate(a);
-    if (outcome != shm::Outcome::kMemoryExhausted || !a.spare_history) return outcome;
-    const uint64_t more = shm::dict_value_extents(bytes) + kSpare;
-    const uint32_t now = shm::dict_granted(dict.memory());
-    if (!grow(static_cast<uint32_t>(now + more))) asks = kAsksMax;
-  }
 }
 
 /// The whole value. kOk, kNotFound, kCorrupt.

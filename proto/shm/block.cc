@@ -155,7 +155,7 @@ Outcome Block::read(uint64_t at, void* to, uint64_t bytes, int64_t deadline_ns,
 
 Outcome Block::wait_change(BlockActor& a, uint64_t version_seen, int64_t deadline_ns) {
   return wait_on(a, header().changed, deadline_ns, [&](bool* done) {
-    *done = version() != version_seen;
+    *done = version() != version_seen || ended();
     return *done ? Outcome::kOk : Outcome::kTimedOut;
   });
 }
@@ -211,6 +211,11 @@ bool Block::reap_thread(uint16_t owner, uint16_t thread) {
   if (block_writing(state, owner, thread) == state) end_for(state, &torn);
   wake();
   return torn;
+}
+
+void Block::end_of_object() {
+  header().ended.store(1, std::memory_order_seq_cst);
+  wake_all_on(header().changed);
 }
 
 }  // namespace heddle::shm

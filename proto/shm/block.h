@@ -68,6 +68,7 @@ class Block {
   uint64_t size() const { return size_; }
   uint64_t object_id() const { return header().segment.object_id; }
   uint64_t version() const;
+  bool ended() const { return header().ended.load(std::memory_order_acquire) != 0; }
   BlockInfo info() const;
 
   /// Begins a write of that range, which is then changed through data(). kOk, kOutOfRange (not all
@@ -86,7 +87,8 @@ class Block {
   /// written all the time; info() tells by whom). With kTry it tries some times.
   Outcome read(uint64_t at, void* to, uint64_t bytes, int64_t deadline_ns, uint64_t* version) const;
 
-  /// Waits until the version is another. kOk, kTimedOut, kInterrupted. Writable mapping only.
+  /// Waits until the version is another, or the block was deleted. kOk, kTimedOut, kInterrupted.
+  /// Writable mapping only.
   Outcome wait_change(BlockActor& a, uint64_t version_seen, int64_t deadline_ns);
 
   /// What was torn has been put right.
@@ -99,6 +101,8 @@ class Block {
   /// Ends what threads of `dead` had begun; idempotent. True if something was torn.
   bool reap(uint16_t dead);
   bool reap_thread(uint16_t owner, uint16_t thread);
+  /// It was deleted: nobody shall use it any more. Whoever waits is woken.
+  void end_of_object();
 
  private:
   BlockHeader& header() const { return *reinterpret_cast<BlockHeader*>(base_); }

@@ -29,6 +29,7 @@ struct BlockHeader {
   // What a writer that died has left half written, if TORN: written by the reaper before TORN.
   std::atomic<uint64_t> torn_at, torn_end;
   WakeWord changed;
+  std::atomic<uint32_t> ended;  // by the broker: 1, it was deleted
 };
 static_assert(sizeof(BlockHeader) <= kBlockDataAt && sizeof(SegmentHeader) == 64);
 

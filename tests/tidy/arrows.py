@@ -8,8 +8,9 @@ LOCAL = {"proto/local", "proto/local/fd.h"}  # fd.h: a descriptor that closes it
 API = VOCAB | {"client/include"}
 FOUNDATION = VOCAB | {"daemon/os", "daemon/config", "proto/local/fd.h"}
 STATUSES = {"proto/local/outcome_status", "proto/local/lock_status", "proto/local/pipe_status",
-            "proto/local/dict_status", "proto/local/dict_calls", "proto/local/dict_lease",
-            "proto/local/json_document"}
+            "proto/local/dict_status", "proto/local/dict_calls", "proto/local/json_document",
+            "proto/local/list_status", "proto/local/list_calls", "proto/local/block_status",
+            "proto/local/memory_asks", "proto/local/dict_lease"}
 OBJECTS = FOUNDATION | STATUSES | {"proto/shm"}
 BROKER = OBJECTS | LOCAL | {"daemon/objects"}
 SERVICES = FOUNDATION | {"proto/heddle", "daemon/broker", "daemon/objects"}
@@ -29,7 +30,12 @@ ARROWS = {
     "proto/local/pipe_status": (VOCAB | {"proto/shm", "proto/local/outcome_status"}, set()),
     "proto/local/dict_status": (VOCAB | {"proto/shm", "proto/local/outcome_status"}, set()),
     "proto/local/json_document": (VOCAB, {"json"}),
-    "proto/local/dict_calls": (VOCAB | {"proto/shm", "proto/local/json_document"}, set()),
+    "proto/local/dict_calls": (VOCAB | {"proto/shm", "proto/local/json_document",
+                                        "proto/local/memory_asks"}, set()),
+    "proto/local/memory_asks": ({"proto/shm"}, set()),
+    "proto/local/list_status": (VOCAB | {"proto/shm", "proto/local/outcome_status"}, set()),
+    "proto/local/list_calls": (VOCAB | {"proto/shm", "proto/local/memory_asks"}, set()),
+    "proto/local/block_status": (VOCAB | {"proto/shm", "proto/local/outcome_status"}, set()),
     "proto/local/dict_lease": (VOCAB | {"proto/shm", "proto/local/dict_calls"}, set()),
     "client/include": (VOCAB, set()),
     "client/src": (API | LOCAL | STATUSES | {"proto/shm"}, {"json", "boost"}),

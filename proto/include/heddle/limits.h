@@ -31,6 +31,7 @@ inline constexpr uint32_t kQueueDeliveriesDefault = 0;  // no limit
 inline constexpr uint64_t kDictEntriesDefault = 1'000'000;
 inline constexpr uint64_t kDictBytesDefault = 256 * kMiB;
 inline constexpr uint32_t kDictHistoryDefault = 1'024;
+inline constexpr uint64_t kListLenDefault = 1'000'000;
 inline constexpr uint64_t kPipeBytesDefault = 64 * kKiB;
 
 inline constexpr int64_t kSessionLeaseMsDefault = 30'000;  // remote; renewed at a third
