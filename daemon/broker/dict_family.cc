@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "daemon/broker/dict_options.h"
+#include "daemon/broker/extent_grantee.h"
 #include "daemon/broker/family.h"
 #include "daemon/objects/dict.h"
 #include "proto/shm/dict_grant.h"
@@ -13,25 +14,6 @@ namespace heddle::broker {
 namespace {
 
 using local::DictOptionsWire;
-
-class DictGrantee final : public Grantee {
- public:
-  explicit DictGrantee(const shm::Dict& dict) : dict_(dict) {}
-  shm::QueueGrant first() const override { return {shm::dict_first_grant(dict_.limits()), 0}; }
-  shm::QueueGrant most() const override { return {shm::dict_largest_grant(dict_.limits()), 0}; }
-  uint64_t bytes(const ObjectGrant& grant) const override {
-    return shm::dict_granted_bytes(dict_.limits(), grant.extents_ever);
-  }
-  shm::QueueGrant granted() const override { return {shm::dict_granted(memory()), 0}; }
-  void raise(const shm::QueueGrant& to) override { shm::dict_raise_grant(memory(), to.extents); }
-  // Extents of a dict keep what they were carved for.
-  uint32_t lower(uint32_t) override { return shm::dict_granted(memory()); }
-  uint32_t extents_in_use() const override { return shm::dict_granted(memory()); }
-
- private:
-  shm::DictMemory& memory() const { return dict_.memory(); }
-  mutable shm::Dict dict_;
-};
 
 class DictFamily final : public Family {
  public:
@@ -49,8 +31,7 @@ class DictFamily final : public Family {
   }
   Plan plan(const MemberOptions& options) const override {
     const shm::DictLimits limits = dict_limits_of(options.dict);
-    return {shm::dict_segment_bytes(limits), shm::dict_control_bytes(limits),
-            shm::dict_first_grant(limits)};
+    return extent_plan(shm::DictGeometry::of(limits), shm::dict_control_bytes(limits));
   }
   void format(void* base, const MemberOptions& options, uint64_t object_id) const override {
     const shm::DictLimits limits = dict_limits_of(options.dict);
@@ -59,7 +40,7 @@ class DictFamily final : public Family {
     shm::dict_format(base, limits, object_id, seed);
     shm::Dict dict;
     if (shm::Dict::attach(base, shm::dict_segment_bytes(limits), -1, &dict) == shm::Outcome::kOk) {
-      shm::dict_set_grant(dict.memory(), shm::dict_first_grant(limits));
+      shm::dict_set_grant(dict.memory(), shm::dict_first_grant(dict.memory().geometry()));
     }
   }
   std::unique_ptr<Grantee> grantee(const Segment& segment) const override {
@@ -68,7 +49,8 @@ class DictFamily final : public Family {
         shm::Outcome::kOk) {
       return nullptr;
     }
-    return std::make_unique<DictGrantee>(dict);
+    const uint64_t control_bytes = shm::dict_control_bytes(dict.limits());
+    return std::make_unique<ExtentGrantee>(dict.memory(), control_bytes);
   }
   Result<std::shared_ptr<objects::Member>> adopt(objects::Host& host, const std::string& name,
                                                  uint64_t object_id,

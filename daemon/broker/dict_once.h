@@ -1,15 +1,10 @@
-// One change of a dict that is to happen once, however often it is asked for.
-//
-// The catalog remembers by request id: the revision of the dict before the change, then what the
-// change came to. A broker that was killed in between leaves the first alone; whoever asks its
-// successor again is told what the history of the dict says: no change of these keys since then,
-// so it was not made, and is made now; else it cannot be told whether that change was this one.
+// change_once() for a dict: of a change that a broker died at, the history of the dict tells
+// whether one of its keys has changed since.
 #pragma once
 
 #include <heddle/result.h>
 
 #include <functional>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -33,9 +28,8 @@ struct DictAsk {
   std::vector<std::string_view> keys;  // that it may change
 };
 
-// `change` makes it and fills in *done. *again: it was made before, and *done is from then.
-// BROKER_AWAY: it cannot be told, or is still under way.
-Status change_once(const DictAsk& ask, const std::function<Status(DictDone*)>& change,
-                   DictDone* done, bool* again);
+// See change_once().
+Status change_dict_once(const DictAsk& ask, const std::function<Status(DictDone*)>& change,
+                        DictDone* done, bool* again);
 
 }  // namespace heddle::broker

@@ -62,12 +62,6 @@ const Word kWords[] = {
     {local::kGivenKeepPrevious, "keep_previous", kNoYes, 2, 1, &DictOptionsWire::keep_previous},
 };
 
-Status out_of_bounds(const char* field, uint64_t least, uint64_t most, uint64_t value) {
-  return Status(Reason::kInvalidArgument, std::string(field) + " must be from " +
-                                              std::to_string(least) + " to " + std::to_string(most))
-      .with_limit(value < least ? least : most, value);
-}
-
 Status differs_in_words(const char* field, const std::string& in_force, const std::string& asked) {
   return Status(Reason::kExistsOtherOptions, std::string(field) + " is " + in_force +
                                                  ", asked was " + asked +
@@ -84,6 +78,16 @@ std::string octal(uint32_t mode) {
 
 const char* eviction_name(uint8_t eviction) { return kEvictions[eviction % 4]; }
 const char* ttl_on_overwrite_name(uint8_t policy) { return kTtlPolicies[policy % 3]; }
+
+Status out_of_bounds(const char* field, uint64_t least, uint64_t most, uint64_t value) {
+  return Status(Reason::kInvalidArgument, std::string(field) + " must be from " +
+                                              std::to_string(least) + " to " + std::to_string(most))
+      .with_limit(value < least ? least : most, value);
+}
+
+Status unknown_options() {
+  return {Reason::kInvalidArgument, "unknown option bits; the client is newer"};
+}
 
 Status differs(const char* field, uint64_t in_force, uint64_t asked) {
   return differs_in_words(field, std::to_string(in_force), std::to_string(asked))
@@ -122,7 +126,7 @@ Result<DictOptionsWire> complete_dict(const DictOptionsWire& asked) {
   for (const Number& row : kNumbers) known |= row.bit;
   for (const Word& row : kWords) known |= row.bit;
   if ((asked.given & ~known) != 0) {
-    return Status(Reason::kInvalidArgument, "unknown option bits; the client is newer");
+    return unknown_options();
   }
   DictOptionsWire out = asked;
   local::MemberOptionsHead head{};

@@ -35,6 +35,7 @@ class Family {
   struct Plan {
     uint64_t bytes;           // of the segment
     uint64_t reserved_bytes;  // backed before format()
+    uint64_t first_bytes;     // charged at first
     uint32_t first_extents;   // granted at first; 0: all of it is charged and nothing is granted
   };
   virtual Plan plan(const MemberOptions& options) const = 0;
@@ -56,6 +57,12 @@ Status check_same_head(const local::MemberOptionsHead& in_force,
 // "history is 1024, asked was 10".
 Status differs(const char* field, uint64_t in_force, uint64_t asked);
 
+// "max_len must be from 1 to 1000".
+Status out_of_bounds(const char* field, uint64_t least, uint64_t most, uint64_t value);
+Status unknown_options();
+
 const Family& dict_family();
+const Family& list_family();
+const Family& block_family();
 
 }  // namespace heddle::broker

@@ -28,7 +28,7 @@ Status missing(const Family& family, std::string_view name) {
 
 Status no_such_kind(ObjectKind kind) {
   return Status(Reason::kUnsupported, "this daemon has no objects of that kind")
-      .with_limit(static_cast<uint64_t>(ObjectKind::kDict), static_cast<uint64_t>(kind));
+      .with_limit(static_cast<uint64_t>(ObjectKind::kList), static_cast<uint64_t>(kind));
 }
 
 bool goes_with(const ObjectEntry& entry, Lifetime lifetime) {
@@ -38,7 +38,16 @@ bool goes_with(const ObjectEntry& entry, Lifetime lifetime) {
 }  // namespace
 
 const Family* FamilyTable::family_of(uint8_t kind) {
-  return kind == static_cast<uint8_t>(ObjectKind::kDict) ? &dict_family() : nullptr;
+  switch (static_cast<ObjectKind>(kind)) {
+    case ObjectKind::kDict:
+      return &dict_family();
+    case ObjectKind::kList:
+      return &list_family();
+    case ObjectKind::kBlock:
+      return &block_family();
+    default:
+      return nullptr;
+  }
 }
 
 void FamilyTable::adopt(Catalog& catalog, uint32_t slot, ObjectState state,
@@ -258,15 +267,15 @@ Status FamilyTable::back(Catalog& catalog, const ObjectRef& object, const Member
   const Family& family = *object->family;
   ObjectEntry& entry = object->entry;
   const Family::Plan plan = family.plan(options);
+  const ObjectGrant grant{plan.first_extents, plan.first_extents, 0};
+  auto charge = around_.memory.take(entry.uid, plan.first_bytes);
+  if (!charge.ok()) return charge.status();
   auto segment = Segment::create(object->name, plan.bytes, plan.reserved_bytes);
   if (!segment.ok()) return segment.status();
   object->segment = *segment;
   entry.bytes = plan.bytes;
   family.format(object->segment->base(), options, object->id);
-  const ObjectGrant grant{plan.first_extents, plan.first_extents, 0};
   auto grantee = family.grantee(*object->segment);
-  auto charge = around_.memory.take(entry.uid, grantee ? grantee->bytes(grant) : plan.bytes);
-  if (!charge.ok()) return charge.status();
   auto member = family.adopt(around_.host, object->name, object->id, object->segment, options);
   if (!member.ok()) return member.status();
   object->member = *member;

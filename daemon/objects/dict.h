@@ -17,26 +17,24 @@
 #include <mutex>
 #include <string>
 #include <string_view>
-#include <thread>
-#include <unordered_map>
 #include <vector>
 
 #include "daemon/objects/dict_sweep.h"
 #include "daemon/objects/fence.h"
+#include "daemon/objects/followed.h"
 #include "daemon/objects/host.h"
-#include "daemon/objects/member.h"
+#include "daemon/objects/lent_actors.h"
 #include "proto/local/dict_calls.h"
 #include "proto/shm/dict.h"
 
 namespace heddle::objects {
 
-class Dict final : public Member, public std::enable_shared_from_this<Dict> {
+class Dict final : public Followed {
  public:
   // `mapping` keeps base mapped. CORRUPT.
   static Result<std::shared_ptr<Dict>> adopt(Host& host, std::string name, uint64_t object_id,
                                              void* base, uint64_t bytes, int fd,
                                              std::shared_ptr<void> mapping);
-  ~Dict() override;
   bool matches(uint64_t object_id, const shm::DictLimits& created) const {
     return dict_.object_id() == object_id && dict_.limits() == created;
   }
@@ -56,42 +54,29 @@ class Dict final : public Member, public std::enable_shared_from_this<Dict> {
   Status changes(std::string_view prefix, bool want_previous, size_t max, uint64_t bytes_max,
                  local::DictNext* next, std::vector<local::DictEvent>* out);
 
-  // Calls `ready` once, on another thread, when the change `revision` is there or the dict is gone.
-  // Gives a number for unwatch(), after which it is not called any more unless it is just being
-  // called. 0: it is there already, and `ready` is not called.
-  uint64_t watch(uint64_t revision, std::function<void()> ready);
-  void unwatch(uint64_t number);
-
   Host& host() const { return host_; }
   shm::DictLimits limits() const { return dict_.limits(); }
   uint64_t revision() const { return dict_.revision(); }
   uint64_t oldest_revision() const { return dict_.oldest_revision(); }
   uint64_t len() const { return dict_.len(); }
   uint64_t bytes() const { return dict_.bytes(); }
-  // CLOSED, CORRUPT.
-  Status usable() const;
+  uint64_t followed() const override { return revision(); }
+  Status usable() const override;
 
   void reap(uint16_t owner, uint64_t session_id) override;
   void tick() override;
   void end_of_object() override;
-  uint32_t waiting_callers() const override;
+
+ protected:
+  void sleep(uint64_t seen) override;
 
  private:
-  struct Hands;  // an actor that is lent
-  struct Watcher {
-    uint64_t revision;
-    std::function<void()> ready;
-  };
+  using Hands = LentActors<shm::Dict>::Hands;
 
   Dict(Host& host, std::string name, uint64_t object_id, std::shared_ptr<void> mapping);
-  shm::DictActor* take_actor();
-  void give_actor(shm::DictActor* actor);
   Status status_of(shm::Outcome outcome, uint64_t key_bytes, uint64_t bytes, uint64_t revision);
   Status run(uint64_t key_bytes, uint64_t bytes, const Operate& operate, shm::Outcome* outcome);
-  bool has_rows_of(uint16_t owner) const;
   void erase_owned(uint64_t session_id);
-  static void follow(std::weak_ptr<Dict> weak);
-  bool follow_once(shm::DictActor& sleeper);
 
   Host& host_;
   std::shared_ptr<void> mapping_;
@@ -99,9 +84,8 @@ class Dict final : public Member, public std::enable_shared_from_this<Dict> {
 
   std::mutex fence_mutex_;  // one fenced write at a time
 
-  std::mutex actors_mutex_;  // a leaf
-  std::vector<std::unique_ptr<shm::DictActor>> actors_;
-  std::vector<shm::DictActor*> idle_;
+  LentActors<shm::Dict> actors_;
+  shm::DictActor sleeper_;  // of the follower
 
   void sweep();
   void tidy_memory();
@@ -112,12 +96,6 @@ class Dict final : public Member, public std::enable_shared_from_this<Dict> {
   int64_t next_trim_ms_ = 0;
   uint64_t seen_revision_ = 0;     // at the last look
   uint64_t trimmed_revision_ = 0;  // nothing is to be given back since
-
-  mutable std::mutex watch_mutex_;  // a leaf
-  std::unordered_map<uint64_t, Watcher> watchers_;
-  uint64_t last_watcher_ = 0;
-  std::thread follower_;
-  bool following_ = false;
 };
 
 }  // namespace heddle::objects

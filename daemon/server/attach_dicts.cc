@@ -5,7 +5,9 @@
 
 #include "daemon/broker/dict_once.h"
 #include "daemon/broker/dict_options.h"
+#include "daemon/objects/block.h"
 #include "daemon/objects/dict.h"
+#include "daemon/objects/list.h"
 #include "daemon/server/attach_calls.h"
 
 namespace heddle::server {
@@ -13,37 +15,78 @@ namespace {
 
 using nlohmann::json;
 
+void dict_figures(const broker::MemberInfo& info, json& out) {
+  const local::DictOptionsWire& options = info.options.dict;
+  out["options"] = {{"max_entries", options.max_entries},
+                    {"max_bytes", options.max_bytes},
+                    {"max_value_bytes", options.max_value_bytes},
+                    {"max_key_bytes", options.max_key_bytes},
+                    {"history", options.history},
+                    {"keep_previous", options.keep_previous != 0},
+                    {"default_ttl_ms", options.default_ttl_ms},
+                    {"eviction", broker::eviction_name(options.eviction)},
+                    {"ttl_on_overwrite", broker::ttl_on_overwrite_name(options.ttl_on_overwrite)}};
+  if (const auto dict = std::static_pointer_cast<objects::Dict>(info.member)) {
+    out["entries"] = dict->len();
+    out["bytes"] = dict->bytes();
+    out["revision"] = dict->revision();
+    out["oldest_revision"] = dict->oldest_revision();
+  }
+}
+
+void list_figures(const broker::MemberInfo& info, json& out) {
+  const local::ListOptionsWire& options = info.options.list;
+  out["options"] = {{"max_len", options.max_len},
+                    {"max_bytes", options.max_bytes},
+                    {"max_value_bytes", options.max_value_bytes}};
+  if (const auto list = std::static_pointer_cast<objects::List>(info.member)) {
+    const shm::ListInfo figures = list->figures();
+    out["length"] = figures.length;
+    out["bytes"] = figures.bytes;
+    out["revision"] = figures.revision;
+  }
+}
+
+void block_figures(const broker::MemberInfo& info, json& out) {
+  out["options"] = {{"size", info.options.block.size}};
+  if (const auto block = std::static_pointer_cast<objects::Block>(info.member)) {
+    const shm::BlockInfo figures = block->figures();
+    out["version"] = figures.version;
+    out["writing"] = figures.writing;
+    out["writer_owner"] = figures.owner;
+    out["writer_thread"] = figures.thread;
+    out["torn"] = figures.torn;
+    out["torn_at"] = figures.torn_at;
+    out["torn_end"] = figures.torn_end;
+  }
+}
+
 json member_json(const broker::MemberInfo& info) {
   static constexpr const char* kLifetime[] = {"kept", "attached", "session"};
-  const local::DictOptionsWire& options = info.options.dict;
+  const local::MemberOptionsHead& head = info.options.head;
   char mode[8];
-  std::snprintf(mode, sizeof mode, "%04o", options.mode & 0777u);
+  std::snprintf(mode, sizeof mode, "%04o", head.mode & 0777u);
   json out = {{"kind", broker::FamilyTable::family_of(static_cast<uint8_t>(info.kind))->noun()},
               {"name", info.name},
               {"id", info.object_id},
               {"uid", info.uid},
               {"gid", info.gid},
               {"mode", mode},
-              {"lifetime", kLifetime[options.lifetime % 3]},
-              {"options",
-               {{"max_entries", options.max_entries},
-                {"max_bytes", options.max_bytes},
-                {"max_value_bytes", options.max_value_bytes},
-                {"max_key_bytes", options.max_key_bytes},
-                {"history", options.history},
-                {"keep_previous", options.keep_previous != 0},
-                {"default_ttl_ms", options.default_ttl_ms},
-                {"eviction", broker::eviction_name(options.eviction)},
-                {"ttl_on_overwrite", broker::ttl_on_overwrite_name(options.ttl_on_overwrite)}}},
+              {"lifetime", kLifetime[head.lifetime % 3]},
               {"memory_bytes", info.memory_bytes},
               {"attached", info.attached},
               {"watching", info.waiting},
               {"quarantined", info.quarantined}};
-  if (const auto dict = std::static_pointer_cast<objects::Dict>(info.member)) {
-    out["entries"] = dict->len();
-    out["bytes"] = dict->bytes();
-    out["revision"] = dict->revision();
-    out["oldest_revision"] = dict->oldest_revision();
+  switch (info.kind) {
+    case local::ObjectKind::kList:
+      list_figures(info, out);
+      break;
+    case local::ObjectKind::kBlock:
+      block_figures(info, out);
+      break;
+    default:
+      dict_figures(info, out);
+      break;
   }
   return out;
 }
@@ -124,7 +167,7 @@ Result<local::PutDone> write_dict_fenced(broker::Core& core, const objects::Call
       "local/" + std::to_string(caller.session_id) + "/" + std::to_string(head.number);
   broker::DictDone done;
   bool again = false;
-  Status status = broker::change_once(
+  Status status = broker::change_dict_once(
       {core, caller, *ref, id, {key}},
       [&](broker::DictDone* made) {
         return static_cast<objects::Dict&>(*ref->member)

@@ -1,5 +1,5 @@
-// Dicts over the attach protocol: what people ask, and the writes that the broker does for local
-// clients.
+// Dicts, lists and blocks over the attach protocol: what people ask, and the writes to a dict that
+// the broker does for local clients.
 #pragma once
 
 #include <heddle/result.h>

@@ -14,7 +14,9 @@
 
 #include "daemon/server/accept_loop.h"
 #include "daemon/services/admin_service.h"
+#include "daemon/services/block_service.h"
 #include "daemon/services/dict_service.h"
+#include "daemon/services/list_service.h"
 #include "daemon/services/lock_service.h"
 #include "daemon/services/pipe_service.h"
 #include "daemon/services/queue_service.h"
@@ -73,6 +75,8 @@ class GrpcServerImpl final : public GrpcServer {
         lock_service_(env_),
         pipe_service_(env_),
         dict_service_(env_),
+        list_service_(env_),
+        block_service_(env_),
         admin_service_(env_, options.version),
         unknown_methods_(env_) {}
   ~GrpcServerImpl() override { drain(0); }
@@ -91,6 +95,8 @@ class GrpcServerImpl final : public GrpcServer {
     builder.RegisterService(&lock_service_);
     builder.RegisterService(&pipe_service_);
     builder.RegisterService(&dict_service_);
+    builder.RegisterService(&list_service_);
+    builder.RegisterService(&block_service_);
     builder.RegisterService(&admin_service_);
     builder.RegisterCallbackGenericService(&unknown_methods_);
     server_ = builder.BuildAndStart();
@@ -127,6 +133,8 @@ class GrpcServerImpl final : public GrpcServer {
   services::LockService lock_service_;
   services::PipeService pipe_service_;
   services::DictService dict_service_;
+  services::ListService list_service_;
+  services::BlockService block_service_;
   services::AdminService admin_service_;
   UnknownMethods unknown_methods_;
   services::Worker worker_;  // its last tasks use all of the above

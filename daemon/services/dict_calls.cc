@@ -59,8 +59,8 @@ template <class Request>
 Status once(Env& env, const Caller& caller, const MemberRef& ref, const Request& request,
             std::vector<std::string_view> keys, const std::function<Status(DictDone*)>& change,
             DictDone* done, bool* again) {
-  return broker::change_once({env.broker, caller, ref, request.request_id(), std::move(keys)},
-                             change, done, again);
+  return broker::change_dict_once({env.broker, caller, ref, request.request_id(), std::move(keys)},
+                                  change, done, again);
 }
 
 template <class Response>

@@ -4,23 +4,17 @@
 #include <string>
 
 #include "daemon/objects/dict.h"
-#include "daemon/services/call.h"
+#include "daemon/services/member_lookup.h"
 #include "heddle/v1/types.pb.h"
 
 namespace heddle::services {
-
-inline objects::Dict& dict_of(const broker::MemberRef& ref) {
-  return static_cast<objects::Dict&>(*ref.member);
-}
 
 // Finds it, then answers with `body(caller, ref, dict)`.
 template <class Body>
 grpc::ServerUnaryReactor* with_dict(Env& env, grpc::CallbackServerContext* context,
                                     const std::string& name, broker::Need need, Body&& body) {
-  return answer(env, context, [&](const Caller& caller) -> Status {
-    const auto ref = env.broker.find_member(caller, broker::ObjectKind::kDict, name, need);
-    return ref.ok() ? body(caller, *ref, dict_of(*ref)) : ref.status();
-  });
+  return with_member<objects::Dict>(env, context, broker::ObjectKind::kDict, name, need,
+                                    std::forward<Body>(body));
 }
 
 template <class Request>

@@ -14,7 +14,6 @@ using broker::MemberRef;
 using broker::Need;
 using broker::ObjectKind;
 
-constexpr uint32_t kDictListMax = 1'000;
 constexpr uint32_t kDictKeysMax = 4'096, kDictRowsDefault = 1'000;
 constexpr uint64_t kDictGetBytes = 4 << 20;
 constexpr uint64_t kDictPageBytes = 1 << 20;
@@ -56,11 +55,7 @@ HEDDLE_DICT_METHOD(Create) {
   return answer_later(env_, context, [this, request, response](const Caller& caller) -> Status {
     broker::MemberOptions options;
     if (Status bad = dict_options_from(request->options(), &options); !bad.ok()) return bad;
-    const broker::OpenFlags flags{.create = !request->open_only(),
-                                  .exclusive = request->exclusive(),
-                                  .anonymous = request->anonymous()};
-    const auto ref = env_.broker.open_member(caller, ObjectKind::kDict, request->name(), options,
-                                             request->options().group(), flags);
+    const auto ref = create_member(env_, caller, ObjectKind::kDict, *request, options);
     if (!ref.ok()) return ref.status();
     response->set_created(ref->created);
     response->set_session(caller.session_id);
@@ -83,14 +78,9 @@ HEDDLE_DICT_METHOD(Info) {
 
 HEDDLE_DICT_METHOD(List) {
   return answer(env_, context, [&](const Caller& caller) -> Status {
-    const uint32_t n =
-        request->page_size() == 0 ? kDictListMax : std::min(request->page_size(), kDictListMax);
-    const auto found = env_.broker.list_members(caller, ObjectKind::kDict, request->prefix(),
-                                                request->page_token(), n + size_t{1});
-    for (size_t i = 0; i < found.size() && i < n; ++i) {
-      dict_info_to(found[i], response->add_dicts());
-    }
-    if (found.size() > n) response->set_next_page_token(found[n - 1].name);
+    response->set_next_page_token(list_members(
+        env_, caller, ObjectKind::kDict, *request,
+        [&](const broker::MemberInfo& info) { dict_info_to(info, response->add_dicts()); }));
     return {};
   });
 }

@@ -5,21 +5,13 @@
 #include <cstring>
 
 #include "daemon/services/body.h"
+#include "daemon/services/member_lookup.h"
 
 namespace heddle::services {
 namespace {
 
 Status unknown(const char* field) {
   return {Reason::kInvalidArgument, std::string("unknown ") + field};
-}
-
-// Wire enumerators are the stored ones plus 1, with 0 for "not given".
-bool given_word(int wire, int count, uint32_t bit, uint8_t* field, uint32_t* given) {
-  if (wire < 0 || wire > count) return false;
-  if (wire == 0) return true;
-  *field = static_cast<uint8_t>(wire - 1);
-  *given |= bit;
-  return true;
 }
 
 template <typename T>
@@ -48,12 +40,7 @@ Status dict_options_from(const v1::DictOptions& wire, broker::MemberOptions* out
   *out = {};
   local::DictOptionsWire& options = out->dict;
   const auto take = [&options](bool given, auto value, auto* field, uint32_t bit) {
-    if (!given) return;
-    using Field = std::remove_pointer_t<decltype(field)>;
-    // What does not fit its field is the largest one; the broker refuses it by name.
-    *field = static_cast<Field>(
-        std::min<uint64_t>(static_cast<uint64_t>(value), std::numeric_limits<Field>::max()));
-    options.given |= bit;
+    take_given(given, value, field, bit, &options.given);
   };
   take(wire.has_max_entries(), wire.max_entries(), &options.max_entries, local::kGivenMaxEntries);
   take(wire.has_max_bytes(), wire.max_bytes(), &options.max_bytes, local::kGivenMaxBytes);

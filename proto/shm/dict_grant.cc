@@ -14,19 +14,14 @@ constexpr uint64_t kNodeBytesPerExtent = 8192;  // a bucket for each line that c
 
 }  // namespace
 
-uint32_t dict_largest_grant(const DictLimits& limits) { return DictGeometry::of(limits).extents; }
+uint32_t dict_first_grant(const DictGeometry& g) { return std::min(kFirstGrant, g.extents); }
 
-uint32_t dict_first_grant(const DictLimits& limits) {
-  return std::min(kFirstGrant, dict_largest_grant(limits));
-}
-
-uint64_t dict_granted_bytes(const DictLimits& limits, uint32_t extents) {
-  const DictGeometry g = DictGeometry::of(limits);
+// Of a list the journals stand where a dict has the nodes of its directory.
+uint64_t dict_granted_bytes(const DictGeometry& g, uint64_t control_bytes, uint32_t extents) {
   const uint64_t n = std::min(extents, g.extents);
   const uint64_t nodes = std::min(n * kNodeBytesPerExtent, g.rows_at - g.nodes_at);
   const uint64_t controls = n * sizeof(DictExtent) + n / 64 * sizeof(DictGroup) + 2 * kDictPage;
-  return dict_control_bytes(limits) + nodes + kRowsCounted * sizeof(DictRow) + controls +
-         n * kDictExtentBytes;
+  return control_bytes + nodes + kRowsCounted * sizeof(DictRow) + controls + n * kDictExtentBytes;
 }
 
 void dict_set_grant(DictMemory& m, uint32_t extents) {

@@ -1,5 +1,5 @@
-// How much of a dict's memory may be backed, and its end: the words of the header that the broker
-// alone writes.
+// How much of the memory of a dict or a list may be backed, and its end: the words of the header
+// that the broker alone writes.
 //
 // extents_granted says that extents [1, granted) may be backed. Broker: raised after the catalog
 // says so, never lowered, so a claim that read it before takes nothing that was not granted. Who
@@ -17,12 +17,10 @@
 
 namespace heddle::shm {
 
-/// Extents that a new dict may back: some small entries and what is kept for erasing.
-uint32_t dict_first_grant(const DictLimits& limits);
-/// All that these limits can need.
-uint32_t dict_largest_grant(const DictLimits& limits);
-/// Bytes of real memory that go with so many extents.
-uint64_t dict_granted_bytes(const DictLimits& limits, uint32_t extents);
+/// Extents that a new one may back: some small entries and what is kept for erasing.
+uint32_t dict_first_grant(const DictGeometry& geometry);
+/// Bytes of real memory that go with so many extents, and `control_bytes` that are always backed.
+uint64_t dict_granted_bytes(const DictGeometry& geometry, uint64_t control_bytes, uint32_t extents);
 
 inline uint32_t dict_granted(const DictMemory& m) {
   const uint32_t granted = m.header().extents_granted.load(std::memory_order_acquire);
