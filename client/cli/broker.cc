@@ -114,6 +114,36 @@ int list_sessions(const Invocation& run) {
 }
 
 // Every object of every kind there is.
+// Rows of dicts, lists and blocks.
+template <class Info, class Summary>
+Status list_members(const char* noun, const Result<std::vector<Info>>& all, Summary summary,
+                    Json* rows, Table* table) {
+  if (!all) return all.status();
+  for (const Info& info : *all) {
+    rows->push_back({{"kind", noun},
+                     {"name", info.name},
+                     {"owner_uid", info.uid},
+                     {"attached", info.attached}});
+    table->add({noun, info.name, std::to_string(info.uid), std::to_string(info.attached),
+                summary(info)});
+  }
+  return {};
+}
+
+Status list_members(Client& client, const std::string& prefix, Json* rows, Table* table) {
+  const auto entries = [](const DictInfo& info) {
+    return std::to_string(info.entries) + (info.entries == 1 ? " entry" : " entries");
+  };
+  const auto elements = [](const ListInfo& info) { return counted(info.length, "element"); };
+  const auto state = [](const BlockInfo& info) {
+    return counted(info.options.size.value_or(0), "byte") + (info.torn ? ", torn" : "");
+  };
+  Status status = list_members("dict", client.dicts(prefix), entries, rows, table);
+  if (status.ok()) status = list_members("list", client.lists(prefix), elements, rows, table);
+  if (status.ok()) status = list_members("block", client.blocks(prefix), state, rows, table);
+  return status;
+}
+
 int list_objects(const Invocation& run, const std::string& prefix) {
   auto client = run.connect();
   if (!client) return run.fail(client.status());
@@ -130,6 +160,7 @@ int list_objects(const Invocation& run, const std::string& prefix) {
                counted(info.counts.unfinished, "message") +
                    (info.counts.closed ? ", closed" : "")});
   }
+  if (Status bad = list_members(*client, prefix, &rows, &table); !bad.ok()) return run.fail(bad);
   for (const SyncKind kind : {SyncKind::kLock, SyncKind::kSemaphore, SyncKind::kCondition,
                               SyncKind::kEvent, SyncKind::kBarrier}) {
     auto locks = client->locks(kind, prefix);

@@ -3,6 +3,7 @@
 
 #include "client/cli/arguments.h"
 #include "client/cli/dict_words.h"
+#include "client/cli/member_words.h"
 #include "client/cli/terminal.h"
 #include "client/cli/verbs.h"
 
@@ -13,11 +14,11 @@ constexpr const char* kEvictions[] = {"reject", "evict_oldest_write", "evict_lru
                                       "evict_ttl_first"};
 constexpr const char* kTtlWords[] = {"clear", "keep", "default"};
 
-struct DictArguments {
-  std::string name, eviction, ttl_on_overwrite, lifetime, mode, group;
+struct DictArguments : MemberArguments {
+  std::string eviction, ttl_on_overwrite;
   std::optional<std::uint64_t> max_entries, max_bytes, max_value_bytes, history;
   std::optional<std::chrono::milliseconds> default_ttl;
-  bool no_previous = false, exclusive = false, anonymous = false;
+  bool no_previous = false;
 };
 
 template <typename Enum, std::size_t N>
@@ -44,47 +45,29 @@ DictOptions dict_options_of(const DictArguments& given) {
   options.eviction = word_in<DictOptions::Eviction>(kEvictions, given.eviction);
   options.ttl_on_overwrite =
       word_in<DictOptions::TtlOnOverwrite>(kTtlWords, given.ttl_on_overwrite);
-  if (!given.lifetime.empty()) {
-    options.lifetime = given.lifetime == "attached" ? Lifetime::kAttached : Lifetime::kKept;
-  }
-  if (!given.mode.empty()) {
-    options.mode = static_cast<std::uint32_t>(std::stoul(given.mode, nullptr, 8));
-  }
-  options.group = given.group;
-  options.open_existing = !given.exclusive;
+  given.give(&options);
   return options;
 }
 
 Json dict_json(const DictInfo& info) {
-  char mode[8];
-  std::snprintf(mode, sizeof mode, "%04o", info.options.mode.value_or(0) & 0777u);
   const DictOptions& options = info.options;
-  Json out = {{"name", info.name},
-              {"entries", info.entries},
-              {"bytes", info.bytes},
-              {"revision", info.revision},
-              {"oldest_revision", info.oldest_revision},
-              {"memory_bytes", info.memory_bytes},
-              {"attached", info.attached},
-              {"watching", info.watching},
-              {"uid", info.uid},
-              {"gid", info.gid},
-              {"mode", mode},
-              {"options",
-               {{"max_entries", options.max_entries.value_or(0)},
-                {"max_bytes", options.max_bytes.value_or(0)},
-                {"max_value_bytes", options.max_value_bytes.value_or(0)},
-                {"max_key_bytes", options.max_key_bytes.value_or(0)},
-                {"history", options.history.value_or(0)},
-                {"keep_previous", options.keep_previous.value_or(true)},
-                {"default_ttl_ms", options.default_ttl_ms.value_or(0)}}}};
-  if (options.eviction)
-    out["options"]["eviction"] = kEvictions[static_cast<int>(*options.eviction)];
+  Json in_force = {{"max_entries", options.max_entries.value_or(0)},
+                   {"max_bytes", options.max_bytes.value_or(0)},
+                   {"max_value_bytes", options.max_value_bytes.value_or(0)},
+                   {"max_key_bytes", options.max_key_bytes.value_or(0)},
+                   {"history", options.history.value_or(0)},
+                   {"keep_previous", options.keep_previous.value_or(true)},
+                   {"default_ttl_ms", options.default_ttl_ms.value_or(0)}};
+  if (options.eviction) in_force["eviction"] = kEvictions[static_cast<int>(*options.eviction)];
   if (options.ttl_on_overwrite) {
-    out["options"]["ttl_on_overwrite"] = kTtlWords[static_cast<int>(*options.ttl_on_overwrite)];
+    in_force["ttl_on_overwrite"] = kTtlWords[static_cast<int>(*options.ttl_on_overwrite)];
   }
-  if (info.quarantined) out["quarantined"] = true;
-  return out;
+  return member_json(info,
+                     {{"entries", info.entries},
+                      {"bytes", info.bytes},
+                      {"revision", info.revision},
+                      {"oldest_revision", info.oldest_revision}},
+                     std::move(in_force));
 }
 
 int create_dict(const Invocation& run, const DictArguments& given) {
@@ -97,12 +80,7 @@ int create_dict(const Invocation& run, const DictArguments& given) {
 }
 
 int delete_dict(const Invocation& run, const std::string& name) {
-  auto client = run.connect();
-  if (!client) return run.fail(client.status());
-  const Status status = client->delete_dict(name);
-  if (!status.ok()) return run.fail(status);
-  if (run.json) run.print({{"name", name}, {"deleted", true}});
-  return kExitOk;
+  return delete_verb(run, name, &Client::delete_dict);
 }
 
 int clear_dict(const Invocation& run, const std::string& name) {
@@ -116,29 +94,24 @@ int clear_dict(const Invocation& run, const std::string& name) {
   return kExitOk;
 }
 
+std::vector<std::string> dict_cells(const DictInfo& info) {
+  return {info.name,
+          std::to_string(info.entries),
+          std::to_string(info.bytes),
+          std::to_string(info.revision),
+          std::to_string(info.memory_bytes),
+          std::to_string(info.attached),
+          std::to_string(info.watching)};
+}
+
 int list_dicts(const Invocation& run, const std::string& prefix, bool names_only) {
   auto client = run.connect();
   if (!client) return run.fail(client.status());
   auto dicts = client->dicts(prefix);
   if (!dicts) return run.fail(dicts.status());
-  if (run.json) {
-    Json rows = Json::array();
-    for (const DictInfo& info : *dicts) rows.push_back(dict_json(info));
-    run.print(rows);
-    return kExitOk;
-  }
-  if (names_only) {
-    for (const DictInfo& info : *dicts) std::printf("%s\n", info.name.c_str());
-    return kExitOk;
-  }
-  Table table({"NAME", "ENTRIES", "BYTES", "REVISION", "MEMORY", "ATTACHED", "WATCHING"});
-  for (const DictInfo& info : *dicts) {
-    table.add({info.name, std::to_string(info.entries), std::to_string(info.bytes),
-               std::to_string(info.revision), std::to_string(info.memory_bytes),
-               std::to_string(info.attached), std::to_string(info.watching)});
-  }
-  table.print();
-  return kExitOk;
+  return print_members(run, *dicts, names_only, dict_json,
+                       {"NAME", "ENTRIES", "BYTES", "REVISION", "MEMORY", "ATTACHED", "WATCHING"},
+                       dict_cells);
 }
 
 int show_dict(const Invocation& run, const std::string& name) {
@@ -146,19 +119,7 @@ int show_dict(const Invocation& run, const std::string& name) {
   if (!client) return run.fail(client.status());
   auto info = client->dict_info(name);
   if (!info) return run.fail(info.status());
-  const Json all = dict_json(*info);
-  if (run.json) {
-    run.print(all);
-    return kExitOk;
-  }
-  const auto line = [](const std::string& key, const Json& value) {
-    const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
-    std::printf("%-17s %s\n", key.c_str(), text.c_str());
-  };
-  for (const auto& [key, value] : all.items()) {
-    if (!value.is_object()) line(key, value);
-  }
-  for (const auto& [key, value] : all["options"].items()) line(key, value);
+  print_member(run, dict_json(*info));
   return kExitOk;
 }
 
@@ -183,12 +144,7 @@ void add_create_dict(CLI::App& dict, Invocation& run) {
              "At a limit: refuse, or which entry goes (reject)");
   add_choice(*verb, "--ttl-on-overwrite", given->ttl_on_overwrite, {"clear", "keep", "default"},
              "What becomes of an expiry when its entry is written again (clear)");
-  add_choice(*verb, "--lifetime", given->lifetime, {"kept", "attached"},
-             "Until deleted, or until nobody has it open (kept)");
-  verb->add_option("--mode", given->mode, "Permission bits, like 0660: r reads, w writes (0600)")
-      ->check(CLI::IsMember({"0600", "0640", "0644", "0660", "0664", "0666"}));
-  verb->add_option("--group", given->group, "Owning group; you must be in it");
-  verb->add_flag("--exclusive", given->exclusive, "Fail if it is there");
+  add_member_arguments(*verb, *given);
   verb->callback(
       [given, &run] { run.action = [given, &run] { return create_dict(run, *given); }; });
 }
@@ -197,26 +153,12 @@ void add_create_dict(CLI::App& dict, Invocation& run) {
 
 void add_dict_manage(CLI::App& dict, Invocation& run) {
   add_create_dict(dict, run);
-  const auto simple = [&](const std::string& verb_name, const std::string& summary,
-                          const std::string& examples,
-                          int (*act)(const Invocation&, const std::string&)) {
-    auto name = std::make_shared<std::string>();
-    CLI::App* verb = add_verb(dict, verb_name, summary, examples);
-    add_name(*verb, *name, "The dict");
-    verb->callback([name, act, &run] { run.action = [=, &run] { return act(run, *name); }; });
-  };
-  auto prefix = std::make_shared<std::string>();
-  auto names = std::make_shared<bool>(false);
-  CLI::App* verb = add_verb(dict, "ls", "List dicts", "heddle dict ls\nheddle dict ls ~/ --json");
-  verb->add_option("PREFIX", *prefix, "Only names that begin with it");
-  verb->add_flag("--names", *names, "Names alone, a line each");
-  verb->callback([prefix, names, &run] {
-    run.action = [=, &run] { return list_dicts(run, *prefix, *names); };
-  });
-  simple("info", "Options and figures of a dict", "heddle dict info settings", show_dict);
-  simple("clear", "Erase all entries", "heddle dict clear cache", clear_dict);
-  simple("delete", "Delete a dict with all that is in it", "heddle dict delete settings",
-         delete_dict);
+  add_ls_verb(dict, run, list_dicts);
+  add_simple_verb(dict, run, "info", "Options and figures of a dict", "heddle dict info settings",
+                  show_dict);
+  add_simple_verb(dict, run, "clear", "Erase all entries", "heddle dict clear cache", clear_dict);
+  add_simple_verb(dict, run, "delete", "Delete a dict with all that is in it",
+                  "heddle dict delete settings", delete_dict);
 }
 
 }  // namespace heddle::cli

@@ -11,6 +11,7 @@
 #include "client/cli/arguments.h"
 #include "client/cli/body.h"
 #include "client/cli/dict_words.h"
+#include "client/cli/member_words.h"
 #include "client/cli/terminal.h"
 #include "client/cli/verbs.h"
 

@@ -59,6 +59,8 @@ void add_everything(CLI::App& root, Invocation& run) {
   add_dict_compute(*dict, run);
   add_dict_dump(*dict, run);
   add_dict_manage(*dict, run);
+  add_list(*noun("list", "Named lists: values in a row, shared"), run);
+  add_block(*noun("block", "Named blocks: shared memory of fixed size"), run);
   CLI::App* lock = noun("lock", "Named locks: run a command under one, look, manage");
   add_lock_run(*lock, run);
   add_lock_manage(*lock, run);
@@ -144,8 +146,9 @@ std::vector<std::string> arguments_of(int argc, char** argv, Invocation& run) {
 }
 
 int run_command(int argc, char** argv) {
-  CLI::App root("heddle: queues, pipes, dicts and locks that any process on this machine can share",
-                "heddle");
+  CLI::App root(
+      "heddle: queues, pipes, dicts, lists and locks that any process on this machine can share",
+      "heddle");
   Invocation run;
   add_everything(root, run);
   const std::vector<std::string> arguments = arguments_of(argc, argv, run);

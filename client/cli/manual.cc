@@ -12,7 +12,7 @@ namespace {
 constexpr char kHead[] = R"(.\" Made by `heddle manual`; do not edit.
 .TH HEDDLE 1 "" "heddle" "User Commands"
 .SH NAME
-heddle \- queues, dicts and locks that any process on this machine can share
+heddle \- queues, dicts, lists and locks that any process on this machine can share
 .SH SYNOPSIS
 .B heddle
 .I NOUN VERB NAME
@@ -62,6 +62,21 @@ takes the
 of the entry that was read. With
 .B \-\-path
 a part of a JSON value is read or changed; of two who do so at once neither loses anything.
+Elements of lists are values of the same types, and
+.B \-\-if\-revision
+takes the revision that a change told.
+.SS Blocks
+.B heddle block read
+writes bytes as they are, all of one version, and
+.B write
+puts bytes in so that readers see all of them or none. A program may map a block and store into it
+directly: nobody can tell by its version. Who is killed in a
+.B write
+leaves a torn range;
+.B read
+of any of it ends with 12 until a write has covered it or
+.B mend
+says that it is right.
 .SS When a message is done
 .B get
 writes the message first and acknowledges it then: if it cannot be written, or the command is

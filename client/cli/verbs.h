@@ -20,6 +20,8 @@ void add_dict_read(CLI::App& dict, Invocation& run);    // get keys items watch
 void add_dict_write(CLI::App& dict, Invocation& run);   // set del incr append touch txn edit
 void add_dict_compute(CLI::App& dict, Invocation& run);
 void add_dict_dump(CLI::App& dict, Invocation& run);    // dump load
+void add_list(CLI::App& list, Invocation& run);
+void add_block(CLI::App& block, Invocation& run);
 void add_lock_manage(CLI::App& lock, Invocation& run);  // create ls info delete repair ...
 void add_lock_run(CLI::App& lock, Invocation& run);     // run elect acquire release
 void add_lock_graph(CLI::App& lock, Invocation& run);   // graph deadlocks orders

@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "client/src/dict_channel.h"
+#include "client/src/list_channel.h"
 #include "client/src/lock_channel.h"
 #include "client/src/pipe_channel.h"
 
@@ -138,6 +139,22 @@ class HEDDLE_API Channel {
   virtual Status delete_dict(std::string_view) { return Reason::kUnsupported; }
   virtual Result<std::vector<DictInfo>> dicts(std::string_view) { return Reason::kUnsupported; }
   virtual Result<DictInfo> dict_info(std::string_view) { return Reason::kUnsupported; }
+
+  // Lists and blocks, likewise.
+  virtual Result<std::shared_ptr<ListChannel>> open_list(std::string_view, const ListOptions&,
+                                                         bool) {
+    return Reason::kUnsupported;
+  }
+  virtual Status delete_list(std::string_view) { return Reason::kUnsupported; }
+  virtual Result<std::vector<ListInfo>> lists(std::string_view) { return Reason::kUnsupported; }
+  virtual Result<ListInfo> list_info(std::string_view) { return Reason::kUnsupported; }
+  virtual Result<std::shared_ptr<BlockChannel>> open_block(std::string_view, const BlockOptions&,
+                                                           bool) {
+    return Reason::kUnsupported;
+  }
+  virtual Status delete_block(std::string_view) { return Reason::kUnsupported; }
+  virtual Result<std::vector<BlockInfo>> blocks(std::string_view) { return Reason::kUnsupported; }
+  virtual Result<BlockInfo> block_info(std::string_view) { return Reason::kUnsupported; }
 
   // Locks and their kin. A plane without them says UNSUPPORTED.
   virtual Result<std::shared_ptr<LockChannel>> open_lock(std::string_view, const LockSpec&) {

@@ -6,11 +6,11 @@ _heddle() {
   for ((i = 1; i < COMP_CWORD; i++)); do
     case ${COMP_WORDS[i]} in
       --) return ;;
-      --runtime-dir|--address|--plane|--max-len|--max-bytes|--max-msg-bytes|--max-leases|--max-deliveries|--overflow|--eos|--on-producer-death|--lifetime|--mode|--group|--state|-n|--max|--kind|-t|--timeout|--fence|--ack|--lease|--body|--after|-P|--parallel|--capacity|--access|--count|--path|--prefix|--from|--to|--type|--if-version|--ttl|--least|--most|--early|--max-entries|--max-value-bytes|--history|--default-ttl|--eviction|--ttl-on-overwrite|--on-death|--lock-delay|--session|--permits|--parties) ((i++)) ;;
+      --runtime-dir|--address|--plane|--max-len|--max-bytes|--max-msg-bytes|--max-leases|--max-deliveries|--overflow|--eos|--on-producer-death|--lifetime|--mode|--group|--state|-n|--max|--kind|-t|--timeout|--fence|--ack|--lease|--body|--after|-P|--parallel|--capacity|--access|--count|--path|--prefix|--from|--to|--type|--if-version|--ttl|--least|--most|--max-entries|--max-value-bytes|--history|--default-ttl|--eviction|--ttl-on-overwrite|--if-revision|--size|--at|--bytes|--seen|--on-death|--lock-delay|--session|--permits|--parties) ((i++)) ;;
       -*) ;;
       *)
         case "$path ${COMP_WORDS[i]}" in
-          ' queue'|' queue create'|' queue ls'|' queue info'|' queue purge'|' queue kick'|' queue delete'|' queue shutdown'|' queue reopen'|' queue put'|' queue get'|' queue ack'|' queue nack'|' queue bury'|' queue extend'|' queue peek'|' queue browse'|' queue who'|' queue join'|' queue work'|' pipe'|' pipe create'|' pipe send'|' pipe recv'|' pipe ls'|' pipe info'|' pipe delete'|' dict'|' dict get'|' dict keys'|' dict items'|' dict watch'|' dict set'|' dict del'|' dict incr'|' dict append'|' dict touch'|' dict txn'|' dict edit'|' dict compute'|' dict dump'|' dict load'|' dict create'|' dict ls'|' dict info'|' dict clear'|' dict delete'|' lock'|' lock run'|' lock elect'|' lock acquire'|' lock release'|' lock create'|' lock ls'|' lock info'|' lock delete'|' lock who'|' lock waiters'|' lock force-release'|' lock repair'|' lock graph'|' lock deadlocks'|' lock orders'|' sem'|' sem create'|' sem run'|' sem acquire'|' sem release'|' sem ls'|' sem info'|' sem delete'|' sem who'|' sem waiters'|' sem force-release'|' event'|' event wait'|' event set'|' event clear'|' event create'|' event ls'|' event info'|' event delete'|' event waiters'|' barrier'|' barrier create'|' barrier wait'|' barrier abort'|' barrier reset'|' barrier ls'|' barrier info'|' barrier delete'|' barrier waiters'|' ping'|' status'|' ls'|' session'|' session ls'|' version'|' completion') path="$path ${COMP_WORDS[i]}" ;;
+          ' queue'|' queue create'|' queue ls'|' queue info'|' queue purge'|' queue kick'|' queue delete'|' queue shutdown'|' queue reopen'|' queue put'|' queue get'|' queue ack'|' queue nack'|' queue bury'|' queue extend'|' queue peek'|' queue browse'|' queue who'|' queue join'|' queue work'|' pipe'|' pipe create'|' pipe send'|' pipe recv'|' pipe ls'|' pipe info'|' pipe delete'|' dict'|' dict get'|' dict keys'|' dict items'|' dict watch'|' dict set'|' dict del'|' dict incr'|' dict append'|' dict touch'|' dict txn'|' dict edit'|' dict dump'|' dict load'|' dict create'|' dict ls'|' dict info'|' dict clear'|' dict delete'|' list'|' list create'|' list ls'|' list info'|' list len'|' list delete'|' list get'|' list slice'|' list watch'|' list append'|' list set'|' list insert'|' list pop'|' list remove'|' list clear'|' block'|' block create'|' block ls'|' block info'|' block mend'|' block force'|' block delete'|' block read'|' block write'|' block watch'|' lock'|' lock run'|' lock elect'|' lock acquire'|' lock release'|' lock create'|' lock ls'|' lock info'|' lock delete'|' lock who'|' lock waiters'|' lock force-release'|' lock repair'|' lock graph'|' lock deadlocks'|' lock orders'|' sem'|' sem create'|' sem run'|' sem acquire'|' sem release'|' sem ls'|' sem info'|' sem delete'|' sem who'|' sem waiters'|' sem force-release'|' event'|' event wait'|' event set'|' event clear'|' event create'|' event ls'|' event info'|' event delete'|' event waiters'|' barrier'|' barrier create'|' barrier wait'|' barrier abort'|' barrier reset'|' barrier ls'|' barrier info'|' barrier delete'|' barrier waiters'|' ping'|' status'|' ls'|' session'|' session ls'|' version'|' completion') path="$path ${COMP_WORDS[i]}" ;;
           *) ((names++)) ;;
         esac
         ;;
@@ -19,7 +19,7 @@ _heddle() {
   case $path in
     '')
       flags='-h --help --json -q --quiet --runtime-dir --address --plane --version'
-      verbs='queue pipe dict lock sem event barrier ping status ls session version completion'
+      verbs='queue pipe dict list block lock sem event barrier ping status ls session version completion'
       case $before in
         --plane) values='auto shm grpc' ;;
       esac
@@ -360,6 +360,184 @@ _heddle() {
     ' dict delete')
       flags='-h --help --json -q --quiet --runtime-dir --address --plane'
       noun=dict
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' list')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      verbs='create ls info len delete get slice watch append set insert pop remove clear'
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' list create')
+      flags='--max-len --max-bytes --max-value-bytes --lifetime --mode --group --exclusive -h --help --json -q --quiet --runtime-dir --address --plane'
+      case $before in
+        --lifetime) values='kept attached' ;;
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' list ls')
+      flags='--names -h --help --json -q --quiet --runtime-dir --address --plane'
+      verbs='TEXT'
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' list info')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=list
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' list len')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=list
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' list delete')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=list
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' list get')
+      flags='--raw -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=list
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' list slice')
+      flags='--if-revision --raw -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=list
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' list watch')
+      flags='--from -n --max -t --timeout -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=list
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' list append')
+      flags='--type --if-revision -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=list
+      case $before in
+        --type) values='text int double bool json data null' ;;
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' list set')
+      flags='--type --if-revision -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=list
+      case $before in
+        --type) values='text int double bool json data null' ;;
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' list insert')
+      flags='--type --if-revision -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=list
+      case $before in
+        --type) values='text int double bool json data null' ;;
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' list pop')
+      flags='--raw --if-revision -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=list
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' list remove')
+      flags='--if-revision -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=list
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' list clear')
+      flags='--if-revision -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=list
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' block')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      verbs='create ls info mend force delete read write watch'
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' block create')
+      flags='--size --lifetime --mode --group --exclusive -h --help --json -q --quiet --runtime-dir --address --plane'
+      case $before in
+        --lifetime) values='kept attached' ;;
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' block ls')
+      flags='--names -h --help --json -q --quiet --runtime-dir --address --plane'
+      verbs='TEXT'
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' block info')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=block
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' block mend')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=block
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' block force')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=block
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' block delete')
+      flags='-h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=block
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' block read')
+      flags='--at --bytes -t --timeout -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=block
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' block write')
+      flags='--at --if-version -t --timeout -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=block
+      case $before in
+        --plane) values='auto shm grpc' ;;
+      esac
+      ;;
+    ' block watch')
+      flags='--seen -n --max -t --timeout -h --help --json -q --quiet --runtime-dir --address --plane'
+      noun=block
       case $before in
         --plane) values='auto shm grpc' ;;
       esac

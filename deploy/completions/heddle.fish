@@ -13,6 +13,8 @@ complete -c heddle -f
 complete -c heddle -n '__heddle_at ' -a queue
 complete -c heddle -n '__heddle_at ' -a pipe
 complete -c heddle -n '__heddle_at ' -a dict
+complete -c heddle -n '__heddle_at ' -a list
+complete -c heddle -n '__heddle_at ' -a block
 complete -c heddle -n '__heddle_at ' -a lock
 complete -c heddle -n '__heddle_at ' -a sem
 complete -c heddle -n '__heddle_at ' -a event
@@ -234,6 +236,89 @@ complete -c heddle -n '__heddle_in dict ls' -l names -d 'Names alone, a line eac
 complete -c heddle -n '__heddle_at dict info' -a '(heddle dict ls --names 2>/dev/null)'
 complete -c heddle -n '__heddle_at dict clear' -a '(heddle dict ls --names 2>/dev/null)'
 complete -c heddle -n '__heddle_at dict delete' -a '(heddle dict ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at list' -a create
+complete -c heddle -n '__heddle_at list' -a ls
+complete -c heddle -n '__heddle_at list' -a info
+complete -c heddle -n '__heddle_at list' -a len
+complete -c heddle -n '__heddle_at list' -a delete
+complete -c heddle -n '__heddle_at list' -a get
+complete -c heddle -n '__heddle_at list' -a slice
+complete -c heddle -n '__heddle_at list' -a watch
+complete -c heddle -n '__heddle_at list' -a append
+complete -c heddle -n '__heddle_at list' -a set
+complete -c heddle -n '__heddle_at list' -a insert
+complete -c heddle -n '__heddle_at list' -a pop
+complete -c heddle -n '__heddle_at list' -a remove
+complete -c heddle -n '__heddle_at list' -a clear
+complete -c heddle -n '__heddle_in list create' -l max-len -x -d 'Elements at most (1000000)'
+complete -c heddle -n '__heddle_in list create' -l max-bytes -x -d 'Bytes of all values (256M)'
+complete -c heddle -n '__heddle_in list create' -l max-value-bytes -x -d 'Bytes of one value (16M)'
+complete -c heddle -n '__heddle_in list create' -l lifetime -x -a 'kept attached' -d 'Until deleted, or until nobody has it open (kept)'
+complete -c heddle -n '__heddle_in list create' -l mode -x -d 'Permission bits, like 0660: r reads, w writes (0600)'
+complete -c heddle -n '__heddle_in list create' -l group -x -d 'Owning group; you must be in it'
+complete -c heddle -n '__heddle_in list create' -l exclusive -d 'Fail if it is there'
+complete -c heddle -n '__heddle_at list ls' -a TEXT
+complete -c heddle -n '__heddle_in list ls' -l names -d 'Names alone, a line each'
+complete -c heddle -n '__heddle_at list info' -a '(heddle list ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at list len' -a '(heddle list ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at list delete' -a '(heddle list ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at list get' -a '(heddle list ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in list get' -l raw -d 'The value alone, without a newline'
+complete -c heddle -n '__heddle_at list slice' -a '(heddle list ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in list slice' -l if-revision -x -d 'Only if the list has this revision'
+complete -c heddle -n '__heddle_in list slice' -l raw -d 'As they are, each with a NUL behind it'
+complete -c heddle -n '__heddle_at list watch' -a '(heddle list ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in list watch' -l from -x -d 'Wait for this revision first (the next one)'
+complete -c heddle -n '__heddle_in list watch' -s n -l max -x -d 'End after so many'
+complete -c heddle -n '__heddle_in list watch' -s t -l timeout -x -d 'End with 5 when nothing has changed for so long'
+complete -c heddle -n '__heddle_at list append' -a '(heddle list ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in list append' -l type -x -a 'text int double bool json data null' -d 'What the value is (text)'
+complete -c heddle -n '__heddle_in list append' -l if-revision -x -d 'Only if the list has this revision'
+complete -c heddle -n '__heddle_at list set' -a '(heddle list ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in list set' -l type -x -a 'text int double bool json data null' -d 'What the value is (text)'
+complete -c heddle -n '__heddle_in list set' -l if-revision -x -d 'Only if the list has this revision'
+complete -c heddle -n '__heddle_at list insert' -a '(heddle list ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in list insert' -l type -x -a 'text int double bool json data null' -d 'What the value is (text)'
+complete -c heddle -n '__heddle_in list insert' -l if-revision -x -d 'Only if the list has this revision'
+complete -c heddle -n '__heddle_at list pop' -a '(heddle list ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in list pop' -l raw -d 'The value alone, without a newline'
+complete -c heddle -n '__heddle_in list pop' -l if-revision -x -d 'Only if the list has this revision'
+complete -c heddle -n '__heddle_at list remove' -a '(heddle list ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in list remove' -l if-revision -x -d 'Only if the list has this revision'
+complete -c heddle -n '__heddle_at list clear' -a '(heddle list ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in list clear' -l if-revision -x -d 'Only if the list has this revision'
+complete -c heddle -n '__heddle_at block' -a create
+complete -c heddle -n '__heddle_at block' -a ls
+complete -c heddle -n '__heddle_at block' -a info
+complete -c heddle -n '__heddle_at block' -a mend
+complete -c heddle -n '__heddle_at block' -a force
+complete -c heddle -n '__heddle_at block' -a delete
+complete -c heddle -n '__heddle_at block' -a read
+complete -c heddle -n '__heddle_at block' -a write
+complete -c heddle -n '__heddle_at block' -a watch
+complete -c heddle -n '__heddle_in block create' -l size -x -d 'Bytes, up to 64G; needed to make one'
+complete -c heddle -n '__heddle_in block create' -l lifetime -x -a 'kept attached' -d 'Until deleted, or until nobody has it open (kept)'
+complete -c heddle -n '__heddle_in block create' -l mode -x -d 'Permission bits, like 0660: r reads, w writes (0600)'
+complete -c heddle -n '__heddle_in block create' -l group -x -d 'Owning group; you must be in it'
+complete -c heddle -n '__heddle_in block create' -l exclusive -d 'Fail if it is there'
+complete -c heddle -n '__heddle_at block ls' -a TEXT
+complete -c heddle -n '__heddle_in block ls' -l names -d 'Names alone, a line each'
+complete -c heddle -n '__heddle_at block info' -a '(heddle block ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at block mend' -a '(heddle block ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at block force' -a '(heddle block ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at block delete' -a '(heddle block ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_at block read' -a '(heddle block ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in block read' -l at -x -d 'From this byte on (0)'
+complete -c heddle -n '__heddle_in block read' -l bytes -x -d 'So many (all from there on)'
+complete -c heddle -n '__heddle_in block read' -s t -l timeout -x -d 'End with 5 when it is written for so long'
+complete -c heddle -n '__heddle_at block write' -a '(heddle block ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in block write' -l at -x -d 'From this byte on (0)'
+complete -c heddle -n '__heddle_in block write' -l if-version -x -d 'Only if it has this version'
+complete -c heddle -n '__heddle_in block write' -s t -l timeout -x -d 'End with 5 when somebody else writes for so long'
+complete -c heddle -n '__heddle_at block watch' -a '(heddle block ls --names 2>/dev/null)'
+complete -c heddle -n '__heddle_in block watch' -l seen -x -d 'Wait for another version than this (than the one it has)'
+complete -c heddle -n '__heddle_in block watch' -s n -l max -x -d 'End after so many'
+complete -c heddle -n '__heddle_in block watch' -s t -l timeout -x -d 'End with 5 when nothing has changed for so long'
 complete -c heddle -n '__heddle_at lock' -a run
 complete -c heddle -n '__heddle_at lock' -a elect
 complete -c heddle -n '__heddle_at lock' -a acquire

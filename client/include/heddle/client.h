@@ -2,7 +2,9 @@
 #ifndef HEDDLE_CLIENT_H_
 #define HEDDLE_CLIENT_H_
 
+#include <heddle/block.h>
 #include <heddle/dict.h>
+#include <heddle/list.h>
 #include <heddle/lock.h>
 #include <heddle/options.h>
 #include <heddle/pipe.h>
@@ -144,6 +146,22 @@ class HEDDLE_API Client {
   Result<std::vector<DictInfo>> dicts(std::string_view prefix = {});
   // One of them, without opening it. NOT_FOUND.
   Result<DictInfo> dict_info(std::string_view name);
+
+  // Lists (list.h) and blocks (block.h): the same as for dicts.
+  Result<List> create_list(std::string_view name, const ListOptions& options = {});
+  Result<List> create_anonymous_list(const ListOptions& options = {});
+  Result<List> open_list(std::string_view name, const ListOptions& options = {});
+  Status delete_list(std::string_view name);
+  Result<std::vector<ListInfo>> lists(std::string_view prefix = {});
+  Result<ListInfo> list_info(std::string_view name);
+  // INVALID_ARGUMENT: no size.
+  Result<Block> create_block(std::string_view name, const BlockOptions& options);
+  Result<Block> create_anonymous_block(const BlockOptions& options);
+  Result<Block> open_block(std::string_view name, const BlockOptions& options = {});
+  // Who has it mapped keeps his mapping.
+  Status delete_block(std::string_view name);
+  Result<std::vector<BlockInfo>> blocks(std::string_view prefix = {});
+  Result<BlockInfo> block_info(std::string_view name);
 
   // The time of one round trip to the broker.
   Result<std::chrono::nanoseconds> ping();

@@ -7,8 +7,10 @@
 #ifndef HEDDLE_HEDDLE_H_
 #define HEDDLE_HEDDLE_H_
 
+#include <heddle/block.h>
 #include <heddle/client.h>
 #include <heddle/dict.h>
+#include <heddle/list.h>
 #include <heddle/lock.h>
 #include <heddle/lock_options.h>
 #include <heddle/message.h>

@@ -3,6 +3,7 @@
 
 #include "client/src/channel.h"
 #include "client/src/grpc_channel/grpc_dict.h"
+#include "client/src/grpc_channel/grpc_list.h"
 #include "client/src/grpc_channel/grpc_lock.h"
 #include "client/src/grpc_channel/grpc_pipe.h"
 #include "client/src/grpc_channel/grpc_queue.h"
@@ -153,6 +154,33 @@ class GrpcChannel final : public Channel {
   }
   Result<DictInfo> dict_info(std::string_view name) override {
     return detail::dict_info(*remote_, name);
+  }
+
+  Result<std::shared_ptr<ListChannel>> open_list(std::string_view name, const ListOptions& options,
+                                                 bool create) override {
+    return detail::open_list(remote_, name, options, create);
+  }
+  Status delete_list(std::string_view name) override { return detail::delete_list(*remote_, name); }
+  Result<std::vector<ListInfo>> lists(std::string_view prefix) override {
+    return list_lists(*remote_, prefix);
+  }
+  Result<ListInfo> list_info(std::string_view name) override {
+    return detail::list_info(*remote_, name);
+  }
+
+  Result<std::shared_ptr<BlockChannel>> open_block(std::string_view name,
+                                                   const BlockOptions& options,
+                                                   bool create) override {
+    return detail::open_block(remote_, name, options, create);
+  }
+  Status delete_block(std::string_view name) override {
+    return detail::delete_block(*remote_, name);
+  }
+  Result<std::vector<BlockInfo>> blocks(std::string_view prefix) override {
+    return list_blocks(*remote_, prefix);
+  }
+  Result<BlockInfo> block_info(std::string_view name) override {
+    return detail::block_info(*remote_, name);
   }
 
   Status create_pipe(std::string_view name, const PipeOptions& options) override {

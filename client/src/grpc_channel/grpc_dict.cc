@@ -26,6 +26,8 @@ T dict_scalar(const DictInput& value) {
   return out;
 }
 
+}  // namespace
+
 void dict_value_to(const DictInput& value, v1::DictValue* wire) {
   const auto* text = reinterpret_cast<const char*>(value.data());
   switch (value.type()) {
@@ -55,7 +57,7 @@ void dict_value_to(const DictInput& value, v1::DictValue* wire) {
 }
 
 template <typename T>
-std::string dict_stored(T value) {
+static std::string dict_stored(T value) {
   return {reinterpret_cast<const char*>(&value), sizeof value};
 }
 
@@ -79,6 +81,8 @@ DictValue dict_value_from(const v1::DictValue& wire) {
       return {};
   }
 }
+
+namespace {
 
 void dict_changed_from(const v1::DictChanged& wire, std::uint64_t revision, DictChanged* out) {
   out->outcome = static_cast<DictOutcome>(wire.outcome());

@@ -62,6 +62,9 @@ class GrpcDict final : public DictChannel {
   const std::uint64_t max_value_bytes_;
 };
 
+// Values, as those of lists are as well.
+void dict_value_to(const DictInput& value, v1::DictValue* wire);
+DictValue dict_value_from(const v1::DictValue& wire);
 // For the watch.
 DictEntry dict_entry_from(const v1::DictEntry& wire);
 Result<std::shared_ptr<DictWatchChannel>> watch_grpc_dict(std::shared_ptr<Remote> remote,

@@ -43,6 +43,8 @@ Remote::Remote(std::string address, const ConnectOptions& connect_options)
       locks(v1::LockService::NewStub(channel)),
       pipes(v1::PipeService::NewStub(channel)),
       dicts(v1::DictService::NewStub(channel)),
+      lists(v1::ListService::NewStub(channel)),
+      blocks(v1::BlockService::NewStub(channel)),
       admin(v1::AdminService::NewStub(channel)) {
   unsigned char random[12] = {};
   (void)!getrandom(random, sizeof random, 0);
@@ -62,6 +64,8 @@ Remote::~Remote() {
   (void)locks.release();
   (void)pipes.release();
   (void)dicts.release();
+  (void)lists.release();
+  (void)blocks.release();
   (void)admin.release();
   new std::shared_ptr<grpc::Channel>(std::move(channel));
 }

@@ -14,7 +14,9 @@
 #include "client/src/grpc_channel/remote_session.h"
 #include "client/src/grpc_channel/wire.h"
 #include "heddle/v1/admin_service.grpc.pb.h"
+#include "heddle/v1/block_service.grpc.pb.h"
 #include "heddle/v1/dict_service.grpc.pb.h"
+#include "heddle/v1/list_service.grpc.pb.h"
 #include "heddle/v1/lock_service.grpc.pb.h"
 #include "heddle/v1/pipe_service.grpc.pb.h"
 #include "heddle/v1/queue_service.grpc.pb.h"
@@ -78,6 +80,8 @@ struct Remote {
   std::unique_ptr<v1::LockService::Stub> locks;
   std::unique_ptr<v1::PipeService::Stub> pipes;
   std::unique_ptr<v1::DictService::Stub> dicts;
+  std::unique_ptr<v1::ListService::Stub> lists;
+  std::unique_ptr<v1::BlockService::Stub> blocks;
   std::unique_ptr<v1::AdminService::Stub> admin;
   std::unique_ptr<RemoteSession> session;
 

@@ -153,14 +153,18 @@ void Attachment::leave(void* actor) {
   std::erase_if(actors, [actor](const auto& one) { return one.get() == actor; });
 }
 
-DictAttachment::~DictAttachment() {
+template <class T>
+MemberAttachment<T>::~MemberAttachment() {
   if (!mapping.here()) return;
-  for (auto& actor : actors) dict.leave(*actor);
+  if constexpr (kHasRows) {
+    for (auto& actor : actors) core.leave(*actor);
+  }
 }
 
-void DictAttachment::leave(void* actor) {
+template <class T>
+void MemberAttachment<T>::leave(void* actor) {
   std::lock_guard lock(mutex);
-  dict.leave(*static_cast<shm::DictActor*>(actor));
+  if constexpr (kHasRows) core.leave(*static_cast<Actor*>(actor));
   std::erase_if(actors, [actor](const auto& one) { return one.get() == actor; });
 }
 
@@ -231,19 +235,23 @@ Status make_hands(Attachment& attachment, Hands** out) {
   return {};
 }
 
-Status make_hands(DictAttachment& attachment, Hands** out) {
-  shm::DictActor* known = nullptr;
-  Status status = remembered<DictAttachment, shm::DictActor>(
-      attachment, &known, [&](ThreadState& state, std::unique_ptr<shm::DictActor>* made) -> Status {
+template <class T>
+Status make_hands(MemberAttachment<T>& attachment, Hands** out) {
+  using Actor = typename MemberAttachment<T>::Actor;
+  Actor* known = nullptr;
+  Status status = remembered<MemberAttachment<T>, Actor>(
+      attachment, &known, [&](ThreadState& state, std::unique_ptr<Actor>* made) -> Status {
         if (!attachment.writable()) return {};
         const Line* line = line_of(state, attachment.session->page());
-        if (line == nullptr) return no_line(attachment, "dict");
-        auto actor = std::make_unique<shm::DictActor>();
+        if (line == nullptr) return no_line(attachment, kNounOf<T>);
+        auto actor = std::make_unique<Actor>();
         actor->owner = attachment.session->owner();
         actor->thread = static_cast<std::uint16_t>(line->index);
         actor->patience_ns = kLookEveryNs;
-        if (attachment.dict.enter(*actor) != shm::Outcome::kOk) {
-          return no_row(attachment, "dict", shm::kDictRowsMax);
+        if constexpr (MemberAttachment<T>::kHasRows) {
+          if (attachment.core.enter(*actor) != shm::Outcome::kOk) {
+            return no_row(attachment, kNounOf<T>, shm::kDictRowsMax);
+          }
         }
         *made = std::move(actor);
         return {};
@@ -252,11 +260,18 @@ Status make_hands(DictAttachment& attachment, Hands** out) {
   Hands& hands = t_hands[attachment.key % kHandsCached];
   hands.key = attachment.key;
   hands.generation = attachment.generation;
-  hands.dict = &attachment;
-  hands.dict_actor = known;
+  hands.member<T>() = &attachment;
+  hands.member_actor<T>() = known;
   hands.uses = 0;
   *out = &hands;
   return {};
 }
+
+template struct MemberAttachment<shm::Dict>;
+template struct MemberAttachment<shm::List>;
+template struct MemberAttachment<shm::Block>;
+template Status make_hands(DictAttachment&, Hands**);
+template Status make_hands(ListAttachment&, Hands**);
+template Status make_hands(BlockAttachment&, Hands**);
 
 }  // namespace heddle::detail

@@ -1,6 +1,6 @@
-// One queue or dict mapped by one session of one process, and the hands that this process's threads
-// have on it. A thread's way in is one compare of a thread-local entry; the slow way claims a line
-// in the session page (journal and bell) and a row in the object.
+// One queue, dict, list or block mapped by one session of one process, and the hands that this
+// process's threads have on it. A thread's way in is one compare of a thread-local entry; the slow
+// way claims a line in the session page (journal and bell) and a row in the object.
 //
 // Lines are given back when the thread ends, rows when the thread ends or the queue is closed.
 #ifndef HEDDLE_CLIENT_SRC_SHM_CHANNEL_ATTACHMENT_H_
@@ -13,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "client/src/shm_channel/mapping.h"
@@ -20,7 +21,9 @@
 #include "client/src/shm_channel/session.h"
 #include "proto/local/attach.h"
 #include "proto/local/fd.h"
+#include "proto/shm/block.h"
 #include "proto/shm/dict.h"
+#include "proto/shm/list.h"
 #include "proto/shm/queue.h"
 
 namespace heddle::detail {
@@ -54,32 +57,68 @@ struct Attachment : MappedObject {
   std::vector<std::unique_ptr<shm::Actor>> actors;
 };
 
-struct DictAttachment : MappedObject {
-  ~DictAttachment() override;
+// Of kinds that are one segment each. Of a dict and a list a thread has a row.
+template <class T>
+struct MemberAttachment : MappedObject {
+  using Core = T;
+  using Actor = std::conditional_t<std::is_same_v<T, shm::Block>, shm::BlockActor, shm::DictActor>;
+  static constexpr bool kHasRows = !std::is_same_v<T, shm::Block>;
+
+  ~MemberAttachment() override;
   void leave(void* actor) override;
   bool writable() const { return (rights & local::kRightWrite) != 0; }
 
-  shm::Dict dict;
+  Core core;
   std::mutex mutex;
-  std::vector<std::unique_ptr<shm::DictActor>> actors;
+  std::vector<std::unique_ptr<Actor>> actors;
 };
+using DictAttachment = MemberAttachment<shm::Dict>;
+using ListAttachment = MemberAttachment<shm::List>;
+using BlockAttachment = MemberAttachment<shm::Block>;
+
+template <class T>
+inline constexpr const char* kNounOf = std::is_same_v<T, shm::Dict>   ? "dict"
+                                       : std::is_same_v<T, shm::List> ? "list"
+                                                                      : "block";
 
 // A waiting thread looks at the connection this often.
 inline constexpr std::int64_t kLookEveryNs = 1'000'000'000;
 
-// A thread's hands on a queue or a dict; the key tells which it is.
+// A thread's hands on one of them; the key tells which it is.
 struct Hands {
   std::uint64_t key = 0;
   std::uint64_t generation = 0;
   union {
     Attachment* at = nullptr;
     DictAttachment* dict;
+    ListAttachment* list;
+    BlockAttachment* block;
   };
   union {
     shm::Actor* actor = nullptr;
-    shm::DictActor* dict_actor;  // Null: it may only be read.
+    shm::DictActor* dict_actor;  // Of a list as well. Null: it may only be read.
+    shm::BlockActor* block_actor;
   };
   std::uint32_t uses = 0;
+
+  template <class T>
+  [[gnu::always_inline]] MemberAttachment<T>*& member() {
+    if constexpr (std::is_same_v<T, shm::Dict>) {
+      return dict;
+    } else if constexpr (std::is_same_v<T, shm::List>) {
+      return list;
+    } else {
+      return block;
+    }
+  }
+  template <class T>
+  [[gnu::always_inline]] typename MemberAttachment<T>::Actor*& member_actor() {
+    if constexpr (std::is_same_v<T, shm::Block>) {
+      return block_actor;
+    } else {
+      return dict_actor;
+    }
+  }
 };
 
 inline constexpr std::size_t kHandsCached = 8;
@@ -98,7 +137,8 @@ extern thread_local constinit Hands t_hands[kHandsCached]
 
 // The slow way. TOO_MANY_THREADS when the session page or the queue has no more room.
 Status make_hands(Attachment& attachment, Hands** out);
-Status make_hands(DictAttachment& attachment, Hands** out);
+template <class T>
+Status make_hands(MemberAttachment<T>& attachment, Hands** out);
 
 // Asks the broker for more of the object's memory, see Grow in proto/local/attach.h: OK when it has
 // so much now. Blocks until there is an answer, at most until `until_ns`; a broker that is away has

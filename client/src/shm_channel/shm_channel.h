@@ -52,6 +52,17 @@ class ShmChannel final : public Channel, public std::enable_shared_from_this<Shm
   Status delete_dict(std::string_view name) override;
   Result<std::vector<DictInfo>> dicts(std::string_view prefix) override;
   Result<DictInfo> dict_info(std::string_view name) override;
+  Result<std::shared_ptr<ListChannel>> open_list(std::string_view name, const ListOptions& options,
+                                                 bool create) override;
+  Status delete_list(std::string_view name) override;
+  Result<std::vector<ListInfo>> lists(std::string_view prefix) override;
+  Result<ListInfo> list_info(std::string_view name) override;
+  Result<std::shared_ptr<BlockChannel>> open_block(std::string_view name,
+                                                   const BlockOptions& options,
+                                                   bool create) override;
+  Status delete_block(std::string_view name) override;
+  Result<std::vector<BlockInfo>> blocks(std::string_view prefix) override;
+  Result<BlockInfo> block_info(std::string_view name) override;
   Result<std::shared_ptr<LockChannel>> open_lock(std::string_view name,
                                                  const LockSpec& spec) override;
   Status delete_lock(SyncKind kind, std::string_view name) override;
@@ -63,9 +74,11 @@ class ShmChannel final : public Channel, public std::enable_shared_from_this<Shm
   // Asks the broker for the queue's memory and maps it, in this process's session.
   Result<std::shared_ptr<Attachment>> attach(std::string_view name, const QueueOptions& options,
                                              bool create);
-  // The same for a dict; with r alone it is mapped for reading.
-  Result<std::shared_ptr<DictAttachment>> attach_dict(std::string_view name,
-                                                      const DictOptions& options, bool create);
+  // The same for a dict, list or block; with r alone it is mapped for reading (shm_member.h).
+  template <class T>
+  Result<std::shared_ptr<MemberAttachment<T>>> attach_member(local::Open open,
+                                                             std::string_view group,
+                                                             std::string_view name);
   Result<QueueInfo> describe_queue(std::string_view name);
   // The same for what lies in a lock segment.
   Result<std::unique_ptr<LockPlace>> attach_lock(std::string_view name, const LockSpec& spec);

@@ -98,67 +98,9 @@ void changed_from(Outcome outcome, const shm::DictWritten& written, DictChanged*
   out->version = written.version;
 }
 
-ShmDict::ShmDict(std::shared_ptr<ShmChannel> channel, std::shared_ptr<DictAttachment> attachment)
-    : channel_(std::move(channel)),
-      key_(attachment->key),
-      attachment_(std::move(attachment)),
-      name_(attachment_->name) {}
-
-ShmDict::~ShmDict() {
-  if (attachment_->generation != process_generation() || attachment_->session->ended()) return;
-  const local::Close close{.object_id = attachment_->object_id};
-  attachment_->session->post(local::AttachType::kClose, local::bytes_of(close));
-}
-
-Hands* ShmDict::hands_slow(Status* status) {
-  std::lock_guard lock(mutex_);
-  if (attachment_->generation == process_generation()) {
-    if (shm::dict_ended(attachment_->dict.memory())) {
-      *status = local::dict_gone(name_);
-      return nullptr;
-    }
-    // A lost session is said once; the call after that attaches anew.
-    if (!attachment_->session->ended() || !std::exchange(loss_told_, true)) {
-      *status = look(*attachment_);
-      if (!status->ok()) return nullptr;
-    }
-  }
-  if (attachment_->session->ended()) {
-    auto fresh = channel_->attach_dict(name_, {}, false);
-    if (!fresh) {
-      *status = fresh.status();
-      return nullptr;
-    }
-    // In a child nobody else can be using the old one.
-    auto old = std::exchange(attachment_, std::move(*fresh));
-    if (old->generation == process_generation()) retired_.push_back(std::move(old));
-    loss_told_ = false;
-  }
-  key_.store(attachment_->key);
-  Hands* hands = nullptr;
-  *status = make_hands(*attachment_, &hands);
-  return status->ok() ? hands : nullptr;
-}
-
-Status ShmDict::look(DictAttachment& attachment) {
-  Status status = attachment.session->look();
-  if (!status.ok()) {
-    key_.store(0);  // The next operation attaches anew.
-    return std::move(status).with_object("dict " + name_);
-  }
-  return status;
-}
-
-Hands* ShmDict::writing_hands(Status* status) {
-  Hands* hands = this->hands(status);
-  if (hands == nullptr || hands->dict_actor != nullptr) return hands;
-  *status = Status(Reason::kDenied, "you may read it, but not write").with_object("dict " + name_);
-  return nullptr;
-}
-
 Status ShmDict::explain(Outcome outcome, DictAttachment& attachment, std::uint64_t key_bytes,
                         std::uint64_t value_bytes, std::uint64_t revision) {
-  return local::dict_status(outcome, {name_, &attachment.dict, key_bytes, value_bytes, revision});
+  return local::dict_status(outcome, {name_, &attachment.core, key_bytes, value_bytes, revision});
 }
 
 // No status unless there is something to say: it would have to be destroyed.
@@ -172,7 +114,7 @@ Status ShmDict::get_into(std::string_view key, std::span<std::byte> room, DictRe
   shm::DictEntry entry;
   entry.room = room.data();
   entry.room_bytes = room.size();
-  const Outcome outcome = hands->dict->dict.get(local::dict_key(key), &entry, hands->dict_actor);
+  const Outcome outcome = hands->dict->core.get(local::dict_key(key), &entry, hands->dict_actor);
   if (outcome == Outcome::kNotFound) return Reason::kNotFound;
   read->type = static_cast<DictType>(entry.kind);
   read->length = entry.bytes;
@@ -196,11 +138,11 @@ Status ShmDict::get(std::string_view key, DictGot* out) {
   Hands* hands = this->hands(&status);
   if (hands == nullptr) return status;
   local::DictItem item;
-  const Outcome outcome = local::read_item(hands->dict->dict, key, hands->dict_actor, &item);
+  const Outcome outcome = local::read_item(hands->dict->core, key, hands->dict_actor, &item);
   if (outcome == Outcome::kNotFound) return Reason::kNotFound;
   if (outcome != Outcome::kOk) return explain(outcome, *hands->dict, key.size());
   static_cast<DictEntry&>(*out) = entry_from(std::move(item));
-  out->revision = hands->dict->dict.revision();
+  out->revision = hands->dict->core.revision();
   return {};
 }
 
@@ -211,7 +153,7 @@ Status ShmDict::get_many(std::span<const std::string_view> keys,
   if (hands == nullptr) return status;
   for (const std::string_view key : keys) {
     local::DictItem item;
-    const Outcome outcome = local::read_item(hands->dict->dict, key, hands->dict_actor, &item);
+    const Outcome outcome = local::read_item(hands->dict->core, key, hands->dict_actor, &item);
     auto& entry = out->emplace_back();
     if (outcome == Outcome::kOk) entry = entry_from(std::move(item));
     if (outcome != Outcome::kOk && outcome != Outcome::kNotFound) {
@@ -235,11 +177,11 @@ Status ShmDict::write(const DictWriteSpec& spec, DictChanged* out) {
       spec.key.size(), write.bytes,
       [&](DictAttachment& at, shm::DictActor& actor) {
         if (options.lease != 0) {
-          return local::write_leased(at.dict, actor, write, options.lease, &written);
+          return local::write_leased(at.core, actor, write, options.lease, &written);
         }
         return options.return_previous
-                   ? local::write_returning(at.dict, actor, write, &written, &previous)
-                   : at.dict.write(actor, write, &written);
+                   ? local::write_returning(at.core, actor, write, &written, &previous)
+                   : at.core.write(actor, write, &written);
       },
       &outcome, &out->revision);
   if (!status.ok()) return status;
@@ -271,7 +213,7 @@ Result<std::uint64_t> ShmDict::clear() {
       0, 0,
       [&](DictAttachment& at, shm::DictActor& actor) {
         std::uint64_t n = 0;
-        const Outcome result = at.dict.clear(actor, &n);
+        const Outcome result = at.core.clear(actor, &n);
         cleared += n;
         return result;
       },
@@ -292,10 +234,10 @@ Status ShmDict::increment(DictIncrementSpec& spec, DictChanged* out) {
         spec.now_integer = spec.initial_integer;
         spec.now = spec.initial;
         return spec.is_integer
-                   ? at.dict.increment(actor, key, spec.by_integer, spec.least_integer,
+                   ? at.core.increment(actor, key, spec.by_integer, spec.least_integer,
                                        spec.most_integer, &spec.now_integer, &written,
                                        expiry.expiry, expiry.expires_ms)
-                   : at.dict.increment(actor, key, spec.by, spec.least, spec.most, &spec.now,
+                   : at.core.increment(actor, key, spec.by, spec.least, spec.most, &spec.now,
                                        &written, expiry.expiry, expiry.expires_ms);
       },
       &outcome, &out->revision);
@@ -312,7 +254,7 @@ Status ShmDict::append(std::string_view key, const DictInput& value, const DictS
       [&](DictAttachment& at, shm::DictActor& actor) {
         const shm::DictWrite write = write_of(key, &value, options, session_of(at));
         std::uint64_t total = 0;
-        const Outcome result = at.dict.append(actor, write, &total, &written);
+        const Outcome result = at.core.append(actor, write, &total, &written);
         *length = total;
         return result;
       },
@@ -333,7 +275,7 @@ Status ShmDict::touch(std::string_view key, const DictExpiry& expiry, DictChange
   Status status = change(
       key.size(), 0,
       [&](DictAttachment& at, shm::DictActor& actor) {
-        return at.dict.touch(actor, local::dict_key(key), when.expiry, when.expires_ms, &written);
+        return at.core.touch(actor, local::dict_key(key), when.expiry, when.expires_ms, &written);
       },
       &outcome, &out->revision);
   if (status.ok()) changed_from(outcome, written, out);
@@ -373,7 +315,7 @@ Status ShmDict::edit(const DictEditSpec& spec, DictEdited* out) {
       spec.key.size(), spec.json.size(),
       [&](DictAttachment& at, shm::DictActor& actor) {
         const shm::DictWrite write = write_of(spec.key, nullptr, options, session_of(at));
-        return local::edit_document(at.dict, actor, write, edit, &written, &out->json, &why);
+        return local::edit_document(at.core, actor, write, edit, &written, &out->json, &why);
       },
       &outcome, &out->changed.revision);
   if (!status.ok()) return status;
@@ -386,7 +328,7 @@ Status ShmDict::scan(const DictScanOptions& options, const std::string& place, D
   Status status;
   Hands* hands = this->hands(&status);
   if (hands == nullptr) return status;
-  const shm::Dict& dict = hands->dict->dict;
+  const shm::Dict& dict = hands->dict->core;
   local::DictPlace at;
   if (place.empty()) {
     at.revision = dict.revision();
@@ -411,7 +353,7 @@ Result<std::uint64_t> ShmDict::revision() {
   Status status;
   Hands* hands = this->hands(&status);
   if (hands == nullptr) return status;
-  return hands->dict->dict.revision();
+  return hands->dict->core.revision();
 }
 
 Result<std::shared_ptr<DictWatchChannel>> ShmDict::watch(const DictWatchOptions& options) {
@@ -477,7 +419,7 @@ Status ShmDict::transact(std::span<const DictCompare> compares, std::span<const 
   status = change(
       0, bytes,
       [&](DictAttachment& at, shm::DictActor& actor) {
-        return local::transact(at.dict, actor, tests, first, other, &done, &steps);
+        return local::transact(at.core, actor, tests, first, other, &done, &steps);
       },
       &outcome, nullptr);
   if (outcome == Outcome::kOutOfRange) {

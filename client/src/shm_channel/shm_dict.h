@@ -3,7 +3,6 @@
 #ifndef HEDDLE_CLIENT_SRC_SHM_CHANNEL_SHM_DICT_H_
 #define HEDDLE_CLIENT_SRC_SHM_CHANNEL_SHM_DICT_H_
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -12,17 +11,14 @@
 #include "client/src/channel.h"
 #include "client/src/dict_channel.h"
 #include "client/src/shm_channel/attachment.h"
-#include "client/src/shm_channel/process_mutex.h"
+#include "client/src/shm_channel/shm_member.h"
 #include "proto/local/dict_lease.h"
 
 namespace heddle::detail {
 
-class ShmChannel;
-
-class ShmDict final : public DictChannel {
+class ShmDict final : public DictChannel, public ShmMember<shm::Dict> {
  public:
-  ShmDict(std::shared_ptr<ShmChannel> channel, std::shared_ptr<DictAttachment> attachment);
-  ~ShmDict() override;
+  using ShmMember::ShmMember;
 
   const std::string& name() const override { return name_; }
 
@@ -51,27 +47,10 @@ class ShmDict final : public DictChannel {
   Result<DictInfo> info() override;
   Result<std::uint64_t> revision() override;
 
-  // For a watch: the hands of the calling thread, which are looked at once a second while it waits.
-  Hands* hands(Status* status) {
-    Hands* hands = hands_now();
-    return hands != nullptr ? hands : hands_slow(status);
-  }
-  Status look(DictAttachment& attachment);
   Status explain(shm::Outcome outcome, DictAttachment& attachment, std::uint64_t key_bytes = 0,
                  std::uint64_t value_bytes = 0, std::uint64_t revision = 0);
 
  private:
-  // Null now and then: whoever goes the slow way looks whether the session still stands.
-  [[gnu::always_inline]] Hands* hands_now() {
-    Hands* hands = cached_hands(key_.load(std::memory_order_relaxed));
-    if (hands == nullptr || hands->uses == kUsesPerLook) return nullptr;
-    if (shm::dict_ended(hands->dict->dict.memory())) return nullptr;
-    ++hands->uses;
-    return hands;
-  }
-  Hands* hands_slow(Status* status);
-  // As hands(), and it may write.
-  Hands* writing_hands(Status* status);
   // `operate(dict, actor)` with the memory it needs; OK for outcomes that are values.
   template <class Operate>
   Status change(std::uint64_t key_bytes, std::uint64_t bytes, Operate operate,
@@ -79,33 +58,16 @@ class ShmDict final : public DictChannel {
   Status ask_lease(std::string_view key, const DictLeaseOptions& options,
                    local::DictLeaseTold* told, std::uint64_t* revision);
   Status wait_for_holder(std::uint64_t revision, std::int64_t until_ms, std::int64_t deadline_ns);
-  bool more_memory(DictAttachment& attachment, std::uint32_t extents, Status* status);
   Status write_fenced(const DictWriteSpec& spec, const shm::DictWrite& write, DictChanged* out);
-
-  static constexpr std::uint32_t kUsesPerLook = 4096;
-
-  const std::shared_ptr<ShmChannel> channel_;
-  std::atomic<std::uint64_t> key_;  // Of attachment_; 0 = attach anew.
-  ProcessMutex mutex_;
-  std::shared_ptr<DictAttachment> attachment_;            // Guarded by mutex_.
-  std::vector<std::shared_ptr<DictAttachment>> retired_;  // May still be in use by other threads.
-  bool loss_told_ = false;                                // Guarded by mutex_.
-  const std::string name_;
 };
 
 template <class Operate>
 Status ShmDict::change(std::uint64_t key_bytes, std::uint64_t bytes, Operate operate,
                        shm::Outcome* outcome, std::uint64_t* revision) {
-  Status status;
-  Hands* hands = writing_hands(&status);
-  if (hands == nullptr) return status;
-  DictAttachment& at = *hands->dict;
-  *outcome = local::with_memory(
-      at.dict, *hands->dict_actor, bytes, [&](shm::DictActor& actor) { return operate(at, actor); },
-      [&](std::uint32_t extents) { return more_memory(at, extents, &status); });
-  if (*outcome == shm::Outcome::kMemoryExhausted && !status.ok()) return status;
-  if (revision != nullptr) *revision = at.dict.revision();
-  return explain(*outcome, at, key_bytes, bytes);
+  DictAttachment* at = nullptr;
+  if (Status bad = run(bytes, operate, outcome, &at); !bad.ok()) return bad;
+  if (revision != nullptr) *revision = at->core.revision();
+  return explain(*outcome, *at, key_bytes, bytes);
 }
 
 // Entries as the memory protocol has them, and the session as it owns some.

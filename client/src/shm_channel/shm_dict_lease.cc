@@ -52,8 +52,8 @@ Status ShmDict::ask_lease(std::string_view key, const DictLeaseOptions& options,
   return change(
       key.size() + local::kDictLeasePrefix.size(), 0,
       [&](DictAttachment& at, shm::DictActor& actor) {
-        *revision = at.dict.revision();
-        return local::ask_lease(at.dict, actor,
+        *revision = at.core.revision();
+        return local::ask_lease(at.core, actor,
                                 {.key = key,
                                  .owner = session_of(at),
                                  .id = {},
@@ -76,7 +76,7 @@ Status ShmDict::wait_for_holder(std::uint64_t revision, std::int64_t until_ms,
   std::int64_t wake_ns = now_ns + std::min<std::int64_t>(left_ms * 1'000'000, kLookEveryNs);
   if (deadline_ns != kNever) wake_ns = std::min(wake_ns, deadline_ns);
   DictAttachment& at = *hands->dict;
-  const Outcome outcome = at.dict.wait_change(*hands->dict_actor, revision + 1, wake_ns);
+  const Outcome outcome = at.core.wait_change(*hands->dict_actor, revision + 1, wake_ns);
   return outcome == Outcome::kTimedOut ? look(at) : Status();
 }
 
@@ -86,7 +86,7 @@ Result<bool> ShmDict::end_lease(std::string_view key, std::uint64_t lease) {
   Status status = change(
       key.size() + local::kDictLeasePrefix.size(), 0,
       [&](DictAttachment& at, shm::DictActor& actor) {
-        const Outcome result = local::end_lease(at.dict, actor, key, lease);
+        const Outcome result = local::end_lease(at.core, actor, key, lease);
         ended = result == Outcome::kOk;
         return result == Outcome::kLeaseLost ? Outcome::kOk : result;
       },

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "client/src/shm_channel/shm_channel.h"
+#include "client/src/shm_channel/member_json.h"
 #include "client/src/shm_channel/shm_dict.h"
 #include "client/src/shm_channel/wire_fields.h"
 
@@ -16,7 +16,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::uint32_t kPageRows = 100;
 constexpr std::size_t kPartBytes = 60'000;
 
 local::DictOptionsWire wire_of(const DictOptions& options) {
@@ -40,47 +39,15 @@ local::DictOptionsWire wire_of(const DictOptions& options) {
   return wire;
 }
 
-template <typename T>
-void field(const Json& object, const char* key, T* out) {
-  const auto at = object.find(key);
-  if (at != object.end() && (at->is_number() || at->is_boolean() || at->is_string())) {
-    at->get_to(*out);
-  }
-}
-
-// Which of the words the field is; nothing if it is none.
-template <typename Enum>
-void word(const Json& object, const char* key, std::initializer_list<const char*> words,
-          std::optional<Enum>* out) {
-  std::string text;
-  field(object, key, &text);
-  const auto at = std::find(words.begin(), words.end(), text);
-  if (at != words.end()) *out = static_cast<Enum>(at - words.begin());
-}
-
 DictInfo info_of(const Json& row) {
   DictInfo info;
-  field(row, "name", &info.name);
-  field(row, "id", &info.object_id);
-  field(row, "uid", &info.uid);
-  field(row, "gid", &info.gid);
-  field(row, "entries", &info.entries);
-  field(row, "bytes", &info.bytes);
-  field(row, "revision", &info.revision);
-  field(row, "oldest_revision", &info.oldest_revision);
-  field(row, "memory_bytes", &info.memory_bytes);
-  field(row, "attached", &info.attached);
-  field(row, "watching", &info.watching);
-  field(row, "quarantined", &info.quarantined);
-  std::string mode;
-  field(row, "mode", &mode);
+  const Json in_force = member_fields(row, &info);
+  json_field(row, "entries", &info.entries);
+  json_field(row, "bytes", &info.bytes);
+  json_field(row, "revision", &info.revision);
+  json_field(row, "oldest_revision", &info.oldest_revision);
   DictOptions& options = info.options;
-  if (!mode.empty()) options.mode = static_cast<std::uint32_t>(std::stoul(mode, nullptr, 8));
-  word(row, "lifetime", {"kept", "attached", "session"}, &options.lifetime);
-  options.group = std::to_string(info.gid);
-  const auto in_force = row.find("options");
-  if (in_force == row.end() || !in_force->is_object()) return info;
-  const auto number = [&](const char* key, auto* to) { field(*in_force, key, &to->emplace()); };
+  const auto number = [&](const char* key, auto* to) { json_field(in_force, key, &to->emplace()); };
   number("max_entries", &options.max_entries);
   number("max_bytes", &options.max_bytes);
   number("max_value_bytes", &options.max_value_bytes);
@@ -88,51 +55,21 @@ DictInfo info_of(const Json& row) {
   number("history", &options.history);
   number("keep_previous", &options.keep_previous);
   number("default_ttl_ms", &options.default_ttl_ms);
-  word(*in_force, "eviction", {"reject", "evict_oldest_write", "evict_lru", "evict_ttl_first"},
-       &options.eviction);
-  word(*in_force, "ttl_on_overwrite", {"clear", "keep", "default"}, &options.ttl_on_overwrite);
+  json_word(in_force, "eviction", {"reject", "evict_oldest_write", "evict_lru", "evict_ttl_first"},
+            &options.eviction);
+  json_word(in_force, "ttl_on_overwrite", {"clear", "keep", "default"}, &options.ttl_on_overwrite);
   return info;
 }
 
-Status unreadable() { return {Reason::kInternal, "the broker's answer is not JSON"}; }
-
 }  // namespace
-
-Result<std::shared_ptr<DictAttachment>> ShmChannel::attach_dict(std::string_view name,
-                                                                const DictOptions& options,
-                                                                bool create) {
-  local::Open open{};
-  open.kind = static_cast<std::uint8_t>(local::ObjectKind::kDict);
-  if (create) open.flags = local::kOpenCreate | (options.open_existing ? 0 : local::kOpenExclusive);
-  if (create && name.empty()) open.flags |= local::kOpenAnonymous;
-  open.member.dict = wire_of(options);
-  auto asked = open_object(open, options.group, name);
-  if (!asked) return std::move(asked).status();
-  auto& [session, opened, fd] = *asked;
-  const bool writable = (opened.rights & local::kRightWrite) != 0;
-  auto mapping = Mapping::map(fd.get(), opened.bytes, !writable);
-  if (!mapping) return mapping.status();
-  auto attachment = std::make_shared<DictAttachment>();
-  attachment->session = std::move(session);
-  attachment->mapping = std::move(*mapping);
-  attachment->fd = std::move(fd);
-  attachment->object_id = opened.object_id;
-  attachment->rights = opened.rights;
-  attachment->name = opened.name;
-  const auto attached = shm::Dict::attach(attachment->mapping.base(), attachment->mapping.bytes(),
-                                          writable ? attachment->fd.get() : -1, &attachment->dict);
-  if (attached != shm::Outcome::kOk) {
-    return Status(Reason::kVersionMismatch,
-                  "its memory has another layout than this library knows, or is damaged")
-        .with_object("dict " + attachment->name);
-  }
-  return attachment;
-}
 
 Result<std::shared_ptr<DictChannel>> ShmChannel::open_dict(std::string_view name,
                                                            const DictOptions& options,
                                                            bool create) {
-  auto attachment = attach_dict(name, options, create);
+  local::Open open{};
+  open.flags = open_flags(options, name, create);
+  open.member.dict = wire_of(options);
+  auto attachment = attach_member<shm::Dict>(open, options.group, name);
   if (!attachment) return attachment.status();
   return std::shared_ptr<DictChannel>(
       std::make_shared<ShmDict>(shared_from_this(), std::move(*attachment)));
@@ -143,28 +80,11 @@ Status ShmChannel::delete_dict(std::string_view name) {
 }
 
 Result<DictInfo> ShmChannel::dict_info(std::string_view name) {
-  auto text = call(local::CallMethod::kDescribe, Json{{"kind", "dict"}, {"name", name}}.dump());
-  if (!text) return text.status();
-  const Json row = Json::parse(*text, nullptr, false);
-  if (!row.is_object()) return unreadable();
-  return info_of(row);
+  return describe_member(*this, "dict", name, info_of);
 }
 
 Result<std::vector<DictInfo>> ShmChannel::dicts(std::string_view prefix) {
-  std::vector<DictInfo> rows;
-  std::string token;
-  do {
-    const Json arguments{
-        {"kind", "dict"}, {"prefix", prefix}, {"page_size", kPageRows}, {"page_token", token}};
-    auto text = call(local::CallMethod::kList, arguments.dump());
-    if (!text) return text.status();
-    const Json page = Json::parse(*text, nullptr, false);
-    if (!page.is_object() || !page.contains("objects")) return unreadable();
-    for (const Json& row : page["objects"]) rows.push_back(info_of(row));
-    token.clear();
-    field(page, "next_page_token", &token);
-  } while (!token.empty());
-  return rows;
+  return list_members(*this, "dict", prefix, info_of);
 }
 
 Result<DictInfo> ShmDict::info() {
@@ -173,12 +93,6 @@ Result<DictInfo> ShmDict::info() {
     return Status(Reason::kClosed, "the dict was deleted").with_object("dict " + name_);
   }
   return info;
-}
-
-bool ShmDict::more_memory(DictAttachment& attachment, std::uint32_t extents, Status* status) {
-  *status = ask_memory(attachment, "dict " + name_, {extents, 0}, monotonic_ns() + kGrantWaitNs);
-  if (status->is(Reason::kSessionLost)) key_.store(0);
-  return status->ok();
 }
 
 // The broker checks the token and writes in one turn, see PutFenced in proto/local/attach.h.
@@ -234,7 +148,7 @@ Status ShmDict::write_fenced(const DictWriteSpec& spec, const shm::DictWrite& wr
   written.existed = refused && written.revision != 0;
   changed_from(refused ? static_cast<shm::Outcome>(done.id >> 48 & 0xff) : shm::Outcome::kOk,
                written, out);
-  out->revision = at.dict.revision();
+  out->revision = at.core.revision();
   return status;
 }
 

@@ -1,12 +1,10 @@
 // Watching a dict over shared memory: its changes are read where they stand, and between two of
 // them the caller sleeps on the word that every writer looks at. Who may only read cannot say that
 // it sleeps: it looks again every few milliseconds.
-#include <time.h>
-
-#include <algorithm>
 #include <deque>
 #include <utility>
 
+#include "client/src/shm_channel/nap.h"
 #include "client/src/shm_channel/shm_dict.h"
 
 namespace heddle::detail {
@@ -17,7 +15,6 @@ namespace {
 
 constexpr std::size_t kBatch = 64;
 constexpr std::uint64_t kBatchBytes = 1 << 20;
-constexpr std::int64_t kNapNs = 2'000'000;
 
 DictEventKind kind_of(std::uint8_t kind) {
   switch (static_cast<shm::DictKind>(kind)) {
@@ -76,7 +73,7 @@ class ShmDictWatch final : public DictWatchChannel {
     if (hands == nullptr) return status;
     std::vector<local::DictEvent> events;
     const Outcome outcome =
-        local::read_changes(hands->dict->dict, options_.prefix, options_.want_previous, kBatch,
+        local::read_changes(hands->dict->core, options_.prefix, options_.want_previous, kBatch,
                             kBatchBytes, &next_, &events);
     for (local::DictEvent& event : events) {
       DictEvent& out = ready_.emplace_back();
@@ -103,7 +100,7 @@ class ShmDictWatch final : public DictWatchChannel {
     std::vector<local::DictItem> rows;
     const local::DictFilter filter{options_.prefix, {}, {}, false};
     const Outcome outcome =
-        local::scan_page(hands->dict->dict, filter, 1024, kBatchBytes, 64, &place_, &rows);
+        local::scan_page(hands->dict->core, filter, 1024, kBatchBytes, 64, &place_, &rows);
     if (outcome != Outcome::kOk) return dict_->explain(outcome, *hands->dict);
     for (local::DictItem& row : rows) {
       DictEvent& out = ready_.emplace_back();
@@ -129,15 +126,13 @@ class ShmDictWatch final : public DictWatchChannel {
     if (deadline_ns != kNever && now >= deadline_ns) return Reason::kTimedOut;
     DictAttachment& at = *hands->dict;
     if (hands->dict_actor == nullptr) {
-      const std::int64_t nap = std::min(kNapNs, deadline_ns - now);
-      const timespec pause{.tv_sec = 0, .tv_nsec = nap};
-      ::nanosleep(&pause, nullptr);
+      nap_until(now, deadline_ns);
       if (now < next_look_ns_) return {};
       next_look_ns_ = now + kLookEveryNs;
       return dict_->look(at);
     }
     // Not by a name: the revision that is not there yet.
-    const Outcome outcome = at.dict.wait_change(*hands->dict_actor, next_.revision, deadline_ns);
+    const Outcome outcome = at.core.wait_change(*hands->dict_actor, next_.revision, deadline_ns);
     if (outcome == Outcome::kTimedOut) return dict_->look(at);
     return {};
   }
