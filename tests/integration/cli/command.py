@@ -70,12 +70,13 @@ class OnPlane:
         return ended
 
 
-def both_planes(case):
-    """The suite `case` once for each plane, as a load_tests function."""
+def both_planes(*cases):
+    """The suites `cases` once for each plane, as a load_tests function."""
 
     def load_tests(loader, _tests, _pattern):
         suite = unittest.TestSuite()
-        for plane in ("shm", "grpc") if HAS_GRPC else ("shm",):
+        planes = ("shm", "grpc") if HAS_GRPC else ("shm",)
+        for case, plane in ((case, plane) for case in cases for plane in planes):
             name = f"{case.__name__}_{plane}"
             typed = type(name, (case, unittest.TestCase), {"plane": plane})
             suite.addTests(loader.loadTestsFromTestCase(typed))

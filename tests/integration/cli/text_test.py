@@ -14,6 +14,8 @@ VERBS = ("create ls info delete put get ack nack bury extend peek browse who joi
 OTHERS = {
     "dict": "create ls info clear delete get keys items watch set del incr append touch txn edit "
             "compute dump load",
+    "list": "create ls info delete append get set insert pop slice remove clear len watch",
+    "block": "create ls info delete read write watch mend force",
     "lock": "create ls info delete run elect acquire release who waiters force-release repair "
             "graph deadlocks orders",
     "sem": "create ls info delete run acquire release who waiters force-release",

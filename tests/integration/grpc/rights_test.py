@@ -10,15 +10,16 @@ import unittest
 
 import grpc
 
-from wire import (Connection, Session, admin, details, dicts, locks, pipes, queues, sessions,
-                  types)
+from wire import (Connection, Session, admin, blocks, details, dicts, lists, locks, pipes, queues,
+                  sessions, types)
 
 NOBODY = 65534
 DAEMON = 1  # the gid of a group that is everywhere, and not nobody's
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 SERVICES = ((queues, "QueueService", "queue"), (sessions, "SessionService", "session"),
             (admin, "AdminService", "admin"))
-APART = {"LockService", "PipeService", "DictService"}  # have tests of their own
+APART = {"LockService", "PipeService", "DictService", "ListService",
+         "BlockService"}  # have tests of their own
 # Not about one object: they show only what the caller may see, or counters of the broker.
 OF_NO_OBJECT = {"QueueService.List", "SessionService.Open", "AdminService.List",
                 "AdminService.Sessions", "AdminService.Stats", "AdminService.Status"}
@@ -103,15 +104,22 @@ def pipe_requests(name):
         yield method.name, request
 
 
-# And for dicts.
-DICTS_READING = {"Create", "Info", "Get", "GetMany", "Scan", "Watch"}
-DICTS_OWNING = {"Delete"}
+# And for dicts, lists and blocks, of which each is one object: module, what it is made with, what r
+# allows, what only the owner may, and what else an empty one refuses of that.
+MEMBERS = {
+    "dict": (dicts, {}, {"Create", "Info", "Get", "GetMany", "Scan", "Watch"}, {"Delete"}, {}),
+    "list": (lists, {}, {"Create", "Info", "Get", "Slice", "Watch"}, {"Delete"},
+             {"Get": "OUT_OF_RANGE"}),
+    "block": (blocks, {"size": 4096}, {"Create", "Info", "Read", "Watch"}, {"Delete", "Force"},
+              {}),
+}
 
 
-def dict_requests(name):
-    for method in dicts.DESCRIPTOR.services_by_name["DictService"].methods:
-        request = getattr(dicts, method.input_type.name)(**({} if method.name == "List"
-                                                            else {"name": name}))
+def member_requests(noun, name):
+    module = MEMBERS[noun][0]
+    for method in module.DESCRIPTOR.services_by_name[noun.capitalize() + "Service"].methods:
+        request = getattr(module, method.input_type.name)(**({} if method.name == "List"
+                                                             else {"name": name}))
         if "key" in request.DESCRIPTOR.fields_by_name:
             request.key = "k"
         if method.name != "List":
@@ -212,28 +220,37 @@ class Rights(unittest.TestCase):
         for method, reason in self.pipe_refusals(0o666).items():
             self.assertEqual(reason, "DENIED" if method in PIPES_OWNING else None, method)
 
-    def dict_refusals(self, mode):
-        self.mine.dict.Create(dicts.DictServiceCreateRequest(
-            name=self.name, options=dicts.DictOptions(mode=mode)))
-        found = {method: call(self.theirs, "dict", method, request)
-                 for method, request in dict_requests(self.name)}
-        self.assertGreater(len(found), 12)
-        listed = self.theirs.dict.List(dicts.DictServiceListRequest(prefix=self.name)).dicts
+    def member_refusals(self, noun, mode):
+        module, options = MEMBERS[noun][:2]
+        name, service = f"{self.name}.{noun}", noun.capitalize() + "Service"
+        getattr(self.mine, noun).Create(getattr(module, service + "CreateRequest")(
+            name=name, options=getattr(module, noun.capitalize() + "Options")(mode=mode,
+                                                                              **options)))
+        found = {method: call(self.theirs, noun, method, request)
+                 for method, request in member_requests(noun, name)}
+        self.assertGreater(len(found), 7)
+        listed = getattr(getattr(self.theirs, noun).List(
+            getattr(module, service + "ListRequest")(prefix=name)), noun + "s")
         self.assertEqual(len(listed), 0 if mode == 0o600 else 1)
         return found
 
-    def test_without_rights_a_dict_does_not_exist(self):
-        for method, reason in self.dict_refusals(0o600).items():
-            self.assertEqual(reason, "DENIED" if method == "Create" else "NOT_FOUND", method)
+    def test_without_rights_a_member_does_not_exist(self):
+        for noun in MEMBERS:
+            for method, reason in self.member_refusals(noun, 0o600).items():
+                self.assertEqual(reason, "DENIED" if method == "Create" else "NOT_FOUND",
+                                 (noun, method))
 
-    def test_reading_a_dict_is_not_writing_it(self):
-        for method, reason in self.dict_refusals(0o644).items():
-            self.assertEqual(reason, None if method in DICTS_READING else "DENIED", method)
+    def test_reading_a_member_is_not_writing_it(self):
+        for noun, (_, _, reading, _, others) in MEMBERS.items():
+            for method, reason in self.member_refusals(noun, 0o644).items():
+                self.assertEqual(reason, others.get(method) if method in reading else "DENIED",
+                                 (noun, method))
 
-    def test_writing_a_dict_is_not_owning_it(self):
-        found = self.dict_refusals(0o666)
-        self.assertEqual({method for method, reason in found.items() if reason == "DENIED"},
-                         DICTS_OWNING)
+    def test_writing_a_member_is_not_owning_it(self):
+        for noun, (_, _, _, owning, _) in MEMBERS.items():
+            found = self.member_refusals(noun, 0o666)
+            self.assertEqual({method for method, reason in found.items() if reason == "DENIED"},
+                             owning)
 
     def test_a_group_is_known_by_its_members_connection(self):
         self.mine.create(self.name, mode=0o640, group=str(DAEMON))

@@ -13,7 +13,7 @@ import grpc
 SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 SOCKET = os.path.join(os.environ["HEDDLE_RUNTIME_DIR"], "grpc.sock")
 SERVICES = ("session_service", "queue_service", "lock_service", "pipe_service", "dict_service",
-            "admin_service")
+            "list_service", "block_service", "admin_service")
 
 
 def generate():
@@ -38,12 +38,16 @@ queues = importlib.import_module("heddle.v1.queue_service_pb2")
 locks = importlib.import_module("heddle.v1.lock_service_pb2")
 pipes = importlib.import_module("heddle.v1.pipe_service_pb2")
 dicts = importlib.import_module("heddle.v1.dict_service_pb2")
+lists = importlib.import_module("heddle.v1.list_service_pb2")
+blocks = importlib.import_module("heddle.v1.block_service_pb2")
 sessions = importlib.import_module("heddle.v1.session_service_pb2")
 admin = importlib.import_module("heddle.v1.admin_service_pb2")
 _queues_grpc = importlib.import_module("heddle.v1.queue_service_pb2_grpc")
 _locks_grpc = importlib.import_module("heddle.v1.lock_service_pb2_grpc")
 _pipes_grpc = importlib.import_module("heddle.v1.pipe_service_pb2_grpc")
 _dicts_grpc = importlib.import_module("heddle.v1.dict_service_pb2_grpc")
+_lists_grpc = importlib.import_module("heddle.v1.list_service_pb2_grpc")
+_blocks_grpc = importlib.import_module("heddle.v1.block_service_pb2_grpc")
 _sessions_grpc = importlib.import_module("heddle.v1.session_service_pb2_grpc")
 _admin_grpc = importlib.import_module("heddle.v1.admin_service_pb2_grpc")
 rpc_status = importlib.import_module("google.rpc.status_pb2")
@@ -62,6 +66,8 @@ class Connection:
         self.lock = _locks_grpc.LockServiceStub(self.channel)
         self.pipe = _pipes_grpc.PipeServiceStub(self.channel)
         self.dict = _dicts_grpc.DictServiceStub(self.channel)
+        self.list = _lists_grpc.ListServiceStub(self.channel)
+        self.block = _blocks_grpc.BlockServiceStub(self.channel)
         self.session = _sessions_grpc.SessionServiceStub(self.channel)
         self.admin = _admin_grpc.AdminServiceStub(self.channel)
 
