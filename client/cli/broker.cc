@@ -70,13 +70,13 @@ int status(const Invocation& run) {
     return kExitOk;
   }
   line("version", status->version);
-  line("broker", "pid " + std::to_string(status->pid) + ", up " + age_text(status->uptime) +
-                     ", " + restarts_text(status->incarnation));
+  line("broker", "pid " + std::to_string(status->pid) + ", up " + age_text(status->uptime) + ", " +
+                     restarts_text(status->incarnation));
   line("supervisor", "pid " + std::to_string(status->supervisor_pid));
   line("queues", std::to_string(status->queues));
   line("sessions", std::to_string(status->sessions));
-  line("memory", bytes_text(status->memory_bytes) + " of " +
-                     bytes_text(status->memory_budget_bytes));
+  line("memory",
+       bytes_text(status->memory_bytes) + " of " + bytes_text(status->memory_budget_bytes));
   line("reached", std::string("over ") + plane_name(info.plane) + " at " + info.address);
   return kExitOk;
 }
@@ -113,72 +113,74 @@ int list_sessions(const Invocation& run) {
   return kExitOk;
 }
 
-// Every object of every kind there is.
-// Rows of dicts, lists and blocks.
-template <class Info, class Summary>
-Status list_members(const char* noun, const Result<std::vector<Info>>& all, Summary summary,
-                    Json* rows, Table* table) {
-  if (!all) return all.status();
-  for (const Info& info : *all) {
-    rows->push_back({{"kind", noun},
-                     {"name", info.name},
-                     {"owner_uid", info.uid},
-                     {"attached", info.attached}});
-    table->add({noun, info.name, std::to_string(info.uid), std::to_string(info.attached),
-                summary(info)});
+// Rows of `ls`, of any kind.
+struct Objects {
+  Json rows = Json::array();
+  Table table{{"KIND", "NAME", "OWNER", "OPEN", "SUMMARY"}};
+
+  void add(const std::string& noun, const std::string& name, std::uint32_t uid,
+           std::uint64_t attached, const std::string& summary) {
+    rows.push_back({{"kind", noun}, {"name", name}, {"owner_uid", uid}, {"attached", attached}});
+    table.add({noun, name, std::to_string(uid), std::to_string(attached), summary});
   }
-  return {};
+  // Of all, `add_one(info)`.
+  template <class Info, class AddOne>
+  Status add_all(const Result<std::vector<Info>>& all, AddOne add_one) {
+    if (!all) return all.status();
+    for (const Info& info : *all) add_one(info);
+    return {};
+  }
+};
+
+Status add_members(Client& client, const std::string& prefix, Objects* out) {
+  Status status = out->add_all(client.dicts(prefix), [out](const DictInfo& info) {
+    out->add("dict", info.name, info.uid, info.attached,
+             std::to_string(info.entries) + (info.entries == 1 ? " entry" : " entries"));
+  });
+  if (!status.ok()) return status;
+  status = out->add_all(client.lists(prefix), [out](const ListInfo& info) {
+    out->add("list", info.name, info.uid, info.attached, counted(info.length, "element"));
+  });
+  if (!status.ok()) return status;
+  return out->add_all(client.blocks(prefix), [out](const BlockInfo& info) {
+    out->add("block", info.name, info.uid, info.attached,
+             counted(info.options.size.value_or(0), "byte") + (info.torn ? ", torn" : ""));
+  });
 }
 
-Status list_members(Client& client, const std::string& prefix, Json* rows, Table* table) {
-  const auto entries = [](const DictInfo& info) {
-    return std::to_string(info.entries) + (info.entries == 1 ? " entry" : " entries");
-  };
-  const auto elements = [](const ListInfo& info) { return counted(info.length, "element"); };
-  const auto state = [](const BlockInfo& info) {
-    return counted(info.options.size.value_or(0), "byte") + (info.torn ? ", torn" : "");
-  };
-  Status status = list_members("dict", client.dicts(prefix), entries, rows, table);
-  if (status.ok()) status = list_members("list", client.lists(prefix), elements, rows, table);
-  if (status.ok()) status = list_members("block", client.blocks(prefix), state, rows, table);
-  return status;
+Status add_locks(Client& client, const std::string& prefix, Objects* out) {
+  for (const SyncKind kind : {SyncKind::kLock, SyncKind::kSemaphore, SyncKind::kCondition,
+                              SyncKind::kEvent, SyncKind::kBarrier}) {
+    Status status = out->add_all(client.locks(kind, prefix), [&](const LockInfo& info) {
+      out->add(noun_of(kind), info.name, info.owner_uid, info.attached, variant_of(info));
+    });
+    if (!status.ok()) return status;
+  }
+  return {};
 }
 
 int list_objects(const Invocation& run, const std::string& prefix) {
   auto client = run.connect();
   if (!client) return run.fail(client.status());
-  auto queues = client->list(prefix);
-  if (!queues) return run.fail(queues.status());
-  Json rows = Json::array();
-  Table table({"KIND", "NAME", "OWNER", "OPEN", "SUMMARY"});
-  for (const QueueInfo& info : *queues) {
-    rows.push_back({{"kind", "queue"},
-                    {"name", info.name},
-                    {"owner_uid", info.owner_uid},
-                    {"attached", info.attached}});
-    table.add({"queue", info.name, std::to_string(info.owner_uid), std::to_string(info.attached),
-               counted(info.counts.unfinished, "message") +
-                   (info.counts.closed ? ", closed" : "")});
+  Objects all;
+  Status status = all.add_all(client->list(prefix), [&all](const QueueInfo& info) {
+    all.add("queue", info.name, info.owner_uid, info.attached,
+            counted(info.counts.unfinished, "message") + (info.counts.closed ? ", closed" : ""));
+  });
+  if (status.ok()) {
+    status = all.add_all(client->pipes(prefix), [&all](const PipeInfo& info) {
+      all.add("pipe", info.name, info.uid, info.connection_count + info.listeners,
+              counted(info.connection_count, "connection") +
+                  (info.listeners > 0 ? ", " + counted(info.listeners, "listener") : ""));
+    });
   }
-  if (Status bad = list_members(*client, prefix, &rows, &table); !bad.ok()) return run.fail(bad);
-  for (const SyncKind kind : {SyncKind::kLock, SyncKind::kSemaphore, SyncKind::kCondition,
-                              SyncKind::kEvent, SyncKind::kBarrier}) {
-    auto locks = client->locks(kind, prefix);
-    if (locks.status().is(Reason::kUnsupported)) break;  // on this plane
-    if (!locks) return run.fail(locks.status());
-    for (const LockInfo& info : *locks) {
-      rows.push_back({{"kind", noun_of(kind)},
-                      {"name", info.name},
-                      {"owner_uid", info.owner_uid},
-                      {"attached", info.attached}});
-      table.add({noun_of(kind), info.name, std::to_string(info.owner_uid),
-                 std::to_string(info.attached), variant_of(info)});
-    }
-  }
+  if (status.ok()) status = add_members(*client, prefix, &all);
+  if (status.ok()) status = add_locks(*client, prefix, &all);
+  if (!status.ok()) return run.fail(status);
   if (run.json) {
-    run.print({{"objects", rows}});
-  } else if (!rows.empty()) {
-    table.print();
+    run.print({{"objects", all.rows}});
+  } else if (!all.rows.empty()) {
+    all.table.print();
   } else {
     run.remark(prefix.empty() ? "there is nothing yet; heddle queue create NAME makes a queue"
                               : "nothing begins with " + prefix);
@@ -208,9 +210,8 @@ void add_broker(CLI::App& root, Invocation& run) {
   auto prefix = std::make_shared<std::string>();
   CLI::App* ls = add_verb(root, "ls", "List every object you may see", "heddle ls\nheddle ls web/");
   ls->add_option("PREFIX", *prefix, "Only names that begin with it")->type_name("");
-  ls->callback([prefix, &run] {
-    run.action = [prefix, &run] { return list_objects(run, *prefix); };
-  });
+  ls->callback(
+      [prefix, &run] { run.action = [prefix, &run] { return list_objects(run, *prefix); }; });
   CLI::App* session = root.add_subcommand("session", "Processes that are connected");
   session->group("Nouns")->require_subcommand(1);
   add_verb(*session, "ls", "List them", "heddle session ls")->callback([&run] {

@@ -157,11 +157,16 @@ No colour, on a terminal either.
 std::string roff(const std::string& text) {
   std::string out;
   for (const char c : text) {
-    if (c == '-') out += "\\-";
-    else if (c == '\\') out += "\\e";
-    else if (c == '.' && (out.empty() || out.back() == '\n')) out += "\\&.";
-    else if (c == '\'' && (out.empty() || out.back() == '\n')) out += "\\&'";
-    else out += c;
+    if (c == '-')
+      out += "\\-";
+    else if (c == '\\')
+      out += "\\e";
+    else if (c == '.' && (out.empty() || out.back() == '\n'))
+      out += "\\&.";
+    else if (c == '\'' && (out.empty() || out.back() == '\n'))
+      out += "\\&'";
+    else
+      out += c;
   }
   return out;
 }

@@ -19,7 +19,7 @@ void add_dict_manage(CLI::App& dict, Invocation& run);  // create ls info clear 
 void add_dict_read(CLI::App& dict, Invocation& run);    // get keys items watch
 void add_dict_write(CLI::App& dict, Invocation& run);   // set del incr append touch txn edit
 void add_dict_compute(CLI::App& dict, Invocation& run);
-void add_dict_dump(CLI::App& dict, Invocation& run);    // dump load
+void add_dict_dump(CLI::App& dict, Invocation& run);  // dump load
 void add_list(CLI::App& list, Invocation& run);
 void add_block(CLI::App& block, Invocation& run);
 void add_lock_manage(CLI::App& lock, Invocation& run);  // create ls info delete repair ...

@@ -101,9 +101,8 @@ class GrpcServerImpl final : public GrpcServer {
     builder.RegisterCallbackGenericService(&unknown_methods_);
     server_ = builder.BuildAndStart();
     if (!server_) return {Reason::kInternal, "gRPC did not start"};
-    accept_.emplace(std::move(listeners), connections_, [this](int number) {
-      grpc::AddInsecureChannelFromFd(server_.get(), number);
-    });
+    accept_.emplace(std::move(listeners), connections_,
+                    [this](int number) { grpc::AddInsecureChannelFromFd(server_.get(), number); });
     return {};
   }
 

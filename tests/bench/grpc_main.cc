@@ -15,6 +15,8 @@ int main(int argc, char** argv) {
       {"packed_echo stream", measure_packed_echo_stream},
       {"heddle calls", measure_put_get_calls},
       {"heddle locks", measure_lock_calls},
+      {"heddle get", measure_dict_gets},
+      {"heddle get_many", measure_dict_get_many},
       {"heddle stream", measure_produce_consume},
       {"heddle rate", measure_produce_to_consume},
       {"heddle pipe", measure_pipe_to_grpc},

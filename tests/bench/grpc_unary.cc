@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "echo.grpc.pb.h"
+#include "heddle/v1/dict_service.grpc.pb.h"
 #include "heddle/v1/lock_service.grpc.pb.h"
 #include "heddle/v1/queue_service.grpc.pb.h"
 #include "heddle/v1/session_service.grpc.pb.h"
@@ -159,6 +160,76 @@ class LockCaller final : public Caller {
   std::unique_ptr<grpc::ClientAsyncResponseReader<v1::LockServiceReleaseResponse>> releasing_;
 };
 
+// Of a dict of its own with as many entries as one GetMany asks for.
+class DictCaller : public Caller {
+ public:
+  DictCaller(const std::shared_ptr<grpc::Channel>& channel, const Options& options)
+      : stub_(v1::DictService::NewStub(channel)) {
+    v1::DictServiceCreateRequest create;
+    v1::DictServiceCreateResponse created;
+    v1::DictServiceSetManyRequest set;
+    v1::DictServiceSetManyResponse done;
+    create.set_name("bench");
+    set.set_name("bench");
+    for (unsigned i = 0; i < kKeysAtOnce; ++i) {
+      auto* entry = set.add_entries();
+      entry->set_key("key " + std::to_string(i));
+      entry->mutable_value()->set_data(std::string(options.bytes, 'x'));
+    }
+    grpc::ClientContext creating, setting;
+    const bool made = stub_->Create(&creating, create, &created).ok() &&
+                      stub_->SetMany(&setting, set, &done).ok();
+    if (!made) fail("no dict");
+  }
+
+ protected:
+  static constexpr unsigned kKeysAtOnce = 256;
+  std::unique_ptr<v1::DictService::Stub> stub_;
+};
+
+class GetCaller final : public DictCaller {
+ public:
+  GetCaller(const std::shared_ptr<grpc::Channel>& channel, const Options& options)
+      : DictCaller(channel, options) {
+    request_.set_name("bench");
+    request_.set_key("key 7");
+  }
+
+ private:
+  void call(grpc::ClientContext* context, grpc::CompletionQueue* queue) override {
+    reader_ = stub_->AsyncGet(context, request_, queue);
+    reader_->Finish(&reply_, &status_, this);
+  }
+  void check_reply() const override {
+    if (reply_.outcome() != v1::DICT_OUTCOME_OK) fail("a get was not OK");
+  }
+  v1::DictServiceGetRequest request_;
+  v1::DictServiceGetResponse reply_;
+  std::unique_ptr<grpc::ClientAsyncResponseReader<v1::DictServiceGetResponse>> reader_;
+};
+
+class GetManyCaller final : public DictCaller {
+ public:
+  GetManyCaller(const std::shared_ptr<grpc::Channel>& channel, const Options& options)
+      : DictCaller(channel, options) {
+    request_.set_name("bench");
+    for (unsigned i = 0; i < kKeysAtOnce; ++i) request_.add_keys("key " + std::to_string(i));
+  }
+  static constexpr unsigned keys() { return kKeysAtOnce; }
+
+ private:
+  void call(grpc::ClientContext* context, grpc::CompletionQueue* queue) override {
+    reader_ = stub_->AsyncGetMany(context, request_, queue);
+    reader_->Finish(&reply_, &status_, this);
+  }
+  void check_reply() const override {
+    if (reply_.answered() != kKeysAtOnce) fail("keys were left out");
+  }
+  v1::DictServiceGetManyRequest request_;
+  v1::DictServiceGetManyResponse reply_;
+  std::unique_ptr<grpc::ClientAsyncResponseReader<v1::DictServiceGetManyResponse>> reader_;
+};
+
 template <class Kind>
 void run_calls(const Options& options, Shared& shared) {
   const auto channel = channel_to(options.socket, true);
@@ -207,6 +278,15 @@ void measure_calls(const Options& options) {
 void measure_echo_calls(const Options& options) { measure_calls<EchoCaller>(options); }
 void measure_put_get_calls(const Options& options) { measure_calls<PutGetCaller>(options); }
 void measure_lock_calls(const Options& options) { measure_calls<LockCaller>(options); }
+void measure_dict_gets(const Options& options) { measure_calls<GetCaller>(options); }
+
+void measure_dict_get_many(const Options& options) {
+  Shared& shared = *Shared::map();
+  run_sides({{0, [&] { run_calls<GetManyCaller>(options, shared); }}});
+  std::sort(shared.sample_us, shared.sample_us + shared.samples);
+  report({{"key_us", shared.sample_us[shared.samples / 2] / double(GetManyCaller::keys())},
+          {"bar_us", 1.0}});
+}
 
 void block_gets(const Options& options) {
   struct Blocked {

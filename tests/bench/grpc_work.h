@@ -12,6 +12,10 @@ void measure_echo_calls(const Options& options);
 void measure_put_get_calls(const Options& options);
 // The same, Acquire and Release of the lock options.queue in turns, by one session.
 void measure_lock_calls(const Options& options);
+// The same, Get of one entry of a dict of options.bytes; GetMany of 256: key_us, and what it is
+// compared with, bar_us.
+void measure_dict_gets(const Options& options);
+void measure_dict_get_many(const Options& options);
 // One pinned process that sends batches and takes them back: messages per second.
 void measure_echo_stream(const Options& options);
 void measure_typed_echo_stream(const Options& options);

@@ -226,6 +226,15 @@ def dict_rows():
         yield Row("dicts", f"dict memory, {label} keys, bytes an entry - key and value",
                   dict_figure("heddle", "memory", "entry_bytes", **keys),
                   dict_figure("heddle", "memory", "payload_bytes", **keys), "+", 96, 64)
+    yield Row("dicts", "dict transaction of 4 / 4 puts", dict_figure("heddle", "transact"),
+              dict_figure("heddle_puts", "transact"), "<=", 3, 1.5)
+    yield Row("dicts", "gRPC Get, p50 us - empty echo",
+              grpc("heddle", "get", "pinned", "p50_us", outstanding=1, bytes=64),
+              grpc("echo", "calls", "echo", "p50_us", outstanding=1), "+", 15, 5)
+    many_keys = dict(outstanding=1, bytes=64)
+    yield Row("dicts", "gRPC GetMany of 256, us a key / 1 us",
+              grpc("heddle", "get_many", "pinned", "key_us", **many_keys),
+              grpc("heddle", "get_many", "pinned", "bar_us", **many_keys), "<=", 1, 0.4)
     yield Row("dicts", "dict change until a sleeping watcher has it / eventfd",
               dict_figure("heddle", "watch", "p50_us"), pair("eventfd", "wake", "p50_us"), "<=",
               1.5, 1.1)

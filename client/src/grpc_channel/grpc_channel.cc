@@ -143,8 +143,7 @@ class GrpcChannel final : public Channel {
     return detail::lock_report(*remote_, which);
   }
 
-  Result<std::shared_ptr<DictChannel>> open_dict(std::string_view name,
-                                                 const DictOptions& options,
+  Result<std::shared_ptr<DictChannel>> open_dict(std::string_view name, const DictOptions& options,
                                                  bool create) override {
     return detail::open_dict(remote_, name, options, create);
   }

@@ -120,6 +120,7 @@ class Pipes(unittest.TestCase):
         listed = heddle("pipe", "ls", self.name, "--json", given="").json
         self.assertEqual([row["name"] for row in listed], [self.name])
         self.assertIn(self.name, heddle("pipe", "ls", given="").out)
+        self.assertRegex(heddle("ls", self.name, given="").out, f"pipe +{self.name} .*1 connection")
         self.assertEqual(self.pipe("delete").status, 0)
         self.assertEqual(receiver.wait(20), 11)
         self.assertIn("closed", receiver.stderr.read().decode())
