@@ -3,6 +3,7 @@
 #define HEDDLE_CLIENT_SRC_SHM_CHANNEL_MEMBER_JSON_H_
 
 #include <algorithm>
+#include <charconv>
 #include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -44,7 +45,10 @@ nlohmann::json member_fields(const nlohmann::json& row, Info* info) {
   json_field(row, "quarantined", &info->quarantined);
   std::string mode;
   json_field(row, "mode", &mode);
-  if (!mode.empty()) info->options.mode = static_cast<std::uint32_t>(std::stoul(mode, nullptr, 8));
+  std::uint32_t bits = 0;
+  if (std::from_chars(mode.data(), mode.data() + mode.size(), bits, 8).ec == std::errc()) {
+    info->options.mode = bits;
+  }
   json_word(row, "lifetime", {"kept", "attached", "session"}, &info->options.lifetime);
   info->options.group = std::to_string(info->gid);
   const auto in_force = row.find("options");

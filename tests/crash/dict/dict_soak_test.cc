@@ -430,6 +430,8 @@ void soak(bool with_kills, double seconds, double seconds_long) {
 TEST(DictSoak, EveryReadAndRevisionFitsTheHistory) { soak(false, 2, 60); }
 TEST(DictSoak, AlsoWhenSomeAreKilled) { soak(true, 4, 60); }
 
+constexpr uint32_t kBankHistory = 1 << 19;
+
 /// Processes move amounts between accounts, some are killed and reaped: the sum is always the same,
 /// and each revision moves as much away as it brings.
 class Bank {
@@ -455,8 +457,8 @@ class Bank {
  private:
   static DictLimits limits() {
     DictLimits l = small_dict();
-    l.history = 1 << 19;      // what one slice of the machine's time may change
-    l.max_bytes = 256 << 20;  // and the memory for it
+    l.history = kBankHistory;  // what one slice of the machine's time may change
+    l.max_bytes = 256 << 20;   // and the memory for it
     return l;
   }
   pid_t start(uint32_t worker, uint64_t seed);
@@ -557,7 +559,11 @@ void Bank::run(double seconds) {
     ++kills;
     segment_.dict().reap(reaper, static_cast<uint16_t>(10 + w));
     pids[w] = start(w, ++seed);
+    // Three who write are faster than one who follows.
+    const bool behind = segment_.dict().revision() - last_ > kBankHistory / 4;
+    for (const pid_t pid : pids) ::kill(pid, behind ? SIGSTOP : SIGCONT);
     follow();
+    for (const pid_t pid : pids) ::kill(pid, SIGCONT);
   }
   for (uint32_t w = 0; w < kProcesses; ++w) {
     ::kill(pids[w], SIGKILL);

@@ -4,9 +4,10 @@
 // In rounds: 0.6 s of that, then all are let go on and rest, and by and by everything must be free
 // and everybody idle: nobody sleeps on a wake that was lost. 10 s, or 90 s with HEDDLE_LONG.
 //
-// Once more with half of them on the other side of a gRPC connection, which is cut and frozen, and
-// who are stopped for longer than the broker waits for them: whoever lost its session goes on as if
-// it still held what it held, and what it then writes must be refused.
+// Once more with half of them on the other side of a gRPC connection, which is cut and frozen,
+// whose broker is killed, and who are stopped for longer than the broker waits for them: whoever
+// lost its session goes on as if it still held what it held, and what it then writes must be
+// refused.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -298,9 +299,14 @@ TEST_F(FarRecorded, WhoeverLostItsSessionIsFencedOff) {
   const test::Watchdog watchdog("recorded", static_cast<unsigned>(2 * seconds() + 90));
   for (int i = 0; i < kActors; ++i) start_actor(i);
   const int64_t end_ns = now_ns() + 2 * seconds() * 1'000 * kMs;
-  int rounds = 0;
+  int rounds = 0, brokers = 0;
   for (; now_ns() < end_ns && !HasFailure(); ++rounds) {
     mayhem(now_ns() + 1'500 * kMs);
+    if (rounds % 2 == 0) {
+      daemon().kill_broker();
+      ++brokers;
+      mayhem(now_ns() + 1'000 * kMs);
+    }
     orders_->cuts.fetch_add(1);
     mayhem(now_ns() + 1'500 * kMs);
     if (rounds % 2 == 1) freeze((kLeaseMs + 1'500) * kMs);
@@ -323,7 +329,7 @@ TEST_F(FarRecorded, WhoeverLostItsSessionIsFencedOff) {
             0);
   for (const History::Written* at = texts; at->token != 0; ++at) history_.written.push_back(*at);
   munmap(texts, kWrittenMax * sizeof(History::Written));
-  std::printf("%d rounds, %zu writes\n", rounds, history_.written.size());
+  std::printf("%d rounds, %d broker kills, %zu writes\n", rounds, brokers, history_.written.size());
   judge();
 }
 
