@@ -302,7 +302,7 @@ TEST_F(FarRecorded, WhoeverLostItsSessionIsFencedOff) {
   int rounds = 0, brokers = 0;
   for (; now_ns() < end_ns && !HasFailure(); ++rounds) {
     mayhem(now_ns() + 1'500 * kMs);
-    if (rounds % 2 == 0) {
+    if (std::getenv("HEDDLE_LONG") != nullptr && rounds % 2 == 0) {
       daemon().kill_broker();
       ++brokers;
       mayhem(now_ns() + 1'000 * kMs);
